@@ -1,0 +1,133 @@
+//! Bodies as they go out: whole, cut in the middle, or longer than memory should hold.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+
+/// Padding is sent in pieces of this size, all of them the same static bytes.
+const PIECE: usize = 64 * 1024;
+static FILL: [u8; PIECE] = [b'.'; PIECE];
+
+/// A body whose length is always declared, whether or not it is kept.
+#[derive(Debug)]
+pub(crate) struct AnswerBody {
+    head: Bytes,
+    padding: u64,
+    tail: &'static [u8],
+    cut: Cut,
+}
+
+/// Whether the connection breaks in the middle, and how many announced bytes are then missing.
+#[derive(Debug, PartialEq, Eq)]
+enum Cut {
+    No,
+    AfterHead {
+        missing: u64,
+    },
+    /// The head is out; the next poll breaks the connection.
+    Now {
+        missing: u64,
+    },
+}
+
+/// The connection breaks in the middle of a body.
+#[derive(Debug)]
+pub(crate) struct CutShort;
+
+impl std::fmt::Display for CutShort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the body was cut short, as asked for")
+    }
+}
+
+impl std::error::Error for CutShort {}
+
+impl AnswerBody {
+    pub(crate) fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self {
+            head: bytes.into(),
+            padding: 0,
+            tail: b"",
+            cut: Cut::No,
+        }
+    }
+
+    /// `head`, then so many bytes of filling, then `tail`.
+    pub(crate) fn padded(head: Vec<u8>, padding: u64, tail: &'static [u8]) -> Self {
+        Self {
+            head: head.into(),
+            padding,
+            tail,
+            cut: Cut::No,
+        }
+    }
+
+    /// The first half of these bytes, though all of them are announced.
+    pub(crate) fn cut(mut bytes: Vec<u8>) -> Self {
+        let missing = bytes.len() - bytes.len() / 2;
+        bytes.truncate(bytes.len() - missing);
+        let cut = Cut::AfterHead {
+            missing: missing as u64,
+        };
+        Self {
+            head: bytes.into(),
+            padding: 0,
+            tail: b"",
+            cut,
+        }
+    }
+
+    fn next_piece(&mut self) -> Option<Bytes> {
+        if !self.head.is_empty() {
+            return Some(std::mem::take(&mut self.head));
+        }
+        if self.padding > 0 {
+            let piece = self.padding.min(PIECE as u64) as usize;
+            self.padding -= piece as u64;
+            return Some(Bytes::from_static(&FILL[..piece]));
+        }
+        let tail = std::mem::take(&mut self.tail);
+        (!tail.is_empty()).then(|| Bytes::from_static(tail))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = CutShort;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        if let Some(piece) = self.next_piece() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match self.cut {
+            Cut::No => Poll::Ready(None),
+            Cut::AfterHead { missing } => {
+                // hyper sends what it holds only while the body has nothing ready: without this
+                // pause the first half would never leave.
+                self.cut = Cut::Now { missing };
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Cut::Now { .. } => Poll::Ready(Some(Err(CutShort))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let sent = self.head.is_empty() && self.padding == 0 && self.tail.is_empty();
+        sent && self.cut == Cut::No
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let missing = match self.cut {
+            Cut::No => 0,
+            Cut::AfterHead { missing } | Cut::Now { missing } => missing,
+        };
+        let here = self.head.len() as u64 + self.padding + self.tail.len() as u64;
+        SizeHint::with_exact(here + missing)
+    }
+}

@@ -1,0 +1,98 @@
+//! What becomes of one asking: settings, chance and script put together. Pure.
+
+use std::time::Duration;
+
+use crate::config::SimConfig;
+use crate::faults::Fault;
+use crate::script::Script;
+
+/// What becomes of one asking.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Course {
+    pub(crate) wait: Duration,
+    pub(crate) ending: Ending,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Ending {
+    Answer {
+        pad_to: u64,
+    },
+    Fail {
+        fault: Fault,
+        retry_after: Option<Duration>,
+        plain: bool,
+    },
+}
+
+/// One asking of one request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asking {
+    pub(crate) identity: u64,
+    /// From 1.
+    pub(crate) nth: u32,
+}
+
+impl Course {
+    /// A script overrules the shares of faults; the latency holds for both.
+    pub(crate) fn of(config: &SimConfig, asking: Asking, script: Option<&Script>) -> Self {
+        let Asking { identity, nth } = asking;
+        let latency = config.latency.of(config.seed, identity, nth);
+        let step = script.map(|script| script.step(nth)).unwrap_or_default();
+        let fault = match script {
+            Some(_) => step.fault,
+            None => config.faults.of(config.seed, identity, nth),
+        };
+        let pad_to = step.answer_bytes.or(config.answer_bytes).unwrap_or(0);
+        let ending = match fault {
+            None => Ending::Answer { pad_to },
+            Some(fault) => {
+                let retry_after = step.retry_after.or(default_retry_after(config, fault));
+                Ending::Fail {
+                    fault,
+                    retry_after,
+                    plain: step.plain,
+                }
+            }
+        };
+        Self {
+            wait: latency + step.delay,
+            ending,
+        }
+    }
+}
+
+fn default_retry_after(config: &SimConfig, fault: Fault) -> Option<Duration> {
+    let seconds = config
+        .retry_after_secs
+        .map(|seconds| Duration::from_secs(seconds.into()));
+    seconds.filter(|_| matches!(fault, Fault::Status(429 | 503)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Asking = Asking {
+        identity: 5,
+        nth: 1,
+    };
+
+    #[test]
+    fn a_script_overrules_chance_and_keeps_the_latency() {
+        let config = SimConfig {
+            latency: "20ms".parse().unwrap(),
+            faults: "500:1".parse().unwrap(),
+            ..SimConfig::default()
+        };
+        let script: Script = "ok delay 1s".parse().unwrap();
+        let course = Course::of(&config, FIRST, Some(&script));
+        assert_eq!(course.wait, Duration::from_millis(1020));
+        assert_eq!(course.ending, Ending::Answer { pad_to: 0 });
+
+        let Ending::Fail { fault, .. } = Course::of(&config, FIRST, None).ending else {
+            panic!("every request fails")
+        };
+        assert_eq!(fault, Fault::Status(500));
+    }
+}

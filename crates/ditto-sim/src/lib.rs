@@ -1,0 +1,57 @@
+//! An OpenAI-compatible upstream for demos, tests and benches. It answers without a model, and it
+//! misbehaves on request: slowly, at capacity, with any status, with a hang, a reset or half an
+//! answer. What it was asked it counts, so that a test can prove that nothing was asked twice.
+//!
+//! ```no_run
+//! # async fn demo() -> Result<(), Box<dyn std::error::Error>> {
+//! use ditto_sim::{Sim, SimConfig};
+//!
+//! let sim = Sim::start(SimConfig {
+//!     latency: "lognormal:20ms:0.5".parse()?,
+//!     capacity: Some("37:429".parse()?),
+//!     faults: "429:0.05,hang:0.001".parse()?,
+//!     seed: 7,
+//!     ..SimConfig::default()
+//! })?;
+//! let upstream = sim.base_url(); // http://127.0.0.1:PORT/v1
+//! // ... ask it ...
+//! assert_eq!(sim.stats().answered_more_than_once, 0);
+//! sim.stop().await;
+//! # Ok(()) }
+//! ```
+//!
+//! The parts: [`SimConfig`] says how it behaves on the whole; a *script* says how it behaves towards
+//! one request (see [`Script`] for the words); [`Stats`] is what it saw.
+//!
+//! It is not a model, checks no key, and holds nothing on disk.
+
+mod answer;
+mod ask;
+mod body;
+mod capacity;
+mod chance;
+mod config;
+mod course;
+mod cues;
+mod envelope;
+mod faults;
+mod labels;
+mod latency;
+mod ledger;
+mod models;
+mod reply;
+mod script;
+mod server;
+mod service;
+mod setting;
+mod stats;
+mod tally;
+
+pub use capacity::{Beyond, Capacity};
+pub use config::SimConfig;
+pub use faults::{Fault, Faults};
+pub use latency::Latency;
+pub use script::Script;
+pub use server::Sim;
+pub use setting::BadSetting;
+pub use stats::Stats;

@@ -1,0 +1,338 @@
+//! One request: routed, counted, and led to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::HeaderName;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::answer::Answer;
+use crate::ask::{Endpoint, Question};
+use crate::body::AnswerBody;
+use crate::capacity::Gate;
+use crate::config::SimConfig;
+use crate::course::{Asking, Course, Ending};
+use crate::envelope::Complaint;
+use crate::faults::Fault;
+use crate::ledger::Ledger;
+use crate::models;
+use crate::reply::{
+    Reply, UNCOUNTED_ID, complain, complain_plainly, json_reply, request_id, untold, with_id,
+    with_retry_after,
+};
+use crate::script::Script;
+use crate::stats::Stats;
+use crate::tally::Tally;
+
+const SCRIPT_HEADER: HeaderName = HeaderName::from_static("x-sim");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Larger than any line that the batch file limits allow (16 MiB), with room for escapes.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+/// Bytes that are neither JSON nor UTF-8.
+const GARBAGE: &[u8] = b"<<<\xff\xfe not json \x80>>>";
+
+/// A simulator's whole state, shared by its connections.
+#[derive(Debug)]
+pub(crate) struct World {
+    config: SimConfig,
+    gate: Gate,
+    ledger: Ledger,
+    tally: Tally,
+}
+
+/// The connection is to be reset, without an answer.
+#[derive(Debug)]
+pub(crate) struct Reset;
+
+impl std::fmt::Display for Reset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection is reset, as asked for")
+    }
+}
+
+impl std::error::Error for Reset {}
+
+impl World {
+    pub(crate) fn new(config: SimConfig) -> Self {
+        let gate = Gate::new(config.capacity);
+        Self {
+            config,
+            gate,
+            ledger: Ledger::new(),
+            tally: Tally::new(),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        self.ledger.tell(&mut stats);
+        self.tally.tell(&mut stats);
+        stats
+    }
+
+    pub(crate) fn reset(&self) {
+        self.ledger.forget_all();
+        self.tally.clear();
+    }
+
+    pub(crate) fn asked(&self, idempotency_key: &str) -> u32 {
+        self.ledger.asked(xxh3_64(idempotency_key.as_bytes()))
+    }
+
+    /// Answers one request; an error resets the connection.
+    pub(crate) async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, Reset> {
+        match (Endpoint::at(request.uri().path()), request.method()) {
+            (Some(endpoint), &Method::POST) => self.ask(endpoint, request).await,
+            (Some(_), _) => Ok(untold(&not_allowed(&request))),
+            (None, _) => Ok(self
+                .tell(&request)
+                .unwrap_or_else(|complaint| untold(&complaint))),
+        }
+    }
+
+    /// What is told without a model.
+    fn tell(&self, request: &Request<Incoming>) -> Result<Reply, Complaint> {
+        let get = request.method() == Method::GET;
+        let body = match request.uri().path() {
+            "/v1/models" if get => models::list(&self.config.models),
+            "/sim/stats" if get => self.stats_json(),
+            "/sim/reset" if request.method() == Method::POST => {
+                self.reset();
+                self.stats_json()
+            }
+            "/v1/models" | "/sim/stats" | "/sim/reset" => return Err(not_allowed(request)),
+            path => match path.strip_prefix("/v1/models/") {
+                Some(id) if get => models::one(&self.config.models, id)?,
+                Some(_) => return Err(not_allowed(request)),
+                None => return Err(unknown_url(request)),
+            },
+        };
+        Ok(with_id(
+            json_reply(StatusCode::OK, AnswerBody::whole(body)),
+            UNCOUNTED_ID,
+        ))
+    }
+
+    fn stats_json(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.stats()).expect("counters are always JSON")
+    }
+
+    /// A question to the model: counted whatever becomes of it.
+    async fn ask(&self, endpoint: Endpoint, request: Request<Incoming>) -> Result<Reply, Reset> {
+        let _flight = self.tally.enter();
+        let (head, body) = request.into_parts();
+        let body = match read(body).await {
+            Ok(body) => body,
+            Err(complaint) => {
+                self.tally.status(complaint.status);
+                return Ok(untold(&complaint));
+            }
+        };
+        let body_hash = xxh3_64(&body);
+        let key = head.headers.get(IDEMPOTENCY_KEY);
+        let identity = key.map_or(body_hash, |key| xxh3_64(key.as_bytes()));
+        let asking = Asking {
+            identity,
+            nth: self.ledger.ask(identity),
+        };
+
+        let sheet = Sheet {
+            endpoint,
+            headers: &head.headers,
+            body: &body,
+            body_hash,
+        };
+        let reply = match self.act(&sheet, asking).await {
+            Ok(reply) => reply,
+            Err(End::Complaint(complaint)) => complain(&complaint),
+            Err(End::Reset) => return Err(Reset),
+        };
+        self.tally.status(reply.status().as_u16());
+        Ok(with_id(reply, request_id(asking)))
+    }
+
+    /// Waits as the course says, then ends as it says. The place at the gate is held throughout.
+    async fn act(&self, sheet: &Sheet<'_>, asking: Asking) -> Result<Reply, End> {
+        let script = sheet.script()?;
+        let Ok(_place) = self.gate.enter().await else {
+            return Ok(self.refuse());
+        };
+        let course = Course::of(&self.config, asking, script.as_ref());
+        let answer = sheet.answer()?;
+        match course.ending {
+            Ending::Answer { pad_to } => {
+                pause(course.wait + self.writing_time(&answer)).await;
+                self.ledger.answer(asking.identity);
+                Ok(json_reply(StatusCode::OK, answer.into_body(pad_to)))
+            }
+            Ending::Fail {
+                fault,
+                retry_after,
+                plain,
+            } => {
+                pause(course.wait).await;
+                self.tally.fault(fault);
+                fail(fault, retry_after, plain, answer).await
+            }
+        }
+    }
+
+    fn refuse(&self) -> Reply {
+        let message = "Simulated capacity: too many requests at once.".into();
+        let complaint = Complaint {
+            message,
+            ..Complaint::simulated(429)
+        };
+        let seconds = self.config.retry_after_secs.unwrap_or(1);
+        with_retry_after(complain(&complaint), Duration::from_secs(seconds.into()))
+    }
+
+    fn writing_time(&self, answer: &Answer) -> Duration {
+        let Some(speed) = self.config.tokens_per_second else {
+            return Duration::ZERO;
+        };
+        let seconds = answer.completion_tokens as f64 / speed;
+        Duration::try_from_secs_f64(seconds)
+            .unwrap_or(LONGEST_WRITING)
+            .min(LONGEST_WRITING)
+    }
+}
+
+/// No answer is written for longer, however slow the pen.
+const LONGEST_WRITING: Duration = Duration::from_secs(3600);
+
+/// One request as it arrived.
+struct Sheet<'a> {
+    endpoint: Endpoint,
+    headers: &'a HeaderMap,
+    body: &'a [u8],
+    body_hash: u64,
+}
+
+/// A request that is not led to a reply of its course.
+enum End {
+    Complaint(Complaint),
+    Reset,
+}
+
+impl From<Complaint> for End {
+    fn from(complaint: Complaint) -> Self {
+        Self::Complaint(complaint)
+    }
+}
+
+impl Sheet<'_> {
+    /// The script in the header, else the one in the text.
+    fn script(&self) -> Result<Option<Script>, Complaint> {
+        let Some(header) = self.headers.get(SCRIPT_HEADER) else {
+            return Ok(Script::find(self.body));
+        };
+        let words = std::str::from_utf8(header.as_bytes()).unwrap_or("(not UTF-8)");
+        let script = words
+            .parse()
+            .map_err(|error| Complaint::invalid(format!("x-sim: {error}")));
+        Ok(Some(script?))
+    }
+
+    fn answer(&self) -> Result<Answer, Complaint> {
+        let question = Question::read(self.endpoint, self.body)?;
+        Ok(Answer::to(self.endpoint, &question, self.body_hash))
+    }
+}
+
+async fn pause(wait: Duration) {
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Acts out a fault; the answer is what would have been given, for the one that gives half of it.
+async fn fail(
+    fault: Fault,
+    retry_after: Option<Duration>,
+    plain: bool,
+    answer: Answer,
+) -> Result<Reply, End> {
+    let complaint = match fault {
+        // Until the caller gives up: hyper drops this future when the connection closes.
+        Fault::Hang => std::future::pending().await,
+        Fault::Reset => return Err(End::Reset),
+        Fault::Cut => {
+            return Ok(json_reply(
+                StatusCode::OK,
+                AnswerBody::cut(answer.into_bytes(0)),
+            ));
+        }
+        Fault::Garbage => return Ok(json_reply(StatusCode::OK, AnswerBody::whole(GARBAGE))),
+        Fault::Empty => return Ok(json_reply(StatusCode::OK, AnswerBody::whole(&b""[..]))),
+        Fault::Quota => Complaint::quota(),
+        Fault::Status(status) => Complaint::simulated(status),
+    };
+    let reply = if plain {
+        complain_plainly(&complaint)
+    } else {
+        complain(&complaint)
+    };
+    Ok(match retry_after {
+        Some(after) => with_retry_after(reply, after),
+        None => reply,
+    })
+}
+
+/// Reads a body to its end; one that comes in one frame, as most do, is not copied.
+async fn read(mut body: Incoming) -> Result<Bytes, Complaint> {
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(too_large());
+    }
+    let mut first = None;
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Complaint::invalid(format!("The request's body could not be read: {error}."))
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if whole.is_empty() && first.is_none() {
+            first = Some(data);
+            continue;
+        }
+        if let Some(first) = first.take() {
+            whole.extend_from_slice(&first);
+        }
+        whole.extend_from_slice(&data);
+        if whole.len() > MAX_BODY {
+            return Err(too_large());
+        }
+    }
+    Ok(first.unwrap_or_else(|| whole.freeze()))
+}
+
+fn too_large() -> Complaint {
+    let message = format!("The request's body is larger than {MAX_BODY} bytes.");
+    Complaint::invalid(message).with_status(413)
+}
+
+fn not_allowed(request: &Request<Incoming>) -> Complaint {
+    let message = format!(
+        "Not allowed to {} on {}.",
+        request.method(),
+        request.uri().path()
+    );
+    Complaint::invalid(message).with_status(405)
+}
+
+fn unknown_url(request: &Request<Incoming>) -> Complaint {
+    let (method, path) = (request.method(), request.uri().path());
+    let hint = "The simulator knows /v1/chat/completions, /v1/completions, /v1/embeddings, \
+                /v1/responses, /v1/moderations and /v1/models.";
+    let message = format!("Unknown request URL: {method} {path}. {hint}");
+    Complaint::invalid(message)
+        .with_status(404)
+        .with_code("unknown_url")
+}
