@@ -1,0 +1,275 @@
+//! Names, streamed writes and ranged reads of blobs, over any object store.
+//!
+//! A write is durable when it returns (the local store syncs the file and its folder). Names are
+//! made from ids that are already in the catalog, so that whatever a crash leaves can be told from
+//! what a row still claims.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+
+use crate::error::{Error, Result};
+use crate::manifest::{self, LineIndex, Manifest, Piece};
+
+/// Bytes read at a time: large enough for few calls, small enough that a hundred readers are cheap.
+pub(crate) const CHUNK: u64 = 1 << 20;
+/// Bytes per part of a streamed write. S3 refuses parts under 5 MiB except the last.
+const PART: usize = 8 << 20;
+/// Pieces under this name are read from the folder of an input that `run` reads in place.
+const IN_PLACE: &str = "in-place/";
+
+/// The blobs of one deployment.
+#[derive(Debug, Clone)]
+pub(crate) struct Blobs {
+    store: Arc<dyn ObjectStore>,
+    in_place: Option<Arc<dyn ObjectStore>>,
+}
+
+/// The name of a blob, from the ids of what it belongs to.
+pub(crate) mod name {
+    /// The bytes of an uploaded file.
+    pub(crate) fn data(file: &str) -> String {
+        format!("files/{file}/data")
+    }
+
+    /// The manifest and line index of a file.
+    pub(crate) fn map(file: &str) -> String {
+        format!("files/{file}/map")
+    }
+
+    /// All blobs of a file.
+    pub(crate) fn file(file: &str) -> String {
+        format!("files/{file}")
+    }
+
+    /// The plan of a batch.
+    pub(crate) fn plan(batch: &str) -> String {
+        format!("batches/{batch}/plan")
+    }
+
+    /// The faulty lines of a lenient batch.
+    pub(crate) fn faults(batch: &str) -> String {
+        format!("batches/{batch}/faults")
+    }
+
+    /// A sealed segment: answers, errors and settle order.
+    pub(crate) fn segment(batch: &str, index: u32, epoch: u32) -> String {
+        format!("batches/{batch}/segments/{index}.{epoch}")
+    }
+
+    /// All blobs of a batch.
+    pub(crate) fn batch(batch: &str) -> String {
+        format!("batches/{batch}")
+    }
+
+    /// An input that stays where it is.
+    pub(crate) fn in_place(file_name: &str) -> String {
+        format!("{}{file_name}", super::IN_PLACE)
+    }
+}
+
+impl Blobs {
+    /// Blobs in this store.
+    pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Self {
+            store,
+            in_place: None,
+        }
+    }
+
+    /// Lets manifests name files of another store, which are only ever read.
+    #[must_use]
+    pub(crate) fn with_in_place(mut self, store: Arc<dyn ObjectStore>) -> Self {
+        self.in_place = Some(store);
+        self
+    }
+
+    fn locate(&self, blob: &str) -> Result<(&dyn ObjectStore, Path)> {
+        let parse = |name: &str| {
+            Path::parse(name).map_err(|e| Error::internal(format!("blob name {name:?}: {e}")))
+        };
+        match (blob.strip_prefix(IN_PLACE), &self.in_place) {
+            (Some(name), Some(store)) => Ok((store.as_ref(), parse(name)?)),
+            _ => Ok((self.store.as_ref(), parse(blob)?)),
+        }
+    }
+
+    /// Writes a small blob whole.
+    pub(crate) async fn put(&self, blob: &str, content: Bytes) -> Result<()> {
+        let (store, path) = self.locate(blob)?;
+        store.put(&path, PutPayload::from(content)).await?;
+        Ok(())
+    }
+
+    /// Begins a blob of unknown size. Nothing is visible until [`BlobWriter::finish`].
+    pub(crate) async fn writer(&self, blob: &str) -> Result<BlobWriter> {
+        let (store, path) = self.locate(blob)?;
+        let upload = store.put_multipart(&path).await?;
+        Ok(BlobWriter {
+            upload: Some(upload),
+            part: BytesMut::new(),
+            written: 0,
+        })
+    }
+
+    /// Reads a small blob whole.
+    pub(crate) async fn get(&self, blob: &str) -> Result<Bytes> {
+        let (store, path) = self.locate(blob)?;
+        Ok(store.get(&path).await?.bytes().await?)
+    }
+
+    /// Reads a part of a blob.
+    pub(crate) async fn range(&self, blob: &str, range: Range<u64>) -> Result<Bytes> {
+        let (store, path) = self.locate(blob)?;
+        Ok(store.get_range(&path, range).await?)
+    }
+
+    /// Writes a file's manifest and index.
+    pub(crate) async fn put_map(
+        &self,
+        file: &str,
+        manifest: &Manifest,
+        index: &LineIndex,
+    ) -> Result<()> {
+        self.put(&name::map(file), manifest::encode(manifest, index))
+            .await
+    }
+
+    /// Reads a file's manifest.
+    pub(crate) async fn manifest(&self, file: &str) -> Result<Manifest> {
+        Ok(manifest::decode(self.get(&name::map(file)).await?)?.0)
+    }
+
+    /// These bytes of a file, whole in memory.
+    pub(crate) async fn slice(&self, manifest: &Manifest, range: Range<u64>) -> Result<Bytes> {
+        let pieces = manifest.slice(range.clone());
+        if let [piece] = pieces.as_slice() {
+            return self
+                .range(&piece.blob, piece.offset..piece.offset + piece.length)
+                .await;
+        }
+        let length = usize::try_from(range.end - range.start)
+            .map_err(|_| Error::internal("a slice of a file larger than memory was asked for"))?;
+        let mut whole = BytesMut::with_capacity(length);
+        let mut chunks = std::pin::pin!(self.read(pieces));
+        while let Some(chunk) = chunks.try_next().await? {
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Streams pieces in order, about a megabyte at a time.
+    pub(crate) fn read(
+        &self,
+        pieces: Vec<Piece>,
+    ) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+        let blobs = self.clone();
+        let ranges = pieces.into_iter().flat_map(|piece| {
+            let end = piece.offset + piece.length;
+            (piece.offset..end)
+                .step_by(CHUNK as usize)
+                .map(move |start| (piece.blob.clone(), start..end.min(start + CHUNK)))
+        });
+        stream::iter(ranges).then(move |(blob, range)| {
+            let blobs = blobs.clone();
+            async move { blobs.range(&blob, range).await }
+        })
+    }
+
+    /// Deletes every blob below a prefix; what is already gone is no error.
+    pub(crate) async fn delete_below(&self, prefix: &str) -> Result<u64> {
+        let (store, path) = self.locate(prefix)?;
+        let found: Vec<_> = store
+            .list(Some(&path))
+            .map_ok(|m| m.location)
+            .try_collect()
+            .await?;
+        let mut gone = 0;
+        for location in found {
+            match store.delete(&location).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => gone += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(gone)
+    }
+}
+
+/// A blob being written. Dropped before [`finish`](Self::finish), nothing becomes visible, and the
+/// local store removes what it had staged.
+#[derive(Debug)]
+pub(crate) struct BlobWriter {
+    upload: Option<Box<dyn MultipartUpload>>,
+    part: BytesMut,
+    written: u64,
+}
+
+impl BlobWriter {
+    /// Appends bytes; memory held stays under one part.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.part.extend_from_slice(bytes);
+        self.written += bytes.len() as u64;
+        if self.part.len() >= PART {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        let part = self.part.split().freeze();
+        let upload = self.upload.as_mut().expect("present until finish takes it");
+        upload.put_part(PutPayload::from(part)).await?;
+        Ok(())
+    }
+
+    /// Bytes so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Makes the blob durable and visible.
+    pub(crate) async fn finish(mut self) -> Result<u64> {
+        if !self.part.is_empty() || self.written == 0 {
+            self.flush().await?;
+        }
+        let mut upload = self.upload.take().expect("finish is called once");
+        upload.complete().await?;
+        Ok(self.written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::memory::InMemory;
+
+    #[tokio::test]
+    async fn a_streamed_write_is_read_back_in_pieces() {
+        let blobs = Blobs::new(Arc::new(InMemory::new()));
+        let content: Vec<u8> = (0..3 * CHUNK + 17).map(|i| (i % 251) as u8).collect();
+        let mut writer = blobs.writer("a").await.unwrap();
+        for chunk in content.chunks(700_001) {
+            writer.write(chunk).await.unwrap();
+        }
+        assert_eq!(writer.finish().await.unwrap(), content.len() as u64);
+
+        let manifest = Manifest::whole("a", content.len() as u64);
+        let read: Vec<Bytes> = blobs
+            .read(manifest.slice(5..content.len() as u64))
+            .try_collect()
+            .await
+            .unwrap();
+        assert_eq!(read.concat(), content[5..]);
+    }
+
+    #[tokio::test]
+    async fn an_empty_blob_can_be_written() {
+        let blobs = Blobs::new(Arc::new(InMemory::new()));
+        blobs.writer("empty").await.unwrap().finish().await.unwrap();
+        assert_eq!(blobs.get("empty").await.unwrap().len(), 0);
+    }
+}

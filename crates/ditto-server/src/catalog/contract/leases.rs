@@ -1,0 +1,430 @@
+//! Promises about segments: who holds them, whose turn it is, what comes back.
+
+use super::*;
+
+pub(super) async fn a_plan_is_leased_in_order_and_each_entry_once(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    catalog.register(OTHER, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 5).await;
+    let mine = lease(catalog, ME, 3).await;
+    let theirs = lease(catalog, OTHER, 3).await;
+    let indexes: Vec<_> = mine.iter().chain(&theirs).map(|l| l.key.index).collect();
+    assert_eq!(indexes, [0, 1, 2, 3, 4]);
+    let first = SegmentKey {
+        batch: key,
+        index: 0,
+    };
+    let expected = Leased {
+        key: first,
+        span: 1,
+        epoch: 1,
+        cuts: Vec::new(),
+        unfenced: None,
+    };
+    assert_eq!(mine[0], expected);
+    assert!(lease(catalog, ME, 3).await.is_empty());
+}
+
+pub(super) async fn a_released_segment_comes_back_first_with_its_cut_and_nothing_to_fence(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 5).await;
+    let leased = lease(catalog, ME, 2).await;
+    assert!(
+        catalog
+            .park(ME, leased[1].key, cut(1, 500), Duration::ZERO)
+            .await
+            .unwrap()
+    );
+    assert!(
+        catalog
+            .park(ME, leased[0].key, cut(1, 0), Duration::ZERO)
+            .await
+            .unwrap()
+    );
+
+    let again = lease(catalog, ME, 3).await;
+    let expected = [
+        Leased {
+            epoch: 2,
+            ..leased[0].clone()
+        },
+        Leased {
+            epoch: 2,
+            cuts: vec![cut(1, 500)],
+            ..leased[1].clone()
+        },
+    ];
+    assert_eq!(again[..2], expected);
+    assert_eq!(again[2].key.index, 2);
+    assert!(
+        !catalog
+            .park(ME, leased[0].key, cut(1, 9), Duration::ZERO)
+            .await
+            .unwrap()
+    );
+}
+
+pub(super) async fn a_crash_leaves_an_epoch_to_be_fenced_once(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 1).await;
+    let key = lease(catalog, ME, 1).await[0].key;
+
+    clock.advance(LEASE);
+    catalog.register(OTHER, LEASE).await.unwrap();
+    let taken = lease(catalog, OTHER, 1).await;
+    assert_eq!(
+        (taken[0].epoch, taken[0].unfenced, taken[0].cuts.len()),
+        (2, Some(1), 0)
+    );
+    assert!(catalog.fence(OTHER, key, 2, cut(1, 400)).await.unwrap());
+    assert!(catalog.fence(OTHER, key, 2, cut(1, 400)).await.unwrap());
+    assert!(!catalog.fence(ME, key, 1, cut(1, 999)).await.unwrap());
+
+    clock.advance(LEASE);
+    catalog.register("inc_third", LEASE).await.unwrap();
+    let taken = lease(catalog, "inc_third", 1).await;
+    assert_eq!((taken[0].epoch, taken[0].unfenced), (3, Some(2)));
+    assert_eq!(taken[0].cuts, [cut(1, 400)]);
+}
+
+pub(super) async fn a_crash_before_the_fence_names_the_same_epoch_again(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 1).await;
+    let key = lease(catalog, ME, 1).await[0].key;
+    clock.advance(LEASE);
+    catalog.register(OTHER, LEASE).await.unwrap();
+    lease(catalog, OTHER, 1).await;
+
+    clock.advance(LEASE);
+    catalog.register("inc_third", LEASE).await.unwrap();
+    let taken = lease(catalog, "inc_third", 1).await;
+    assert_eq!((taken[0].epoch, taken[0].unfenced), (3, Some(1)));
+    // Also after it was put down before it was fenced.
+    assert!(
+        catalog
+            .park("inc_third", key, cut(3, 0), Duration::ZERO)
+            .await
+            .unwrap()
+    );
+    let taken = lease(catalog, "inc_third", 1).await;
+    assert_eq!((taken[0].epoch, taken[0].unfenced), (4, Some(1)));
+}
+
+pub(super) async fn leases_of_a_live_worker_are_nobody_elses(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    catalog.register(OTHER, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 1).await;
+    lease(catalog, ME, 1).await;
+    clock.advance(LEASE - Duration::from_millis(1));
+    catalog.renew(OTHER, LEASE, &[]).await.unwrap();
+    assert!(lease(catalog, OTHER, 1).await.is_empty());
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(lease(catalog, OTHER, 1).await.len(), 1);
+}
+
+pub(super) async fn voided_leases_come_back_at_once_and_cannot_be_renewed(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(OTHER, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 1).await;
+    let theirs = lease(catalog, OTHER, 1).await;
+    catalog
+        .create_batch(new_batch("batch_2", TENANT))
+        .await
+        .unwrap();
+    catalog.lease_validation(OTHER).await.unwrap().unwrap();
+
+    catalog.register(ME, LEASE).await.unwrap();
+    catalog.void_other_leases(ME).await.unwrap();
+    let mine = lease(catalog, ME, 1).await;
+    assert_eq!(
+        (mine[0].key, mine[0].epoch, mine[0].unfenced),
+        (theirs[0].key, 2, Some(1))
+    );
+    assert!(catalog.lease_validation(ME).await.unwrap().is_some());
+    let renewal = catalog
+        .renew(OTHER, LEASE, &[publication(&theirs[0], 1, 0)])
+        .await
+        .unwrap();
+    assert_eq!((renewal.held, renewal.lost), (false, vec![theirs[0].key]));
+    assert!(catalog.renew(ME, LEASE, &[]).await.unwrap().held);
+}
+
+pub(super) async fn a_deregistered_worker_has_nothing_left(catalog: &dyn Catalog, _: &ManualClock) {
+    catalog.register(ME, LEASE).await.unwrap();
+    catalog.register(OTHER, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 1).await;
+    let leased = lease(catalog, ME, 1).await;
+    catalog.deregister(ME).await.unwrap();
+    assert!(!catalog.renew(ME, LEASE, &[]).await.unwrap().held);
+    assert_eq!(
+        seal(catalog, &leased[0], sealed(1, 0)).await,
+        SealOutcome::Fenced
+    );
+    assert_eq!(lease(catalog, OTHER, 1).await[0].unfenced, Some(1));
+}
+
+pub(super) async fn a_lease_that_ran_out_but_was_taken_by_nobody_is_renewed_under_its_epoch(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 1).await;
+    let leased = lease(catalog, ME, 1).await;
+    clock.advance(LEASE * 10);
+    let renewal = catalog
+        .renew(ME, LEASE, &[publication(&leased[0], 4, 0)])
+        .await
+        .unwrap();
+    assert_eq!((renewal.held, renewal.lost.len()), (true, 0));
+    assert_eq!(counts(catalog, key).await, (4, 0));
+    assert_eq!(
+        seal(catalog, &leased[0], sealed(10, 0)).await,
+        SealOutcome::Last
+    );
+}
+
+pub(super) async fn a_frozen_worker_keeps_what_nobody_took_and_hears_what_is_lost(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 2).await;
+    let mine = lease(catalog, ME, 2).await;
+    clock.advance(LEASE);
+    catalog.register(OTHER, LEASE).await.unwrap();
+    let taken = lease(catalog, OTHER, 1).await[0].key;
+
+    let publications = [publication(&mine[0], 5, 0), publication(&mine[1], 6, 0)];
+    let renewal = catalog.renew(ME, LEASE, &publications).await.unwrap();
+    assert_eq!((renewal.held, renewal.lost), (true, vec![taken]));
+    let kept = if taken.index == 0 { 6 } else { 5 };
+    assert_eq!(counts(catalog, key).await, (kept, 0));
+}
+
+pub(super) async fn a_worker_whose_lease_is_over_leases_nothing(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 1).await;
+    clock.advance(LEASE);
+    assert!(lease(catalog, ME, 1).await.is_empty());
+    assert!(lease(catalog, "inc_unknown", 1).await.is_empty());
+    catalog.renew(ME, LEASE, &[]).await.unwrap();
+    assert_eq!(lease(catalog, ME, 1).await.len(), 1);
+}
+
+pub(super) async fn a_parked_segment_comes_back_when_it_is_due(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 1).await;
+    let leased = lease(catalog, ME, 1).await;
+    let pause = Duration::from_secs(20);
+    assert!(
+        catalog
+            .park(ME, leased[0].key, cut(1, 7), pause)
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        seal(catalog, &leased[0], sealed(1, 0)).await,
+        SealOutcome::Fenced
+    );
+    clock.advance(pause - Duration::from_millis(1));
+    assert!(lease(catalog, ME, 1).await.is_empty());
+    clock.advance(Duration::from_millis(1));
+    let again = lease(catalog, ME, 1).await;
+    assert_eq!(
+        again,
+        [Leased {
+            epoch: 2,
+            cuts: vec![cut(1, 7)],
+            ..leased[0].clone()
+        }]
+    );
+}
+
+pub(super) async fn an_ending_brings_parked_segments_back_at_once(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 1).await;
+    let leased = lease(catalog, ME, 1).await;
+    catalog
+        .park(ME, leased[0].key, cut(1, 7), DAY)
+        .await
+        .unwrap();
+    cancel(catalog, key).await;
+    assert_eq!(lease(catalog, ME, 1).await[0].key, leased[0].key);
+}
+
+pub(super) async fn at_most_256_segments_of_a_batch_are_open_or_parked(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 300).await;
+    let mut leased = Vec::new();
+    for _ in 0..5 {
+        leased.extend(lease(catalog, ME, 1_000).await);
+    }
+    assert_eq!(leased.len(), 256);
+    catalog
+        .park(ME, leased[0].key, cut(1, 1), DAY)
+        .await
+        .unwrap();
+    assert!(lease(catalog, ME, 64).await.is_empty());
+    seal(catalog, &leased[1], sealed(10, 0)).await;
+    assert_eq!(lease(catalog, ME, 64).await.len(), 1);
+}
+
+pub(super) async fn one_lease_brings_at_most_64_segments(catalog: &dyn Catalog, _: &ManualClock) {
+    catalog.register(ME, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 100).await;
+    assert_eq!(lease(catalog, ME, 1_000).await.len(), 64);
+    assert!(lease(catalog, ME, 0).await.is_empty());
+}
+
+pub(super) async fn tenants_share_a_lease_whatever_the_number_of_their_batches(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    for n in 0..20 {
+        running(catalog, new_batch(&format!("batch_a{n}"), "a"), 100).await;
+    }
+    let small = running(catalog, new_batch("batch_b", "b"), 100).await;
+    let leased = lease(catalog, ME, 64).await;
+    let of_b = leased.iter().filter(|l| l.key.batch == small).count();
+    assert_eq!((leased.len(), of_b), (64, 32));
+}
+
+pub(super) async fn more_tenants_than_one_lease_looks_at_are_all_served(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    for n in 0..40 {
+        running(
+            catalog,
+            new_batch(&format!("batch_{n}"), &format!("t{n}")),
+            3,
+        )
+        .await;
+    }
+    let mut served = HashSet::new();
+    for _ in 0..50 {
+        served.extend(lease(catalog, ME, 1).await.iter().map(|l| l.key.batch));
+    }
+    assert_eq!(served.len(), 40);
+}
+
+pub(super) async fn a_small_batch_does_not_wait_behind_a_large_one_of_the_same_tenant(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 10_000).await;
+    let small = running(catalog, new_batch("batch_2", TENANT), 2).await;
+    let leased = lease(catalog, ME, 4).await;
+    assert_eq!(leased.iter().filter(|l| l.key.batch == small).count(), 2);
+}
+
+pub(super) async fn an_earlier_deadline_goes_first(catalog: &dyn Catalog, _: &ManualClock) {
+    catalog.register(ME, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 9).await;
+    let new = NewBatch {
+        expires_after: Some(DAY),
+        ..new_batch("batch_2", TENANT)
+    };
+    let urgent = running(catalog, new, 9).await;
+    assert_eq!(lease(catalog, ME, 1).await[0].key.batch, urgent);
+}
+
+pub(super) async fn untouched_segments_of_an_ending_batch_come_last_and_in_runs(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let ending = running(catalog, new_batch("batch_1", TENANT), 1_000).await;
+    lease(catalog, ME, 1).await;
+    cancel(catalog, ending).await;
+    let other = running(catalog, new_batch("batch_2", TENANT), 2).await;
+
+    let leased = lease(catalog, ME, 64).await;
+    let (normal, runs) = leased.split_at(2);
+    assert!(normal.iter().all(|l| l.key.batch == other));
+    let spans: Vec<_> = runs.iter().map(|l| (l.key.index, l.span)).collect();
+    assert_eq!(spans, (0..8).map(|n| (1 + n * 64, 64)).collect::<Vec<_>>());
+    assert!(lease(catalog, ME, 64).await.is_empty());
+
+    let filled = Sealed {
+        span: 64,
+        ended: 640,
+        ..sealed(0, 640)
+    };
+    seal(catalog, &runs[0], filled).await;
+    assert_eq!(lease(catalog, ME, 64).await.len(), 1);
+}
+
+pub(super) async fn an_ended_batch_is_finalizing_when_every_run_is_sealed(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 100).await;
+    let first = lease(catalog, ME, 1).await;
+    cancel(catalog, key).await;
+    let runs = lease(catalog, ME, 64).await;
+    assert_eq!(runs.iter().map(|l| l.span).collect::<Vec<_>>(), [64, 35]);
+
+    assert_eq!(
+        seal(catalog, &first[0], sealed(10, 0)).await,
+        SealOutcome::Sealed
+    );
+    let filled = |lines, span| Sealed {
+        span,
+        ended: lines,
+        ..sealed(0, lines)
+    };
+    assert_eq!(
+        seal(catalog, &runs[0], filled(640, 64)).await,
+        SealOutcome::Sealed
+    );
+    assert_eq!(
+        seal(catalog, &runs[1], filled(350, 35)).await,
+        SealOutcome::Last
+    );
+    let row = row(catalog, key).await;
+    assert_eq!(
+        (row.state, row.ending),
+        (BatchState::Finalizing, Some(Ending::Cancelled))
+    );
+    assert_eq!((row.completed, row.failed), (10, 0));
+
+    let work = catalog.lease_finish(ME).await.unwrap().unwrap();
+    catalog.finish(ME, work.batch.key, whole()).await.unwrap();
+    let row = catalog.leased_batch(key).await.unwrap().unwrap();
+    assert_eq!(row.state, BatchState::Cancelled);
+    assert!(row.cancelled_at.is_some() && row.completed_at.is_none());
+}

@@ -1,0 +1,270 @@
+//! The promises of [`super::Catalog`] as functions, for every implementation to run.
+//!
+//! Each takes an empty catalog and the clock it was opened with. The list at the end of this file
+//! runs all of them on each implementation; what they share is above it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::sqlite::SqliteCatalog;
+use super::{
+    BatchOptions, BatchRow, Cancelled, Catalog, Cut, Demand, FileQuery, FileRow, FileState, Finish,
+    Leased, NewBatch, NewFile, Order, Publication, ReadyFile, SealOutcome, Sealed, SegmentKey,
+    Usage, Validated,
+};
+use crate::clock::ManualClock;
+use crate::error::ErrorKind;
+use crate::model::batch::{BatchState, Ending};
+
+mod batches;
+mod ends;
+mod files;
+mod leases;
+mod seals;
+mod validation;
+
+const LEASE: Duration = Duration::from_secs(30);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const TENANT: &str = "tenant";
+const ME: &str = "inc_me";
+const OTHER: &str = "inc_other";
+
+fn description() -> ReadyFile {
+    ReadyFile {
+        purpose: "batch".to_owned(),
+        filename: "requests.jsonl".to_owned(),
+        bytes: 100,
+        lines: Some(7),
+        expires_after: None,
+    }
+}
+
+async fn pending(catalog: &dyn Catalog, id: &str) {
+    let file = NewFile {
+        id: id.to_owned(),
+        tenant: TENANT.to_owned(),
+    };
+    catalog.create_file(file).await.unwrap();
+}
+
+async fn file(catalog: &dyn Catalog, id: &str) -> FileRow {
+    pending(catalog, id).await;
+    catalog.ready_file(id, description()).await.unwrap()
+}
+
+fn query(limit: u32, after: Option<&str>) -> FileQuery {
+    FileQuery {
+        purpose: None,
+        limit,
+        order: Order::Desc,
+        after: after.map(str::to_owned),
+    }
+}
+
+async fn file_ids(catalog: &dyn Catalog, query: FileQuery) -> Vec<String> {
+    let page = catalog.files(TENANT, query).await.unwrap().unwrap();
+    page.rows.into_iter().map(|row| row.id).collect()
+}
+
+fn new_batch(id: &str, tenant: &str) -> NewBatch {
+    NewBatch {
+        id: id.to_owned(),
+        tenant: tenant.to_owned(),
+        input_file_id: "file-input".to_owned(),
+        endpoint: "/v1/chat/completions".to_owned(),
+        completion_window: "24h".to_owned(),
+        expires_after: None,
+        metadata: None,
+        options: BatchOptions::default(),
+    }
+}
+
+fn found(total: u64, segments: u32) -> Validated {
+    Validated {
+        total,
+        segments,
+        model: None,
+        bare_suffix: None,
+    }
+}
+
+/// A batch of this many segments of ten lines, ready to be leased.
+async fn running(catalog: &dyn Catalog, new: NewBatch, segments: u32) -> i64 {
+    let key = catalog.create_batch(new).await.unwrap().key;
+    catalog.register("inc_validator", LEASE).await.unwrap();
+    let held = catalog
+        .lease_validation("inc_validator")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(held.key, key);
+    let found = found(u64::from(segments) * 10, segments);
+    assert!(
+        catalog
+            .validated("inc_validator", key, found)
+            .await
+            .unwrap()
+    );
+    catalog.deregister("inc_validator").await.unwrap();
+    key
+}
+
+async fn row(catalog: &dyn Catalog, key: i64) -> BatchRow {
+    catalog.leased_batch(key).await.unwrap().unwrap()
+}
+
+async fn cancel(catalog: &dyn Catalog, key: i64) -> Cancelled {
+    let row = row(catalog, key).await;
+    catalog.cancel_batch(&row.tenant, &row.id).await.unwrap()
+}
+
+async fn lease(catalog: &dyn Catalog, incarnation: &str, segments: u32) -> Vec<Leased> {
+    catalog
+        .lease(incarnation, Demand { segments })
+        .await
+        .unwrap()
+}
+
+fn cut(epoch: u32, length: u64) -> Cut {
+    Cut { epoch, length }
+}
+
+fn sealed(answers: u32, errors: u32) -> Sealed {
+    Sealed {
+        span: 1,
+        answers,
+        errors,
+        ended: 0,
+        answers_bytes: u64::from(answers) * 100,
+        errors_bytes: u64::from(errors) * 50,
+        usage: Usage {
+            input: 3,
+            cached: 1,
+            output: 2,
+            reasoning: 1,
+            total: 5,
+        },
+    }
+}
+
+async fn seal(catalog: &dyn Catalog, leased: &Leased, sealed: Sealed) -> SealOutcome {
+    catalog
+        .seal(ME, leased.key, leased.epoch, sealed)
+        .await
+        .unwrap()
+}
+
+fn publication(leased: &Leased, answers: u32, errors: u32) -> Publication {
+    Publication {
+        key: leased.key,
+        epoch: leased.epoch,
+        answers,
+        errors,
+    }
+}
+
+async fn counts(catalog: &dyn Catalog, key: i64) -> (u64, u64) {
+    let row = row(catalog, key).await;
+    (row.completed, row.failed)
+}
+
+/// A batch of one segment with its last seal done, held by `ME` to be finished.
+async fn finalizing(catalog: &dyn Catalog) -> i64 {
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 1).await;
+    let leased = lease(catalog, ME, 1).await;
+    assert_eq!(
+        seal(catalog, &leased[0], sealed(9, 1)).await,
+        SealOutcome::Last
+    );
+    key
+}
+
+fn whole() -> Finish {
+    Finish::Whole {
+        output: Some(description()),
+        errors: Some(description()),
+    }
+}
+
+macro_rules! promises {
+    ($($part:ident :: $name:ident,)*) => {
+        mod sqlite_in_memory {
+            $(#[tokio::test]
+            async fn $name() {
+                let clock = super::ManualClock::at(1_700_000_000_000);
+                let catalog = super::SqliteCatalog::in_memory(std::sync::Arc::new(clock.clone()));
+                super::$part::$name(&catalog.unwrap(), &clock).await;
+            })*
+        }
+
+        mod sqlite_on_file {
+            $(#[tokio::test]
+            async fn $name() {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("catalog.db");
+                let clock = super::ManualClock::at(1_700_000_000_000);
+                let catalog = super::SqliteCatalog::open(&path, std::sync::Arc::new(clock.clone()));
+                super::$part::$name(&catalog.unwrap(), &clock).await;
+            })*
+        }
+    };
+}
+
+promises! {
+    files::a_pending_file_is_unseen_until_it_is_ready,
+    files::an_abandoned_upload_cannot_become_a_file,
+    files::abandoning_a_ready_file_changes_nothing,
+    files::another_tenant_sees_and_deletes_nothing,
+    files::an_expired_file_is_gone_before_it_is_swept,
+    files::a_deleted_file_is_a_cursor_and_no_file,
+    files::a_cursor_that_never_was_is_refused,
+    files::pages_of_files_hold_each_once_while_others_arrive,
+    files::a_slow_upload_is_not_missed_by_a_reader_that_is_past_its_beginning,
+    files::files_are_listed_by_purpose_in_both_orders,
+    files::a_deleted_input_is_swept_when_its_batches_have_ended,
+    files::an_upload_that_nobody_finished_is_swept_after_a_day_and_stays_gone,
+    batches::a_new_batch_is_validating_and_has_no_counts,
+    batches::pages_of_batches_are_newest_first_and_hold_each_once_while_others_arrive,
+    batches::a_cancel_before_validation_ended_is_over_at_once,
+    batches::a_cancel_while_running_is_an_ending_that_the_owner_hears_of,
+    batches::a_cancel_while_finalizing_changes_nothing,
+    batches::a_cancel_after_the_end_is_refused_unless_it_was_a_cancel,
+    batches::a_window_that_is_over_ends_a_batch_once,
+    batches::a_cancel_that_came_first_is_not_undone_by_the_window,
+    validation::the_oldest_batch_is_validated_first_and_by_one_worker,
+    validation::a_try_that_failed_is_made_again_after_all_others,
+    validation::a_validator_that_died_is_replaced_and_its_outcome_refused,
+    validation::what_validation_found_is_kept_with_the_batch,
+    validation::a_refused_batch_has_failed_with_its_errors,
+    validation::a_batch_without_a_request_is_finalizing_right_away,
+    leases::a_plan_is_leased_in_order_and_each_entry_once,
+    leases::a_released_segment_comes_back_first_with_its_cut_and_nothing_to_fence,
+    leases::a_crash_leaves_an_epoch_to_be_fenced_once,
+    leases::a_crash_before_the_fence_names_the_same_epoch_again,
+    leases::leases_of_a_live_worker_are_nobody_elses,
+    leases::voided_leases_come_back_at_once_and_cannot_be_renewed,
+    leases::a_deregistered_worker_has_nothing_left,
+    leases::a_lease_that_ran_out_but_was_taken_by_nobody_is_renewed_under_its_epoch,
+    leases::a_frozen_worker_keeps_what_nobody_took_and_hears_what_is_lost,
+    leases::a_worker_whose_lease_is_over_leases_nothing,
+    leases::a_parked_segment_comes_back_when_it_is_due,
+    leases::an_ending_brings_parked_segments_back_at_once,
+    leases::at_most_256_segments_of_a_batch_are_open_or_parked,
+    leases::one_lease_brings_at_most_64_segments,
+    leases::tenants_share_a_lease_whatever_the_number_of_their_batches,
+    leases::more_tenants_than_one_lease_looks_at_are_all_served,
+    leases::a_small_batch_does_not_wait_behind_a_large_one_of_the_same_tenant,
+    leases::an_earlier_deadline_goes_first,
+    leases::untouched_segments_of_an_ending_batch_come_last_and_in_runs,
+    leases::an_ended_batch_is_finalizing_when_every_run_is_sealed,
+    seals::published_counts_never_fall,
+    seals::a_seal_counts_what_was_not_published_yet,
+    seals::a_seal_is_fenced_by_owner_and_epoch_and_happens_once,
+    seals::sealed_segments_are_read_in_the_order_of_the_plan,
+    ends::the_last_seal_takes_two_ids_that_outlive_the_sweeper,
+    ends::a_file_without_lines_is_not_named,
+    ends::a_batch_is_finished_once_and_by_who_holds_it,
+    ends::a_batch_that_is_not_whole_fails_and_keeps_both_files,
+    ends::a_batchs_blobs_may_go_when_both_of_its_files_are_gone,
+}

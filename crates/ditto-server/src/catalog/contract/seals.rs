@@ -1,0 +1,123 @@
+//! Promises about counts: published, and sealed.
+
+use super::*;
+
+pub(super) async fn published_counts_never_fall(catalog: &dyn Catalog, clock: &ManualClock) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 1).await;
+    let first = lease(catalog, ME, 1).await;
+    catalog
+        .renew(ME, LEASE, &[publication(&first[0], 6, 2)])
+        .await
+        .unwrap();
+    catalog
+        .renew(ME, LEASE, &[publication(&first[0], 5, 1)])
+        .await
+        .unwrap();
+    assert_eq!(counts(catalog, key).await, (6, 2));
+
+    // A takeover that has replayed less so far.
+    clock.advance(LEASE);
+    catalog.register(OTHER, LEASE).await.unwrap();
+    let second = lease(catalog, OTHER, 1).await;
+    catalog
+        .renew(OTHER, LEASE, &[publication(&second[0], 3, 0)])
+        .await
+        .unwrap();
+    assert_eq!(counts(catalog, key).await, (6, 2));
+    catalog
+        .renew(OTHER, LEASE, &[publication(&second[0], 7, 2)])
+        .await
+        .unwrap();
+    assert_eq!(counts(catalog, key).await, (7, 2));
+
+    // The old owner's numbers count no more.
+    catalog
+        .renew(ME, LEASE, &[publication(&first[0], 9, 9)])
+        .await
+        .unwrap();
+    assert_eq!(counts(catalog, key).await, (7, 2));
+}
+
+pub(super) async fn a_seal_counts_what_was_not_published_yet(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 2).await;
+    let leased = lease(catalog, ME, 2).await;
+    catalog
+        .renew(ME, LEASE, &[publication(&leased[0], 6, 1)])
+        .await
+        .unwrap();
+    let with_ended = Sealed {
+        ended: 1,
+        ..sealed(8, 2)
+    };
+    assert_eq!(
+        seal(catalog, &leased[0], with_ended).await,
+        SealOutcome::Sealed
+    );
+    assert_eq!(counts(catalog, key).await, (8, 1));
+    assert_eq!(row(catalog, key).await.usage, with_ended.usage);
+
+    // A renewal that was under way when it was sealed changes nothing and loses nothing.
+    let renewal = catalog
+        .renew(ME, LEASE, &[publication(&leased[0], 7, 1)])
+        .await
+        .unwrap();
+    assert_eq!((renewal.held, renewal.lost.len()), (true, 0));
+    assert_eq!(counts(catalog, key).await, (8, 1));
+}
+
+pub(super) async fn a_seal_is_fenced_by_owner_and_epoch_and_happens_once(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 2).await;
+    let old = lease(catalog, ME, 1).await;
+    clock.advance(LEASE);
+    catalog.register(OTHER, LEASE).await.unwrap();
+    let new = lease(catalog, OTHER, 1).await;
+    assert_eq!(
+        seal(catalog, &old[0], sealed(10, 0)).await,
+        SealOutcome::Fenced
+    );
+    assert_eq!(
+        seal(catalog, &new[0], sealed(10, 0)).await,
+        SealOutcome::Fenced
+    );
+    assert_eq!(counts(catalog, key).await, (0, 0));
+
+    let by_other = |epoch| catalog.seal(OTHER, new[0].key, epoch, sealed(10, 0));
+    assert_eq!(by_other(1).await.unwrap(), SealOutcome::Fenced);
+    assert_eq!(by_other(2).await.unwrap(), SealOutcome::Sealed);
+    assert_eq!(by_other(2).await.unwrap(), SealOutcome::Fenced);
+    assert_eq!(counts(catalog, key).await, (10, 0));
+}
+
+pub(super) async fn sealed_segments_are_read_in_the_order_of_the_plan(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 4).await;
+    let leased = lease(catalog, ME, 4).await;
+    for index in [2, 0, 1] {
+        seal(
+            catalog,
+            &leased[index],
+            sealed(10 - u32::try_from(index).unwrap(), 0),
+        )
+        .await;
+    }
+    let rows = catalog.sealed_segments(key, 0, 2).await.unwrap();
+    assert_eq!(
+        rows.iter().map(|r| (r.index, r.epoch)).collect::<Vec<_>>(),
+        [(0, 1), (1, 1)]
+    );
+    assert_eq!(rows[1].sealed, sealed(9, 0));
+    let rest = catalog.sealed_segments(key, 2, 100).await.unwrap();
+    assert_eq!(rest.iter().map(|r| r.index).collect::<Vec<_>>(), [2]);
+}

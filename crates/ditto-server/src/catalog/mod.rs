@@ -1,0 +1,525 @@
+//! What the server knows of files, batches and segments, in rows; never of lines.
+//!
+//! The catalog is the only place where "now" is decided: no call takes a time of day. Lease calls
+//! take a duration, answers carry time left. Every change is one transaction, durable when the
+//! call returns, and fenced: a worker that lost its lease changes nothing.
+//!
+//! Each promise written on a method here is also a function of `contract`, which every
+//! implementation runs.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::model::batch::{BatchState, Ending};
+
+#[cfg(test)]
+pub(crate) mod contract;
+pub(crate) mod sqlite;
+
+/// A segment, by its batch's key and its place in the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SegmentKey {
+    /// The batch's row number, never reused.
+    pub(crate) batch: i64,
+    /// Place in the plan, from 0.
+    pub(crate) index: u32,
+}
+
+impl fmt::Display for SegmentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.batch, self.index)
+    }
+}
+
+/// How far a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileState {
+    /// Its id is taken, its bytes are still coming. Clients do not see it.
+    Pending,
+    /// Usable.
+    Ready,
+    /// Gone for clients; its bytes wait for the sweeper. Still valid as a list cursor.
+    Deleted,
+}
+
+/// A file to be.
+#[derive(Debug, Clone)]
+pub(crate) struct NewFile {
+    /// Chosen by the caller, so that blob names exist before the row's second write.
+    pub(crate) id: String,
+    /// Whose it is.
+    pub(crate) tenant: String,
+}
+
+/// What is known of a file once its bytes are durable.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadyFile {
+    /// `batch`, `batch_output`, or what the client said.
+    pub(crate) purpose: String,
+    /// As the client named it; never a path.
+    pub(crate) filename: String,
+    /// Size.
+    pub(crate) bytes: u64,
+    /// Physical lines, where they were counted.
+    pub(crate) lines: Option<u64>,
+    /// Lifetime from now; `None`: for ever.
+    pub(crate) expires_after: Option<Duration>,
+}
+
+/// A file's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileRow {
+    /// `file-…`
+    pub(crate) id: String,
+    /// Whose it is.
+    pub(crate) tenant: String,
+    /// How far it is.
+    pub(crate) state: FileState,
+    /// `batch`, `batch_output`, …
+    pub(crate) purpose: String,
+    /// As the client named it.
+    pub(crate) filename: String,
+    /// Size in bytes.
+    pub(crate) bytes: u64,
+    /// Physical lines, where they were counted.
+    pub(crate) lines: Option<u64>,
+    /// Unix seconds.
+    pub(crate) created_at: i64,
+    /// Unix seconds.
+    pub(crate) expires_at: Option<i64>,
+}
+
+/// Order of a list by time of creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Oldest first.
+    Asc,
+    /// Newest first.
+    Desc,
+}
+
+/// Which files to list.
+#[derive(Debug, Clone)]
+pub(crate) struct FileQuery {
+    /// Exact match.
+    pub(crate) purpose: Option<String>,
+    /// At most this many.
+    pub(crate) limit: u32,
+    /// By (created_at, internal sequence).
+    pub(crate) order: Order,
+    /// Begin after this file, which may be a deleted one.
+    pub(crate) after: Option<String>,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone)]
+pub(crate) struct Rows<T> {
+    /// The rows, in order.
+    pub(crate) rows: Vec<T>,
+    /// There are more behind the last.
+    pub(crate) has_more: bool,
+}
+
+/// What a batch was asked to do beyond the protocol; kept with it, so that a restart knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BatchOptions {
+    /// A bad line becomes an error line and the others run.
+    #[serde(default)]
+    pub(crate) lenient: bool,
+    /// What lines lack gets this model.
+    #[serde(default)]
+    pub(crate) fill_model: Option<String>,
+    /// What lines lack gets this url.
+    #[serde(default)]
+    pub(crate) fill_endpoint: Option<String>,
+    /// Lines that are only a body are taken; they get `line-<n>` and this suffix.
+    /// `Some` from create on if allowed; validation writes the suffix that the file leaves free.
+    #[serde(default)]
+    pub(crate) bare_suffix: Option<String>,
+    /// Lifetime of the result files in seconds; `None`: the server's own.
+    #[serde(default)]
+    pub(crate) output_expires_after: Option<u64>,
+}
+
+/// A batch to be.
+#[derive(Debug, Clone)]
+pub(crate) struct NewBatch {
+    /// `batch_…`, chosen by the caller.
+    pub(crate) id: String,
+    /// Whose it is.
+    pub(crate) tenant: String,
+    /// May name no file at all: OpenAI answers 200 and fails the batch later.
+    pub(crate) input_file_id: String,
+    /// For instance `/v1/chat/completions`.
+    pub(crate) endpoint: String,
+    /// For instance `24h`.
+    pub(crate) completion_window: String,
+    /// After this the batch expires; `None`: never.
+    pub(crate) expires_after: Option<Duration>,
+    /// JSON object of strings.
+    pub(crate) metadata: Option<String>,
+    /// See there.
+    pub(crate) options: BatchOptions,
+}
+
+/// Tokens, summed over answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Prompt tokens.
+    pub(crate) input: u64,
+    /// Of these, read from a cache.
+    pub(crate) cached: u64,
+    /// Answer tokens.
+    pub(crate) output: u64,
+    /// Of these, spent on reasoning.
+    pub(crate) reasoning: u64,
+    /// As the upstream summed it.
+    pub(crate) total: u64,
+}
+
+impl Usage {
+    /// Adds another answer's tokens.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.input += other.input;
+        self.cached += other.cached;
+        self.output += other.output;
+        self.reasoning += other.reasoning;
+        self.total += other.total;
+    }
+}
+
+/// A batch's row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct BatchRow {
+    /// Row number, never reused; segments are named by it.
+    pub(crate) key: i64,
+    /// `batch_…`
+    pub(crate) id: String,
+    /// Whose it is.
+    pub(crate) tenant: String,
+    /// The input.
+    pub(crate) input_file_id: String,
+    /// For instance `/v1/chat/completions`.
+    pub(crate) endpoint: String,
+    /// For instance `24h`.
+    pub(crate) completion_window: String,
+    /// JSON object of strings.
+    pub(crate) metadata: Option<String>,
+    /// See there.
+    pub(crate) options: BatchOptions,
+    /// Where it is in its life.
+    pub(crate) state: BatchState,
+    /// Why it ends early, if it does.
+    pub(crate) ending: Option<Ending>,
+    /// The first model seen by validation.
+    pub(crate) model: Option<String>,
+    /// Requests, once validated; else 0.
+    pub(crate) total: u64,
+    /// Settled answers, published and sealed. Never falls.
+    pub(crate) completed: u64,
+    /// Settled errors without those of an ending, published and sealed. Never falls.
+    pub(crate) failed: u64,
+    /// Tokens of sealed segments.
+    pub(crate) usage: Usage,
+    /// JSON list of batch-level errors, if validation refused it.
+    pub(crate) errors: Option<String>,
+    /// Named when the batch ends.
+    pub(crate) output_file_id: Option<String>,
+    /// Named when the batch ends.
+    pub(crate) error_file_id: Option<String>,
+    /// All unix seconds.
+    pub(crate) created_at: i64,
+    /// End of the window.
+    pub(crate) expires_at: Option<i64>,
+    /// Validation passed.
+    pub(crate) in_progress_at: Option<i64>,
+    /// Last segment sealed.
+    pub(crate) finalizing_at: Option<i64>,
+    /// Terminal.
+    pub(crate) completed_at: Option<i64>,
+    /// Terminal.
+    pub(crate) failed_at: Option<i64>,
+    /// Terminal.
+    pub(crate) expired_at: Option<i64>,
+    /// Cancel asked for.
+    pub(crate) cancelling_at: Option<i64>,
+    /// Terminal.
+    pub(crate) cancelled_at: Option<i64>,
+}
+
+/// What a cancel did.
+#[derive(Debug, Clone)]
+pub(crate) enum Cancelled {
+    /// The batch as it is now; also for a second cancel.
+    Done(Box<BatchRow>),
+    /// It has ended otherwise; the row says how.
+    Refused(Box<BatchRow>),
+    /// No such batch of this tenant.
+    Missing,
+}
+
+/// What validation found.
+#[derive(Debug, Clone)]
+pub(crate) struct Validated {
+    /// Requests in the file.
+    pub(crate) total: u64,
+    /// Entries of the plan.
+    pub(crate) segments: u32,
+    /// The first model seen.
+    pub(crate) model: Option<String>,
+    /// The suffix of bare lines' ids, if there are any.
+    pub(crate) bare_suffix: Option<String>,
+}
+
+/// The durable part of one epoch's journal: what a later owner replays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cut {
+    /// Whose part.
+    pub(crate) epoch: u32,
+    /// Bytes of it that count; what lies behind was written after the fence.
+    pub(crate) length: u64,
+}
+
+/// What a worker holds after a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Leased {
+    /// Which segment; of a filler run the first.
+    pub(crate) key: SegmentKey,
+    /// Plan entries covered: 1, or more for a filler run of an ending batch.
+    pub(crate) span: u32,
+    /// This lease's number; each lease of a segment has a higher one.
+    pub(crate) epoch: u32,
+    /// Parts below the fence, to be replayed.
+    pub(crate) cuts: Vec<Cut>,
+    /// An earlier epoch that has not been fenced yet: fence it before replaying anything.
+    pub(crate) unfenced: Option<u32>,
+}
+
+/// How much a worker wants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Demand {
+    /// Segments, at most 64 a call.
+    pub(crate) segments: u32,
+}
+
+/// Settled counts of an open segment, as far as durable. Only ever larger than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Publication {
+    /// Which segment.
+    pub(crate) key: SegmentKey,
+    /// Under which lease.
+    pub(crate) epoch: u32,
+    /// Durable answers.
+    pub(crate) answers: u32,
+    /// Durable errors, without those of an ending.
+    pub(crate) errors: u32,
+}
+
+/// What a renewal brought back.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Renewal {
+    /// False: the lease was taken by another; drop everything.
+    pub(crate) held: bool,
+    /// Published segments that are no longer ours under the epoch they were published with; a
+    /// later lease of the same segment is not meant.
+    pub(crate) lost: Vec<SegmentKey>,
+    /// Batches of ours that are to end early.
+    pub(crate) endings: Vec<(i64, Ending)>,
+}
+
+/// A sealed segment's results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    /// Plan entries covered.
+    pub(crate) span: u32,
+    /// Lines in the answers piece.
+    pub(crate) answers: u32,
+    /// Lines in the errors piece.
+    pub(crate) errors: u32,
+    /// Of these, lines that an ending wrote: OpenAI does not count them as failed.
+    pub(crate) ended: u32,
+    /// Bytes of the answers piece, at offset 0 of the segment's blob.
+    pub(crate) answers_bytes: u64,
+    /// Bytes of the errors piece, right behind.
+    pub(crate) errors_bytes: u64,
+    /// Tokens.
+    pub(crate) usage: Usage,
+}
+
+/// What a seal did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SealOutcome {
+    /// Recorded; other segments are still open.
+    Sealed,
+    /// Recorded, and it was the last: the batch is `finalizing` now.
+    Last,
+    /// Owner or epoch no longer match; nothing was changed.
+    Fenced,
+}
+
+/// A sealed segment's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SealedRow {
+    /// Place in the plan.
+    pub(crate) index: u32,
+    /// The epoch that sealed it, part of its blob's name.
+    pub(crate) epoch: u32,
+    /// See there.
+    pub(crate) sealed: Sealed,
+}
+
+/// A batch whose files are to be named.
+#[derive(Debug, Clone)]
+pub(crate) struct FinishWork {
+    /// The batch.
+    pub(crate) batch: BatchRow,
+    /// Entries of its plan.
+    pub(crate) segments: u32,
+    /// Reserved by the last seal: a pending file's id for the answers.
+    pub(crate) output_file_id: String,
+    /// And for the errors.
+    pub(crate) error_file_id: String,
+}
+
+/// How a batch ends.
+#[derive(Debug, Clone)]
+pub(crate) enum Finish {
+    /// Its files are whole. `None`: that file would have no lines and is not named.
+    Whole {
+        /// The answers.
+        output: Option<ReadyFile>,
+        /// The errors.
+        errors: Option<ReadyFile>,
+    },
+    /// The segments do not tile the plan: a bug; both files are kept, the batch fails.
+    Broken {
+        /// JSON list of batch-level errors.
+        errors: String,
+        /// The answers.
+        output: Option<ReadyFile>,
+        /// The errors.
+        error_lines: Option<ReadyFile>,
+    },
+}
+
+/// Rows and epochs of files, batches and segments.
+#[async_trait]
+pub(crate) trait Catalog: fmt::Debug + Send + Sync {
+    // --- files -------------------------------------------------------------------------------
+
+    /// Takes a file id, as `pending`: from now on blobs named by it are not litter.
+    async fn create_file(&self, file: NewFile) -> Result<()>;
+    /// Makes a pending file usable. Its bytes must be durable. Missing if it was given up.
+    async fn ready_file(&self, id: &str, file: ReadyFile) -> Result<FileRow>;
+    /// Gives a pending file up; its row goes. A ready file is not touched.
+    async fn abandon_file(&self, id: &str) -> Result<()>;
+    /// A ready, unexpired file of this tenant.
+    async fn file(&self, tenant: &str, id: &str) -> Result<Option<FileRow>>;
+    /// Ready, unexpired files of this tenant. An `after` that never was: `Ok(None)`.
+    async fn files(&self, tenant: &str, query: FileQuery) -> Result<Option<Rows<FileRow>>>;
+    /// Marks a ready file deleted: unreadable at once, bytes swept later. False: no such file.
+    async fn delete_file(&self, tenant: &str, id: &str) -> Result<bool>;
+    /// Files whose bytes may go: deleted or expired, and no batch that has not ended reads them.
+    async fn sweepable_files(&self, limit: u32) -> Result<Vec<FileRow>>;
+    /// The bytes are gone. The row stays as `deleted` for list cursors.
+    async fn file_swept(&self, id: &str) -> Result<()>;
+    /// Batches that have ended and neither of whose result files is left: their segment blobs may go.
+    async fn sweepable_batches(&self, limit: u32) -> Result<Vec<BatchRow>>;
+    /// The segment blobs of this batch are gone.
+    async fn batch_swept(&self, batch: i64) -> Result<()>;
+
+    // --- batches, as clients see them --------------------------------------------------------
+
+    /// One row, `validating`, whatever the size of the file.
+    async fn create_batch(&self, batch: NewBatch) -> Result<BatchRow>;
+    /// A batch of this tenant.
+    async fn batch(&self, tenant: &str, id: &str) -> Result<Option<BatchRow>>;
+    /// Newest first. An `after` that never was: `Ok(None)`.
+    async fn batches(
+        &self,
+        tenant: &str,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<Option<Rows<BatchRow>>>;
+    /// Ends a batch early; O(1). Before validation ended it is `cancelled` at once, 0/0/0.
+    async fn cancel_batch(&self, tenant: &str, id: &str) -> Result<Cancelled>;
+
+    // --- leases ------------------------------------------------------------------------------
+
+    /// A new life of a worker begins; its lease runs this long unless renewed.
+    async fn register(&self, incarnation: &str, lease: Duration) -> Result<()>;
+    /// For the one owner of an embedded folder: every other incarnation's lease is void from now on.
+    async fn void_other_leases(&self, incarnation: &str) -> Result<()>;
+    /// Renews the incarnation and publishes counts, in one transaction. A lease that ran out but
+    /// was taken by nobody is renewed under its epochs. Published counts never fall.
+    async fn renew(
+        &self,
+        incarnation: &str,
+        lease: Duration,
+        publications: &[Publication],
+    ) -> Result<Renewal>;
+    /// A clean end: the incarnation's lease is over now.
+    async fn deregister(&self, incarnation: &str) -> Result<()>;
+
+    /// The oldest batch in `validating` that no live incarnation holds, now held by this one. If
+    /// there is none, one that this one holds already: its first try did not come to an end.
+    async fn lease_validation(&self, incarnation: &str) -> Result<Option<BatchRow>>;
+    /// Lines may run. False: the batch moved on (cancelled, expired) or another holds it.
+    async fn validated(&self, incarnation: &str, batch: i64, found: Validated) -> Result<bool>;
+    /// The batch is `failed`; `errors` is a JSON list. False as above.
+    async fn refuse_batch(&self, incarnation: &str, batch: i64, errors: String) -> Result<bool>;
+
+    /// Segments for this worker, in one transaction: first those that come back (released,
+    /// expired lease, parked and due), then new ones off the batches' cursors; whose turn it is
+    /// decided by `model::turn`. Of a batch with an ending, untouched segments come last and as
+    /// runs of up to 64 plan entries, at most 8 runs of a batch at once. At most 256 segments of a
+    /// batch are open or parked. A worker whose own lease is over gets none.
+    async fn lease(&self, incarnation: &str, demand: Demand) -> Result<Vec<Leased>>;
+    /// The batch of a leased segment.
+    async fn leased_batch(&self, batch: i64) -> Result<Option<BatchRow>>;
+    /// Writes the fence: of the earlier epoch only `cut.length` bytes count. False: fenced
+    /// ourselves. Told twice, it changes nothing.
+    async fn fence(&self, incarnation: &str, key: SegmentKey, epoch: u32, cut: Cut)
+    -> Result<bool>;
+    /// Puts an open segment down for this long; our own part's durable length goes with it. Without
+    /// a pause it is released: it comes back with the next lease. An ending brings it back at once.
+    async fn park(
+        &self,
+        incarnation: &str,
+        key: SegmentKey,
+        cut: Cut,
+        pause: Duration,
+    ) -> Result<bool>;
+    /// Closes a segment, if owner and epoch still match: counts go to the batch (less what was
+    /// published), the blob must be durable. The last one makes the batch `finalizing` and takes
+    /// two pending file ids in the same transaction.
+    async fn seal(
+        &self,
+        incarnation: &str,
+        key: SegmentKey,
+        epoch: u32,
+        sealed: Sealed,
+    ) -> Result<SealOutcome>;
+
+    // --- the end of a batch ------------------------------------------------------------------
+
+    /// A batch in `finalizing` that no live incarnation holds, now held by this one; else one that
+    /// it holds already, as in [`Catalog::lease_validation`].
+    async fn lease_finish(&self, incarnation: &str) -> Result<Option<FinishWork>>;
+    /// Sealed segments of a batch by index, from `from` on.
+    async fn sealed_segments(&self, batch: i64, from: u32, limit: u32) -> Result<Vec<SealedRow>>;
+    /// Names the files (or gives their ids up), ends the batch and drops its segment rows, at once.
+    async fn finish(&self, incarnation: &str, batch: i64, finish: Finish) -> Result<bool>;
+    /// Ends every batch whose window is over: before validation ended at once, else as an ending
+    /// that its lease brings. Returns how many.
+    async fn expire_due(&self) -> Result<u32>;
+
+    // --- for operators -----------------------------------------------------------------------
+
+    /// Batches that have not ended, over all tenants.
+    async fn open_batches(&self) -> Result<u64>;
+}

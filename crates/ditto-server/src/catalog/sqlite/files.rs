@@ -1,0 +1,127 @@
+//! Files: from the taking of an id to the sweeping of the bytes.
+
+use std::time::Duration;
+
+use rusqlite::named_params;
+
+use super::super::{FileQuery, FileRow, NewFile, Order, ReadyFile, Rows};
+use super::rows::{self, stored};
+use super::runner::Tx;
+use super::sql;
+use crate::error::{Error, Result};
+
+/// An upload that takes longer than this was given up by its client.
+const PENDING_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) fn create(tx: &Tx<'_>, file: &NewFile) -> Result<()> {
+    let params = named_params! { ":id": file.id, ":tenant": file.tenant, ":now": tx.now_ms };
+    tx.execute(sql::CREATE_FILE, params)?;
+    Ok(())
+}
+
+pub(super) fn ready(tx: &Tx<'_>, id: &str, file: &ReadyFile) -> Result<FileRow> {
+    let params = named_params! {
+        ":id": id,
+        ":purpose": file.purpose,
+        ":filename": file.filename,
+        ":bytes": stored(file.bytes),
+        ":lines": file.lines.map(stored),
+        ":now": tx.now_ms,
+        ":expires": file.expires_after.map(|after| tx.later(after)),
+    };
+    let row = tx.row(sql::READY_FILE, params, rows::file)?;
+    row.ok_or_else(|| Error::missing(format!("the upload of {id} was given up; send it again")))
+}
+
+pub(super) fn abandon(tx: &Tx<'_>, id: &str) -> Result<()> {
+    tx.execute(sql::ABANDON_FILE, named_params! { ":id": id })?;
+    Ok(())
+}
+
+pub(super) fn get(tx: &Tx<'_>, tenant: &str, id: &str) -> Result<Option<FileRow>> {
+    let params = named_params! { ":id": id, ":tenant": tenant, ":now": tx.now_ms };
+    tx.row(sql::FILE, params, rows::file)
+}
+
+pub(super) fn list(tx: &Tx<'_>, tenant: &str, query: &FileQuery) -> Result<Option<Rows<FileRow>>> {
+    let (created, seq) = match (&query.after, query.order) {
+        (None, Order::Asc) => (i64::MIN, i64::MIN),
+        (None, Order::Desc) => (i64::MAX, i64::MAX),
+        (Some(after), _) => {
+            let params = named_params! { ":id": after, ":tenant": tenant };
+            let cursor = tx.row(sql::FILE_CURSOR, params, |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+            let Some(cursor) = cursor else {
+                return Ok(None);
+            };
+            cursor
+        }
+    };
+    let limit = i64::from(query.limit);
+    let page = match &query.purpose {
+        None => {
+            let statement = match query.order {
+                Order::Asc => sql::LIST_FILES_ASC,
+                Order::Desc => sql::LIST_FILES_DESC,
+            };
+            let params = named_params! {
+                ":tenant": tenant, ":now": tx.now_ms,
+                ":created": created, ":seq": seq, ":limit": limit + 1,
+            };
+            tx.rows(statement, params, rows::file)?
+        }
+        Some(purpose) => {
+            let statement = match query.order {
+                Order::Asc => sql::LIST_FILES_OF_PURPOSE_ASC,
+                Order::Desc => sql::LIST_FILES_OF_PURPOSE_DESC,
+            };
+            let params = named_params! {
+                ":tenant": tenant, ":purpose": purpose, ":now": tx.now_ms,
+                ":created": created, ":seq": seq, ":limit": limit + 1,
+            };
+            tx.rows(statement, params, rows::file)?
+        }
+    };
+    Ok(Some(cut_page(page, query.limit)))
+}
+
+/// One row more than asked for was read, to know whether there is one.
+pub(super) fn cut_page<T>(mut rows: Vec<T>, limit: u32) -> Rows<T> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    Rows { rows, has_more }
+}
+
+pub(super) fn delete(tx: &Tx<'_>, tenant: &str, id: &str) -> Result<bool> {
+    let params = named_params! { ":id": id, ":tenant": tenant, ":now": tx.now_ms };
+    let deleted = tx.row(sql::DELETE_FILE, params, |row| row.get("batch"))?;
+    drop_result(tx, deleted.flatten())?;
+    Ok(deleted.is_some())
+}
+
+/// A change, although it reads: see `give_up_pending.sql`.
+pub(super) fn sweepable(tx: &Tx<'_>, limit: u32) -> Result<Vec<FileRow>> {
+    let before = tx
+        .now_ms
+        .saturating_sub_unsigned(PENDING_LIFETIME.as_secs() * 1_000);
+    tx.execute(sql::GIVE_UP_PENDING, named_params! { ":before": before })?;
+    let params = named_params! { ":now": tx.now_ms, ":limit": limit };
+    tx.rows(sql::SWEEPABLE_FILES, params, rows::file)
+}
+
+pub(super) fn swept(tx: &Tx<'_>, id: &str) -> Result<()> {
+    let params = named_params! { ":id": id, ":now": tx.now_ms };
+    let expired = tx.row(sql::EXPIRE_FILE, params, |row| row.get("batch"))?;
+    drop_result(tx, expired.flatten())?;
+    tx.execute(sql::SWEEP_FILE, named_params! { ":id": id })?;
+    Ok(())
+}
+
+fn drop_result(tx: &Tx<'_>, batch: Option<i64>) -> Result<()> {
+    if let Some(batch) = batch {
+        tx.execute(sql::DROP_RESULT, named_params! { ":batch": batch })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! The end of a batch: its two result files are reserved, then named or given up.
+
+use rusqlite::named_params;
+
+use super::super::{Finish, FinishWork, ReadyFile};
+use super::rows::{self, Life};
+use super::runner::Tx;
+use super::{batches, files, incarnations, sql};
+use crate::error::{Error, Result};
+use crate::id;
+use crate::model::batch::{Event, Step, advance};
+
+/// Every result file has this purpose, as at OpenAI.
+const PURPOSE: &str = "batch_output";
+
+/// The two files that were reserved by the last seal.
+struct Reserved {
+    output: String,
+    errors: String,
+}
+
+/// With the last seal: `finalizing`, and two ids by which blobs may be named from now on.
+pub(super) fn begin(tx: &Tx<'_>, life: &Life) -> Result<()> {
+    if batches::step(tx, life, Event::LastSeal)?.is_none() {
+        return Err(Error::internal(format!(
+            "batch {} has sealed its last segment as {}",
+            life.key,
+            life.state.as_str()
+        )));
+    }
+    let reserved = Reserved {
+        output: id::file(),
+        errors: id::file(),
+    };
+    for id in [&reserved.output, &reserved.errors] {
+        tx.execute(
+            sql::RESERVE_FILE,
+            named_params! { ":id": id, ":batch": life.key, ":now": tx.now_ms },
+        )?;
+    }
+    let params = named_params! {
+        ":batch": life.key, ":output": reserved.output, ":errors": reserved.errors,
+    };
+    tx.execute(sql::RESERVE_RESULTS, params)?;
+    Ok(())
+}
+
+pub(super) fn lease(tx: &Tx<'_>, incarnation: &str) -> Result<Option<FinishWork>> {
+    if !incarnations::is_live(tx, incarnation)? {
+        return Ok(None);
+    }
+    let params = named_params! { ":incarnation": incarnation, ":now": tx.now_ms };
+    tx.row(sql::LEASE_FINISH, params, |row| {
+        Ok(FinishWork {
+            batch: rows::batch(row)?,
+            segments: row.get("plan_segments")?,
+            output_file_id: row.get("reserved_output_id")?,
+            error_file_id: row.get("reserved_error_id")?,
+        })
+    })
+}
+
+/// If we stop before the commit, the lease runs out and another makes the same two files again
+/// under the same ids; after it, the batch has ended and nothing is left to do.
+pub(super) fn finish(tx: &Tx<'_>, incarnation: &str, batch: i64, finish: &Finish) -> Result<bool> {
+    let Some(life) = batches::held(tx, incarnation, batch)? else {
+        return Ok(false);
+    };
+    let (output, errors) = match finish {
+        Finish::Whole { output, errors } => {
+            if batches::step(tx, &life, Event::Named)?.is_none() {
+                return Ok(false);
+            }
+            (output, errors)
+        }
+        Finish::Broken {
+            errors,
+            output,
+            error_lines,
+        } => {
+            if !fail(tx, &life, errors)? {
+                return Ok(false);
+            }
+            (output, error_lines)
+        }
+    };
+    name_results(tx, batch, output.as_ref(), errors.as_ref())?;
+    tx.execute(sql::DROP_SEGMENTS, named_params! { ":batch": batch })?;
+    Ok(true)
+}
+
+fn fail(tx: &Tx<'_>, life: &Life, errors: &str) -> Result<bool> {
+    let Step::To(state, ending) = advance(life.state, life.ending, Event::Broken) else {
+        return Ok(false);
+    };
+    batches::set_state(tx, life.key, state, ending)?;
+    tx.execute(
+        sql::SET_ERRORS,
+        named_params! { ":batch": life.key, ":errors": errors },
+    )?;
+    Ok(true)
+}
+
+fn name_results(
+    tx: &Tx<'_>,
+    batch: i64,
+    output: Option<&ReadyFile>,
+    errors: Option<&ReadyFile>,
+) -> Result<()> {
+    let reserved = tx.row(
+        sql::BATCH_BY_KEY,
+        named_params! { ":batch": batch },
+        |row| {
+            Ok(Reserved {
+                output: row.get("reserved_output_id")?,
+                errors: row.get("reserved_error_id")?,
+            })
+        },
+    )?;
+    let reserved = reserved.ok_or_else(|| Error::internal(format!("batch {batch} is gone")))?;
+    let output = name_result(tx, batch, reserved.output, output)?;
+    let errors = name_result(tx, batch, reserved.errors, errors)?;
+    let params = named_params! {
+        ":batch": batch,
+        ":files_left": i64::from(output.is_some()) + i64::from(errors.is_some()),
+        ":output": output,
+        ":errors": errors,
+    };
+    tx.execute(sql::NAME_RESULTS, params)?;
+    Ok(())
+}
+
+/// The id, if there is such a file.
+fn name_result(
+    tx: &Tx<'_>,
+    batch: i64,
+    id: String,
+    file: Option<&ReadyFile>,
+) -> Result<Option<String>> {
+    match file {
+        Some(file) => {
+            let file = ReadyFile {
+                purpose: PURPOSE.to_owned(),
+                ..file.clone()
+            };
+            files::ready(tx, &id, &file)?;
+            Ok(Some(id))
+        }
+        None => {
+            tx.execute(
+                sql::GIVE_UP_RESULT,
+                named_params! { ":id": id, ":batch": batch },
+            )?;
+            Ok(None)
+        }
+    }
+}

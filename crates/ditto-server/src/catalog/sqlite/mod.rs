@@ -1,0 +1,533 @@
+//! The catalog on SQLite: one file, one writer, for one process.
+//!
+//! This file maps each call to its function; the functions are beside it, one file for each part
+//! of the story, the statements in `sql/`, the tables in `schema/`.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::runner::Runner;
+use self::turns::Turns;
+use super::{
+    BatchRow, Cancelled, Catalog, Cut, Demand, FileQuery, FileRow, Finish, FinishWork, Leased,
+    NewBatch, NewFile, Publication, ReadyFile, Renewal, Rows, SealOutcome, Sealed, SealedRow,
+    SegmentKey, Validated,
+};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+
+mod batches;
+mod files;
+mod finish;
+mod incarnations;
+mod rows;
+mod runner;
+mod schema;
+mod segments;
+mod sql;
+mod turns;
+mod validation;
+
+/// Readers beside the writer: clients that poll do not wait for each other's lists.
+const READERS: usize = 2;
+
+/// Files, batches and segments in one SQLite file.
+#[derive(Debug)]
+pub(crate) struct SqliteCatalog {
+    runner: Runner,
+    turns: Arc<Mutex<Turns>>,
+}
+
+impl SqliteCatalog {
+    /// Opens or makes the file, with its own threads. The folder is the caller's to protect.
+    pub(crate) fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+        let writer = schema::open_writer(path)?;
+        let readers = (0..READERS)
+            .map(|_| schema::open_reader(path))
+            .collect::<Result<_>>()?;
+        Ok(Self::on(Runner::threads(writer, readers, &clock)?))
+    }
+
+    /// A catalog that goes with the process and runs on its callers' thread.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for tests and simulated runs"))]
+    pub(crate) fn in_memory(clock: Arc<dyn Clock>) -> Result<Self> {
+        Ok(Self::on(Runner::Inline(
+            Mutex::new(schema::open_memory()?),
+            clock,
+        )))
+    }
+
+    fn on(runner: Runner) -> Self {
+        Self {
+            runner,
+            turns: Arc::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Catalog for SqliteCatalog {
+    async fn create_file(&self, file: NewFile) -> Result<()> {
+        self.runner.write(move |tx| files::create(tx, &file)).await
+    }
+
+    async fn ready_file(&self, id: &str, file: ReadyFile) -> Result<FileRow> {
+        let id = id.to_owned();
+        self.runner
+            .write(move |tx| files::ready(tx, &id, &file))
+            .await
+    }
+
+    async fn abandon_file(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.runner.write(move |tx| files::abandon(tx, &id)).await
+    }
+
+    async fn file(&self, tenant: &str, id: &str) -> Result<Option<FileRow>> {
+        let (tenant, id) = (tenant.to_owned(), id.to_owned());
+        self.runner
+            .read(move |tx| files::get(tx, &tenant, &id))
+            .await
+    }
+
+    async fn files(&self, tenant: &str, query: FileQuery) -> Result<Option<Rows<FileRow>>> {
+        let tenant = tenant.to_owned();
+        self.runner
+            .read(move |tx| files::list(tx, &tenant, &query))
+            .await
+    }
+
+    async fn delete_file(&self, tenant: &str, id: &str) -> Result<bool> {
+        let (tenant, id) = (tenant.to_owned(), id.to_owned());
+        self.runner
+            .write(move |tx| files::delete(tx, &tenant, &id))
+            .await
+    }
+
+    async fn sweepable_files(&self, limit: u32) -> Result<Vec<FileRow>> {
+        self.runner
+            .write(move |tx| files::sweepable(tx, limit))
+            .await
+    }
+
+    async fn file_swept(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.runner.write(move |tx| files::swept(tx, &id)).await
+    }
+
+    async fn sweepable_batches(&self, limit: u32) -> Result<Vec<BatchRow>> {
+        self.runner
+            .read(move |tx| batches::sweepable(tx, limit))
+            .await
+    }
+
+    async fn batch_swept(&self, batch: i64) -> Result<()> {
+        self.runner.write(move |tx| batches::swept(tx, batch)).await
+    }
+
+    async fn create_batch(&self, batch: NewBatch) -> Result<BatchRow> {
+        self.runner
+            .write(move |tx| batches::create(tx, &batch))
+            .await
+    }
+
+    async fn batch(&self, tenant: &str, id: &str) -> Result<Option<BatchRow>> {
+        let (tenant, id) = (tenant.to_owned(), id.to_owned());
+        self.runner
+            .read(move |tx| batches::get(tx, &tenant, &id))
+            .await
+    }
+
+    async fn batches(
+        &self,
+        tenant: &str,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<Option<Rows<BatchRow>>> {
+        let (tenant, after) = (tenant.to_owned(), after.map(str::to_owned));
+        self.runner
+            .read(move |tx| batches::list(tx, &tenant, limit, after.as_deref()))
+            .await
+    }
+
+    async fn cancel_batch(&self, tenant: &str, id: &str) -> Result<Cancelled> {
+        let (tenant, id) = (tenant.to_owned(), id.to_owned());
+        self.runner
+            .write(move |tx| batches::cancel(tx, &tenant, &id))
+            .await
+    }
+
+    async fn register(&self, incarnation: &str, lease: Duration) -> Result<()> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| incarnations::register(tx, &incarnation, lease))
+            .await
+    }
+
+    async fn void_other_leases(&self, incarnation: &str) -> Result<()> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| incarnations::void_others(tx, &incarnation))
+            .await
+    }
+
+    async fn renew(
+        &self,
+        incarnation: &str,
+        lease: Duration,
+        publications: &[Publication],
+    ) -> Result<Renewal> {
+        let (incarnation, publications) = (incarnation.to_owned(), publications.to_vec());
+        self.runner
+            .write(move |tx| incarnations::renew(tx, &incarnation, lease, &publications))
+            .await
+    }
+
+    async fn deregister(&self, incarnation: &str) -> Result<()> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| incarnations::forget(tx, &incarnation))
+            .await
+    }
+
+    async fn lease_validation(&self, incarnation: &str) -> Result<Option<BatchRow>> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| validation::lease(tx, &incarnation))
+            .await
+    }
+
+    async fn validated(&self, incarnation: &str, batch: i64, found: Validated) -> Result<bool> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| validation::validated(tx, &incarnation, batch, &found))
+            .await
+    }
+
+    async fn refuse_batch(&self, incarnation: &str, batch: i64, errors: String) -> Result<bool> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| validation::refuse(tx, &incarnation, batch, &errors))
+            .await
+    }
+
+    async fn lease(&self, incarnation: &str, demand: Demand) -> Result<Vec<Leased>> {
+        let (incarnation, turns) = (incarnation.to_owned(), Arc::clone(&self.turns));
+        self.runner
+            .write(move |tx| {
+                // Whatever a panic left there only decides who is next.
+                let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
+                segments::lease(tx, &mut turns, &incarnation, demand)
+            })
+            .await
+    }
+
+    async fn leased_batch(&self, batch: i64) -> Result<Option<BatchRow>> {
+        self.runner.read(move |tx| batches::by_key(tx, batch)).await
+    }
+
+    async fn fence(
+        &self,
+        incarnation: &str,
+        key: SegmentKey,
+        epoch: u32,
+        cut: Cut,
+    ) -> Result<bool> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| segments::fence(tx, &incarnation, key, epoch, cut))
+            .await
+    }
+
+    async fn park(
+        &self,
+        incarnation: &str,
+        key: SegmentKey,
+        cut: Cut,
+        pause: Duration,
+    ) -> Result<bool> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| segments::park(tx, &incarnation, key, cut, pause))
+            .await
+    }
+
+    async fn seal(
+        &self,
+        incarnation: &str,
+        key: SegmentKey,
+        epoch: u32,
+        sealed: Sealed,
+    ) -> Result<SealOutcome> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| segments::seal(tx, &incarnation, key, epoch, &sealed))
+            .await
+    }
+
+    async fn lease_finish(&self, incarnation: &str) -> Result<Option<FinishWork>> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| finish::lease(tx, &incarnation))
+            .await
+    }
+
+    async fn sealed_segments(&self, batch: i64, from: u32, limit: u32) -> Result<Vec<SealedRow>> {
+        self.runner
+            .read(move |tx| segments::sealed(tx, batch, from, limit))
+            .await
+    }
+
+    async fn finish(&self, incarnation: &str, batch: i64, finish: Finish) -> Result<bool> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| finish::finish(tx, &incarnation, batch, &finish))
+            .await
+    }
+
+    async fn expire_due(&self) -> Result<u32> {
+        self.runner.write(batches::expire_due).await
+    }
+
+    async fn open_batches(&self) -> Result<u64> {
+        self.runner.read(batches::open).await
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::storage("the catalog failed", error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use futures_util::future::join_all;
+
+    use super::super::{BatchOptions, Usage};
+    use super::*;
+    use crate::clock::{ManualClock, SystemClock};
+    use crate::model::batch::BatchState;
+
+    const LEASE: Duration = Duration::from_secs(600);
+
+    fn new_batch(id: &str) -> NewBatch {
+        NewBatch {
+            id: id.to_owned(),
+            tenant: "tenant".to_owned(),
+            input_file_id: "file-input".to_owned(),
+            endpoint: "/v1/chat/completions".to_owned(),
+            completion_window: "24h".to_owned(),
+            expires_after: None,
+            metadata: None,
+            options: BatchOptions::default(),
+        }
+    }
+
+    fn open(folder: &Path) -> SqliteCatalog {
+        SqliteCatalog::open(&folder.join("catalog.db"), Arc::new(SystemClock)).unwrap()
+    }
+
+    fn sealed(leased: &Leased) -> Sealed {
+        Sealed {
+            span: leased.span,
+            answers: 1_000,
+            errors: 0,
+            ended: 0,
+            answers_bytes: 1 << 20,
+            errors_bytes: 0,
+            usage: Usage::default(),
+        }
+    }
+
+    async fn running(catalog: &SqliteCatalog, segments: u32) -> i64 {
+        catalog.register("inc", LEASE).await.unwrap();
+        let key = catalog
+            .create_batch(new_batch("batch_1"))
+            .await
+            .unwrap()
+            .key;
+        catalog.lease_validation("inc").await.unwrap().unwrap();
+        let total = u64::from(segments) * 1_000;
+        let found = Validated {
+            total,
+            segments,
+            model: None,
+            bare_suffix: None,
+        };
+        assert!(catalog.validated("inc", key, found).await.unwrap());
+        key
+    }
+
+    /// Prints, but asserts no time: disks differ.
+    #[tokio::test]
+    async fn ten_thousand_segments_are_leased_and_sealed_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = open(folder.path());
+        let key = running(&catalog, 10_000).await;
+        let begin = Instant::now();
+        loop {
+            let leased = catalog.lease("inc", Demand { segments: 64 }).await.unwrap();
+            if leased.is_empty() {
+                break;
+            }
+            let seals = leased
+                .iter()
+                .map(|l| catalog.seal("inc", l.key, l.epoch, sealed(l)));
+            join_all(seals).await.into_iter().for_each(|outcome| {
+                outcome.unwrap();
+            });
+        }
+        println!(
+            "10,000 lease + seal, groups of 64, on disk: {:?}",
+            begin.elapsed()
+        );
+        let row = catalog.leased_batch(key).await.unwrap().unwrap();
+        assert_eq!(
+            (row.state, row.completed),
+            (BatchState::Finalizing, 10_000_000)
+        );
+    }
+
+    #[tokio::test]
+    async fn what_a_call_returned_is_there_after_the_catalog_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = open(folder.path());
+        let key = running(&catalog, 2).await;
+        let leased = catalog.lease("inc", Demand { segments: 1 }).await.unwrap();
+        catalog
+            .seal("inc", leased[0].key, leased[0].epoch, sealed(&leased[0]))
+            .await
+            .unwrap();
+        let before = catalog.leased_batch(key).await.unwrap();
+        drop(catalog);
+
+        let catalog = open(folder.path());
+        assert_eq!(catalog.leased_batch(key).await.unwrap(), before);
+        let leased = catalog.lease("inc", Demand { segments: 9 }).await.unwrap();
+        assert_eq!(leased.iter().map(|l| l.key.index).collect::<Vec<_>>(), [1]);
+    }
+
+    #[tokio::test]
+    async fn a_hundred_workers_never_lease_the_same_segment() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = open(folder.path());
+        running(&catalog, 250).await;
+        let names: Vec<_> = (0..100).map(|n| format!("inc_{n}")).collect();
+        join_all(names.iter().map(|name| catalog.register(name, LEASE))).await;
+        let leases = names
+            .iter()
+            .map(|name| catalog.lease(name, Demand { segments: 3 }));
+        let leased = join_all(leases).await.into_iter().flat_map(Result::unwrap);
+        let mut indexes: Vec<_> = leased.map(|l| l.key.index).collect();
+        indexes.sort_unstable();
+        assert_eq!(indexes, (0..250).collect::<Vec<_>>());
+    }
+
+    /// What of a batch is kept by deltas, and the same by counting.
+    const BY_DELTAS: &str = "SELECT format('%d %d %d %d %d', cursor, done_segments, open_segments,
+        open_runs, completed) FROM batches WHERE key = ?1";
+    const BY_SCAN: &str = "SELECT format('%d %d %d %d %d', coalesce(max(idx + span), 0),
+        coalesce(sum(span) FILTER (WHERE state = 'sealed'), 0),
+        count(*) FILTER (WHERE state <> 'sealed'),
+        count(*) FILTER (WHERE state <> 'sealed' AND filler),
+        coalesce(sum(iif(state = 'sealed', answers, published_answers)), 0))
+        FROM segments WHERE batch = ?1";
+
+    async fn counts(catalog: &SqliteCatalog, sql: &'static str, key: i64) -> String {
+        catalog
+            .runner
+            .read(move |tx| tx.row(sql, [key], |row| row.get(0)))
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// One random thing that one of three workers does with a segment it holds or has lost.
+    async fn one_step(
+        catalog: &SqliteCatalog,
+        clock: &ManualClock,
+        chance: &mut fastrand::Rng,
+        held: &mut Vec<(String, Leased)>,
+    ) {
+        let worker = format!("inc_{}", chance.u8(0..3));
+        let any = (!held.is_empty()).then(|| chance.usize(0..held.len()));
+        match (chance.u8(0..10), any) {
+            (0..=2, _) => {
+                catalog.renew(&worker, LEASE, &[]).await.unwrap();
+                let demand = Demand {
+                    segments: chance.u32(1..5),
+                };
+                let leased = catalog.lease(&worker, demand).await.unwrap();
+                held.extend(leased.into_iter().map(|leased| (worker.clone(), leased)));
+            }
+            (3, _) => clock.advance(LEASE * chance.u32(0..2)),
+            (4..=5, Some(any)) => {
+                let (owner, leased) = &held[any];
+                let answers = chance.u32(0..500);
+                let Leased { key, epoch, .. } = *leased;
+                let publication = Publication {
+                    key,
+                    epoch,
+                    answers,
+                    errors: 0,
+                };
+                catalog.renew(owner, LEASE, &[publication]).await.unwrap();
+            }
+            (6, Some(any)) => {
+                let (owner, leased) = held.swap_remove(any);
+                let cut = Cut {
+                    epoch: leased.epoch,
+                    length: 5,
+                };
+                let pause = LEASE * chance.u32(0..2);
+                catalog.park(&owner, leased.key, cut, pause).await.unwrap();
+            }
+            (7..=9, Some(any)) => {
+                let (owner, leased) = held.swap_remove(any);
+                catalog
+                    .seal(&owner, leased.key, leased.epoch, sealed(&leased))
+                    .await
+                    .unwrap();
+            }
+            _ => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn counts_kept_by_deltas_are_those_of_a_scan_whatever_happens() {
+        for seed in 0..20 {
+            let clock = ManualClock::at(1_700_000_000_000);
+            let catalog = SqliteCatalog::in_memory(Arc::new(clock.clone())).unwrap();
+            let mut chance = fastrand::Rng::with_seed(seed);
+            for worker in 0..3 {
+                catalog
+                    .register(&format!("inc_{worker}"), LEASE)
+                    .await
+                    .unwrap();
+            }
+            let key = running(&catalog, 600).await;
+            let (mut held, mut told) = (Vec::new(), 0);
+            for step in 0..400 {
+                if step == 200 {
+                    catalog.cancel_batch("tenant", "batch_1").await.unwrap();
+                }
+                one_step(&catalog, &clock, &mut chance, &mut held).await;
+                let completed = catalog.leased_batch(key).await.unwrap().unwrap().completed;
+                assert!(completed >= told, "seed {seed}: {completed} after {told}");
+                told = completed;
+            }
+            let by_deltas = counts(&catalog, BY_DELTAS, key).await;
+            assert_eq!(
+                by_deltas,
+                counts(&catalog, BY_SCAN, key).await,
+                "seed {seed}"
+            );
+        }
+    }
+}

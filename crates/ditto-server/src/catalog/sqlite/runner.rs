@@ -1,0 +1,425 @@
+//! Where statements run: one writer thread with group commit, and a few readers that it never
+//! blocks; or everything inline on the caller, so that a simulated run is one thread.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Commands that wait for a thread. Callers beyond it wait for a place: a slow disk slows them
+/// down instead of filling memory.
+const QUEUE: usize = 1_024;
+/// Commands in one transaction, so that the first of them is not kept waiting for long.
+const GROUP: usize = 256;
+
+/// What a command works with.
+#[derive(Debug)]
+pub(super) struct Tx<'a> {
+    /// Inside a transaction.
+    pub(super) conn: &'a Connection,
+    /// The time of day of the whole transaction.
+    pub(super) now_ms: i64,
+}
+
+impl Tx<'_> {
+    /// Runs a statement; how many rows it changed.
+    pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<usize> {
+        Ok(self.conn.prepare_cached(sql)?.execute(params)?)
+    }
+
+    /// The first row of an answer.
+    pub(super) fn row<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        map: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        Ok(self
+            .conn
+            .prepare_cached(sql)?
+            .query_row(params, map)
+            .optional()?)
+    }
+
+    /// All rows of an answer.
+    pub(super) fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        map: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        Ok(self
+            .conn
+            .prepare_cached(sql)?
+            .query_map(params, map)?
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// This long from now, in milliseconds.
+    pub(super) fn later(&self, duration: Duration) -> i64 {
+        let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        self.now_ms.saturating_add(ms)
+    }
+}
+
+/// Tells the caller, once the commit has succeeded (or not: why).
+type Answer = Box<dyn FnOnce(Option<&rusqlite::Error>) + Send>;
+/// Runs (unless there is no transaction) and keeps its result back until the commit.
+type Command = Box<dyn FnOnce(Option<&Tx<'_>>) -> Answer + Send>;
+
+/// The two forms.
+#[derive(Debug)]
+pub(super) enum Runner {
+    /// Own threads.
+    Threads(Threads),
+    /// On the caller, one transaction a call.
+    Inline(Mutex<Connection>, Arc<dyn Clock>),
+}
+
+/// One writer, some readers; joined when dropped, after what is queued has run.
+#[derive(Debug)]
+pub(super) struct Threads {
+    writer: Worker,
+    readers: Vec<Worker>,
+    next_reader: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Worker {
+    /// `None` only while it is being dropped.
+    queue: Option<mpsc::Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Runner {
+    /// Starts a thread for each connection.
+    pub(super) fn threads(
+        writer: Connection,
+        readers: Vec<Connection>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let readers = readers
+            .into_iter()
+            .map(|conn| Worker::start("catalog-reader", conn, Arc::clone(clock), "BEGIN DEFERRED"))
+            .collect::<Result<_>>()?;
+        let writer = Worker::start(
+            "catalog-writer",
+            writer,
+            Arc::clone(clock),
+            "BEGIN IMMEDIATE",
+        )?;
+        Ok(Self::Threads(Threads {
+            writer,
+            readers,
+            next_reader: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Runs a change; durable when this returns. If it fails, nothing of it stays.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match self {
+            Self::Threads(threads) => threads.writer.call(change).await,
+            Self::Inline(conn, clock) => inline(conn, &**clock, change),
+        }
+    }
+
+    /// Runs a question on one snapshot, which holds every change that has returned.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match self {
+            Self::Threads(threads) => {
+                let turn = threads.next_reader.fetch_add(1, Ordering::Relaxed);
+                threads.readers[turn % threads.readers.len()]
+                    .call(question)
+                    .await
+            }
+            Self::Inline(conn, clock) => inline(conn, &**clock, question),
+        }
+    }
+}
+
+fn inline<T>(
+    conn: &Mutex<Connection>,
+    clock: &dyn Clock,
+    command: impl FnOnce(&Tx<'_>) -> Result<T>,
+) -> Result<T> {
+    // A command that panicked left its transaction to the rollback below.
+    let mut conn = conn.lock().unwrap_or_else(PoisonError::into_inner);
+    let transaction = conn.transaction()?;
+    let value = command(&Tx {
+        conn: &transaction,
+        now_ms: clock.now_ms(),
+    })?;
+    transaction.commit()?;
+    Ok(value)
+}
+
+impl Worker {
+    fn start(
+        name: &str,
+        conn: Connection,
+        clock: Arc<dyn Clock>,
+        begin: &'static str,
+    ) -> Result<Self> {
+        let (queue, commands) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || work(&conn, commands, &*clock, begin))
+            .map_err(|e| Error::storage("could not start a thread for the catalog", e))?;
+        Ok(Self {
+            queue: Some(queue),
+            thread: Some(thread),
+        })
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let command: Command = Box::new(move |tx| {
+            let result = tx.map_or_else(|| Err(stopped()), |tx| in_savepoint(tx, command));
+            let began = tx.is_some();
+            Box::new(move |failure| {
+                // Nobody listens if the caller has gone; the change stands all the same.
+                let _ = reply.send(match failure {
+                    // Its own error says more than that of the commit.
+                    Some(e) if result.is_ok() || !began => Err(not_committed(e)),
+                    _ => result,
+                });
+            })
+        });
+        let queue = self.queue.as_ref().ok_or_else(stopped)?;
+        queue.send(command).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported when it happened, to the caller it concerned.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A thread's whole life. If the process dies here, no caller of the open transaction has been
+/// answered and nothing of it stays.
+fn work(
+    conn: &Connection,
+    mut commands: mpsc::Receiver<Command>,
+    clock: &dyn Clock,
+    begin: &'static str,
+) {
+    while let Some(first) = commands.blocking_recv() {
+        let mut answers = Vec::new();
+        let outcome = group(conn, first, &mut commands, clock, begin, &mut answers);
+        if outcome.is_err() && !conn.is_autocommit() {
+            // Its failure would change nothing: the next BEGIN fails and says so.
+            let _ = conn.execute_batch("ROLLBACK");
+        }
+        for answer in answers {
+            answer(outcome.as_ref().err());
+        }
+    }
+}
+
+/// Runs what is queued in one transaction: one fsync for all that arrived during the last one.
+fn group(
+    conn: &Connection,
+    first: Command,
+    commands: &mut mpsc::Receiver<Command>,
+    clock: &dyn Clock,
+    begin: &'static str,
+    answers: &mut Vec<Answer>,
+) -> Result<(), rusqlite::Error> {
+    let tx = Tx {
+        conn,
+        now_ms: clock.now_ms(),
+    };
+    if let Err(e) = conn.execute_batch(begin) {
+        // Not run at all: its savepoint would be a transaction of its own.
+        answers.push(first(None));
+        return Err(e);
+    }
+    let mut next = Some(first);
+    while let Some(command) = next {
+        answers.push(command(Some(&tx)));
+        if conn.is_autocommit() {
+            // A full disk, for one, undoes the whole transaction and not only a savepoint.
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT),
+                Some("the transaction was given up for another change in it".to_owned()),
+            ));
+        }
+        next = if answers.len() < GROUP {
+            commands.try_recv().ok()
+        } else {
+            None
+        };
+    }
+    conn.execute_batch("COMMIT")
+}
+
+fn in_savepoint<T>(tx: &Tx<'_>, command: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
+    tx.conn.prepare_cached("SAVEPOINT command")?.execute([])?;
+    let result = command(tx);
+    if tx.conn.is_autocommit() {
+        return result;
+    }
+    if result.is_err() {
+        tx.conn.prepare_cached("ROLLBACK TO command")?.execute([])?;
+    }
+    tx.conn.prepare_cached("RELEASE command")?.execute([])?;
+    result
+}
+
+fn not_committed(error: &rusqlite::Error) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("the catalog could not keep the change: {error}; it is safe to try again"),
+    )
+}
+
+fn stopped() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the catalog has stopped; start the server again",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn folder() -> (tempfile::TempDir, Connection, Connection) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.db");
+        let writer = Connection::open(&path).unwrap();
+        writer.pragma_update(None, "journal_mode", "wal").unwrap();
+        writer
+            .execute_batch("CREATE TABLE t (x INTEGER PRIMARY KEY)")
+            .unwrap();
+        (folder, writer, Connection::open(&path).unwrap())
+    }
+
+    fn runner(writer: Connection, reader: Connection) -> Arc<Runner> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Arc::new(Runner::threads(writer, vec![reader], &clock).unwrap())
+    }
+
+    async fn insert(runner: &Runner, x: i64) -> Result<usize> {
+        runner
+            .write(move |tx| tx.execute("INSERT INTO t VALUES (?)", [x]))
+            .await
+    }
+
+    async fn all(runner: &Runner) -> Vec<i64> {
+        runner
+            .read(|tx| tx.rows("SELECT x FROM t ORDER BY x", [], |row| row.get(0)))
+            .await
+            .unwrap()
+    }
+
+    /// Holds the writer inside a transaction until the sender is used or dropped.
+    async fn hold(runner: &Arc<Runner>) -> (std::sync::mpsc::SyncSender<()>, JoinWrite) {
+        let (go, wait) = std::sync::mpsc::sync_channel::<()>(1);
+        let (begun, begins) = oneshot::channel();
+        let runner = Arc::clone(runner);
+        let held = tokio::spawn(async move {
+            let change = move |_: &Tx<'_>| {
+                let _ = begun.send(());
+                let _ = wait.recv();
+                Ok(())
+            };
+            runner.write(change).await
+        });
+        begins.await.unwrap();
+        (go, held)
+    }
+
+    type JoinWrite = tokio::task::JoinHandle<Result<()>>;
+
+    #[tokio::test]
+    async fn a_change_that_fails_takes_back_only_itself() {
+        let (_folder, writer, reader) = folder();
+        let runner = runner(writer, reader);
+        let (go, held) = hold(&runner).await;
+        let half = runner.write(|tx| {
+            tx.execute("INSERT INTO t VALUES (3)", [])?;
+            tx.execute("INSERT INTO t VALUES (1)", [])
+        });
+        // All four are in the queue of one transaction before it goes on.
+        let (a, b, c, ()) = tokio::join!(insert(&runner, 1), half, insert(&runner, 2), async {
+            drop(go)
+        });
+        assert!(a.is_ok() && c.is_ok());
+        assert!(b.unwrap_err().message().contains("UNIQUE"));
+        held.await.unwrap().unwrap();
+        assert_eq!(all(&runner).await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn what_arrives_during_a_transaction_shares_the_next() {
+        let (_folder, writer, reader) = folder();
+        let runner = runner(writer, reader);
+        let (go, held) = hold(&runner).await;
+        let times = (0..50).map(|_| runner.write(|tx| Ok(tx.now_ms)));
+        let times = futures_util::future::join_all(times);
+        let (times, ()) = tokio::join!(times, async { drop(go) });
+        held.await.unwrap().unwrap();
+        let times: std::collections::BTreeSet<_> = times.into_iter().map(Result::unwrap).collect();
+        assert_eq!(times.len(), 1, "one transaction has one time");
+    }
+
+    #[tokio::test]
+    async fn a_reader_does_not_wait_for_the_writer() {
+        let (_folder, writer, reader) = folder();
+        let runner = runner(writer, reader);
+        insert(&runner, 1).await.unwrap();
+        let (go, held) = hold(&runner).await;
+        assert_eq!(all(&runner).await, [1]);
+        drop(go);
+        held.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_gave_up_is_told_to_everyone_in_it() {
+        let (_folder, writer, reader) = folder();
+        let runner = runner(writer, reader);
+        let (go, held) = hold(&runner).await;
+        let gives_up = runner.write(|tx| tx.execute("ROLLBACK", []));
+        let (a, b, ()) = tokio::join!(insert(&runner, 1), gives_up, async { drop(go) });
+        assert!(held.await.unwrap().is_err());
+        assert!(a.is_err() && b.is_err());
+        assert_eq!(all(&runner).await, Vec::<i64>::new());
+        insert(&runner, 2).await.unwrap();
+        assert_eq!(all(&runner).await, [2]);
+    }
+
+    #[tokio::test]
+    async fn dropping_it_runs_what_is_queued_and_lets_the_file_go() {
+        let (folder, writer, reader) = folder();
+        let runner = runner(writer, reader);
+        for x in 0..10 {
+            insert(&runner, x).await.unwrap();
+        }
+        drop(runner);
+        // The last connection to close folds the log into the file and removes it.
+        assert!(!folder.path().join("t.db-wal").exists());
+    }
+}

@@ -1,0 +1,238 @@
+//! The database file: how it is opened, and how it becomes the newest schema.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::error::{Error, Result};
+
+/// Each step once, in order; `PRAGMA user_version` counts them. Steps are only ever added.
+const MIGRATIONS: &[&str] = &[include_str!("schema/0001.sql")];
+/// Marks the file as ours: "Dtto".
+const APPLICATION_ID: i64 = 0x4474_746f;
+/// Another process has no business here; this outlasts a backup tool that reads for a moment.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Every statement there is stays prepared.
+const STATEMENTS: usize = 128;
+/// 8 MiB: the rows of a few thousand open segments.
+const CACHE_KIB: i64 = 8 * 1024;
+
+/// The connection that changes things; makes the file if there is none, and brings it up to date.
+pub(super) fn open_writer(path: &Path) -> Result<Connection> {
+    let named = |e: Error| Error::new(e.kind(), format!("{}: {}", path.display(), e.message()));
+    // Made by us first, so that nobody else may read it; SQLite gives its side files the same mode.
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| Error::storage(format!("could not open {}", path.display()), e))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(path, flags)
+        .map_err(unusable)
+        .map_err(named)?;
+    set_up(&conn).map_err(unusable).map_err(named)?;
+    migrate(&mut conn).map_err(named)?;
+    Ok(conn)
+}
+
+/// A connection that the writer does not block, and that cannot change anything.
+pub(super) fn open_reader(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.pragma_update(None, "temp_store", "memory")?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(conn)
+}
+
+/// A database without a file.
+pub(super) fn open_memory() -> Result<Connection> {
+    let mut conn = Connection::open_in_memory()?;
+    set_up(&conn)?;
+    migrate(&mut conn)?;
+    Ok(conn)
+}
+
+fn set_up(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.pragma_update(None, "journal_mode", "wal")?;
+    // In WAL mode FULL is one fsync a commit: durable when a call returns.
+    conn.pragma_update(None, "synchronous", "full")?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.pragma_update(None, "temp_store", "memory")?;
+    // After a burst the log shrinks again.
+    conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
+}
+
+/// Runs the missing steps in one transaction: a crash in between leaves the old schema.
+fn migrate(conn: &mut Connection) -> Result<()> {
+    let newest = MIGRATIONS.len();
+    let (version, application, tables) = read_version(conn).map_err(unusable)?;
+    let ours = application == APPLICATION_ID || (version == 0 && tables == 0);
+    if !ours {
+        return Err(Error::invalid(
+            "this is the database of another program; name another data folder",
+        ));
+    }
+    let version = usize::try_from(version).unwrap_or(usize::MAX);
+    if version > newest {
+        return Err(Error::invalid(format!(
+            "a newer release wrote this catalog (schema {version}, this one knows {newest}); \
+             start that release, or name another data folder"
+        )));
+    }
+    if version == newest {
+        return Ok(());
+    }
+    let transaction = conn.transaction()?;
+    for step in &MIGRATIONS[version..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(
+        None,
+        "user_version",
+        i64::try_from(newest).unwrap_or(i64::MAX),
+    )?;
+    Ok(transaction.commit()?)
+}
+
+fn read_version(conn: &Connection) -> rusqlite::Result<(i64, i64, i64)> {
+    let number = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+    Ok((
+        number("PRAGMA user_version")?,
+        number("PRAGMA application_id")?,
+        number("SELECT count(*) FROM sqlite_schema")?,
+    ))
+}
+
+/// What SQLite says on opening, as what to do.
+fn unusable(error: rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Error::invalid(
+            "this catalog is damaged or no catalog at all; put a backup in its place, or move it \
+             away to begin with an empty one",
+        ),
+        _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// The schema as it is after all migrations; under review in `schema/snapshot.sql`.
+    fn schema(conn: &Connection) -> String {
+        let sql = "SELECT sql || ';' FROM sqlite_schema
+            WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY tbl_name, type DESC, name";
+        let mut statement = conn.prepare(sql).unwrap();
+        let rows = statement
+            .query_map([], |row| row.get::<_, String>(0))
+            .unwrap();
+        rows.map(|row| row.unwrap() + "\n").collect()
+    }
+
+    #[test]
+    fn the_schema_after_all_migrations_is_the_committed_snapshot() {
+        let schema = schema(&open_memory().unwrap());
+        let same = schema == include_str!("schema/snapshot.sql");
+        assert!(
+            same,
+            "the schema has changed; if it should, schema/snapshot.sql is:\n{schema}"
+        );
+    }
+
+    #[test]
+    fn only_the_owner_may_read_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.db");
+        let conn = open_writer(&path).unwrap();
+        conn.execute_batch("CREATE TABLE t (x)").unwrap();
+        for name in ["catalog.db", "catalog.db-wal", "catalog.db-shm"] {
+            let mode = std::fs::metadata(folder.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_catalog_that_is_open_again_has_its_rows_and_its_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.db");
+        let sql = "INSERT INTO incarnations VALUES ('inc', 1)";
+        open_writer(&path).unwrap().execute_batch(sql).unwrap();
+        let conn = open_writer(&path).unwrap();
+        let rows: i64 = conn
+            .query_row("SELECT count(*) FROM incarnations", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!((rows, read_version(&conn).unwrap().0), (1, 1));
+    }
+
+    fn refusal(prepare: impl FnOnce(&Path)) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.db");
+        prepare(&path);
+        let message = open_writer(&path).unwrap_err().message().to_owned();
+        message.replace(&format!("{}/", folder.path().display()), "")
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_with_what_to_do() {
+        let message = refusal(|path| {
+            open_writer(path)
+                .unwrap()
+                .pragma_update(None, "user_version", 99)
+                .unwrap();
+        });
+        assert_eq!(
+            message,
+            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 1); \
+             start that release, or name another data folder"
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_with_what_to_do() {
+        let message = refusal(|path| std::fs::write(path, "not a database ".repeat(500)).unwrap());
+        assert_eq!(
+            message,
+            "catalog.db: this catalog is damaged or no catalog at all; put a backup in its place, \
+             or move it away to begin with an empty one"
+        );
+    }
+
+    #[test]
+    fn the_database_of_another_program_is_refused_untouched() {
+        let message = refusal(|path| {
+            Connection::open(path)
+                .unwrap()
+                .execute_batch("CREATE TABLE theirs (x)")
+                .unwrap();
+        });
+        assert_eq!(
+            message,
+            "catalog.db: this is the database of another program; name another data folder"
+        );
+    }
+
+    #[test]
+    fn a_reader_cannot_change_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.db");
+        let _writer = open_writer(&path).unwrap();
+        let reader = open_reader(&path).unwrap();
+        assert!(reader.execute_batch("DELETE FROM files").is_err());
+    }
+}

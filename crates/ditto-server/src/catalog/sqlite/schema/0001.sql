@@ -1,0 +1,161 @@
+-- Rows are per file, batch and segment: no payload, no row per line. All times are milliseconds
+-- of the catalog's clock. Counts are kept by deltas in the transaction that changes them, so that
+-- no call of a client ever counts by scanning.
+
+CREATE TABLE files (
+    -- Never reused: with created_ms the cursor of lists.
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    tenant TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'ready', 'deleted')),
+    purpose TEXT NOT NULL DEFAULT '',
+    filename TEXT NOT NULL DEFAULT '',
+    bytes INTEGER NOT NULL DEFAULT 0,
+    lines INTEGER,
+    -- While pending: when the id was taken. From ready on: when it became visible.
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER,
+    -- The batch (its key) whose result this is or will be; such a pending row is never litter.
+    batch INTEGER,
+    -- The bytes are gone, the row stays for list cursors.
+    swept INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE INDEX files_by_tenant ON files (tenant, created_ms, seq) WHERE state = 'ready';
+CREATE INDEX files_by_purpose ON files (tenant, purpose, created_ms, seq) WHERE state = 'ready';
+CREATE INDEX files_pending ON files (created_ms) WHERE state = 'pending';
+CREATE INDEX files_expiring ON files (expires_ms) WHERE state = 'ready' AND expires_ms IS NOT NULL;
+CREATE INDEX files_unswept ON files (seq) WHERE state = 'deleted' AND swept = 0;
+
+CREATE TABLE batches (
+    -- Never reused: segments and their blobs are named by it.
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    -- Never empty: the ring of tenants begins before the smallest name.
+    tenant TEXT NOT NULL CHECK (tenant <> ''),
+    -- May name no file at all.
+    input_file_id TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    completion_window TEXT NOT NULL,
+    metadata TEXT,
+    options TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN
+        ('validating', 'running', 'finalizing', 'failed', 'completed', 'cancelled', 'expired')),
+    ending TEXT CHECK (ending IN ('cancelled', 'expired')),
+    model TEXT,
+    total INTEGER NOT NULL DEFAULT 0,
+    -- Published and sealed.
+    completed INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    -- Sealed.
+    usage_input INTEGER NOT NULL DEFAULT 0,
+    usage_cached INTEGER NOT NULL DEFAULT 0,
+    usage_output INTEGER NOT NULL DEFAULT 0,
+    usage_reasoning INTEGER NOT NULL DEFAULT 0,
+    usage_total INTEGER NOT NULL DEFAULT 0,
+    errors TEXT,
+    output_file_id TEXT,
+    error_file_id TEXT,
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER,
+    in_progress_ms INTEGER,
+    finalizing_ms INTEGER,
+    completed_ms INTEGER,
+    failed_ms INTEGER,
+    expired_ms INTEGER,
+    cancelling_ms INTEGER,
+    cancelled_ms INTEGER,
+    -- Entries of the plan; those below the cursor have a segment row or are part of a filler run.
+    plan_segments INTEGER NOT NULL DEFAULT 0,
+    cursor INTEGER NOT NULL DEFAULT 0,
+    -- Entries of the plan that are sealed.
+    done_segments INTEGER NOT NULL DEFAULT 0,
+    -- Segment rows that are open or parked, and how many of them are filler runs.
+    open_segments INTEGER NOT NULL DEFAULT 0,
+    open_runs INTEGER NOT NULL DEFAULT 0,
+    -- Pending files, taken with the last seal; given up or named when the batch ends.
+    reserved_output_id TEXT,
+    reserved_error_id TEXT,
+    -- The incarnation that validates or finishes it.
+    held_by TEXT,
+    -- Result files that are neither deleted nor swept.
+    files_left INTEGER NOT NULL DEFAULT 0,
+    swept INTEGER NOT NULL DEFAULT 0,
+
+    deadline_ms INTEGER GENERATED ALWAYS AS (coalesce(expires_ms, 9223372036854775807)) VIRTUAL,
+    -- Lines that were never leased, on average of the plan.
+    left_lines INTEGER GENERATED ALWAYS AS
+        (total * (plan_segments - cursor) / max(plan_segments, 1)) VIRTUAL,
+    -- Has untouched segments that may be leased one by one, to be sent. 256 open or parked
+    -- segments a batch: more would only make a takeover longer.
+    leasable INTEGER GENERATED ALWAYS AS
+        (state = 'running' AND ending IS NULL AND cursor < plan_segments AND open_segments < 256)
+        VIRTUAL,
+    -- Has untouched segments that may be leased in runs, to be filled with the ending's lines. 8 at
+    -- a time: enough for all cores, and a cancel of millions takes no turn from work that is paid.
+    fillable INTEGER GENERATED ALWAYS AS
+        (state = 'running' AND ending IS NOT NULL AND cursor < plan_segments
+            AND open_segments < 256 AND open_runs < 8)
+        VIRTUAL
+) STRICT;
+
+CREATE INDEX batches_by_tenant ON batches (tenant, created_ms, key);
+CREATE INDEX batches_by_input ON batches (input_file_id)
+    WHERE state IN ('validating', 'running', 'finalizing');
+CREATE INDEX batches_validating ON batches (key) WHERE state = 'validating';
+CREATE INDEX batches_finalizing ON batches (key) WHERE state = 'finalizing';
+CREATE INDEX batches_due ON batches (expires_ms)
+    WHERE ending IS NULL AND expires_ms IS NOT NULL AND state IN ('validating', 'running');
+CREATE INDEX batches_by_deadline ON batches (tenant, deadline_ms, key) WHERE leasable;
+CREATE INDEX batches_by_left ON batches (tenant, left_lines, key) WHERE leasable;
+CREATE INDEX batches_fillable ON batches (key) WHERE fillable;
+CREATE INDEX batches_held ON batches (held_by) WHERE held_by IS NOT NULL;
+CREATE INDEX batches_unswept ON batches (key)
+    WHERE swept = 0 AND files_left = 0
+        AND state IN ('failed', 'completed', 'cancelled', 'expired');
+
+-- Rows exist from the first lease of a segment until its batch ends.
+CREATE TABLE segments (
+    batch INTEGER NOT NULL REFERENCES batches (key),
+    idx INTEGER NOT NULL,
+    -- Entries of the plan: 1, or more for a filler run of an ending batch.
+    span INTEGER NOT NULL,
+    filler INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('open', 'parked', 'sealed')),
+    -- An open segment without an owner was released, cleanly or because its owner's row went.
+    owner TEXT,
+    epoch INTEGER NOT NULL,
+    -- An earlier epoch whose journal has no fence yet. Later epochs write nothing before they have
+    -- written that fence, so there is never more than one.
+    unfenced INTEGER,
+    -- JSON list of the durable parts below their fences.
+    cuts TEXT NOT NULL DEFAULT '[]',
+    parked_until_ms INTEGER,
+    published_answers INTEGER NOT NULL DEFAULT 0,
+    published_errors INTEGER NOT NULL DEFAULT 0,
+    -- From the seal on.
+    answers INTEGER NOT NULL DEFAULT 0,
+    errors INTEGER NOT NULL DEFAULT 0,
+    ended INTEGER NOT NULL DEFAULT 0,
+    answers_bytes INTEGER NOT NULL DEFAULT 0,
+    errors_bytes INTEGER NOT NULL DEFAULT 0,
+    usage_input INTEGER NOT NULL DEFAULT 0,
+    usage_cached INTEGER NOT NULL DEFAULT 0,
+    usage_output INTEGER NOT NULL DEFAULT 0,
+    usage_reasoning INTEGER NOT NULL DEFAULT 0,
+    usage_total INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (batch, idx)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX segments_released ON segments (batch, idx) WHERE state = 'open' AND owner IS NULL;
+CREATE INDEX segments_owned ON segments (owner) WHERE state = 'open' AND owner IS NOT NULL;
+CREATE INDEX segments_parked ON segments (parked_until_ms) WHERE state = 'parked';
+CREATE INDEX segments_parked_of ON segments (batch) WHERE state = 'parked';
+
+-- A row is one life of one worker. While it is there its leases can be renewed, also late.
+CREATE TABLE incarnations (
+    id TEXT PRIMARY KEY,
+    lease_until_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX incarnations_by_lease ON incarnations (lease_until_ms);

@@ -1,0 +1,281 @@
+//! Segments: leased, fenced, parked, sealed.
+
+use std::time::Duration;
+
+use rusqlite::named_params;
+
+use super::super::{Cut, Demand, Leased, SealOutcome, Sealed, SealedRow, SegmentKey};
+use super::rows::{self, SegmentRow, stored};
+use super::runner::Tx;
+use super::turns::{Queue, Turns};
+use super::{finish, incarnations, sql};
+use crate::error::{Error, Result};
+
+/// Segments of one lease: what a worker can hold is asked for in a few calls, and no call keeps
+/// the writer busy for long.
+const LEASE: u32 = 64;
+
+/// Nothing for a worker whose own lease is over: it has to renew or register first.
+pub(super) fn lease(
+    tx: &Tx<'_>,
+    turns: &mut Turns,
+    incarnation: &str,
+    demand: Demand,
+) -> Result<Vec<Leased>> {
+    if !incarnations::is_live(tx, incarnation)? {
+        return Ok(Vec::new());
+    }
+    let wanted = usize::try_from(demand.segments.min(LEASE)).unwrap_or_default();
+    let mut leased = returning(tx, incarnation, wanted)?;
+    fresh(tx, turns, incarnation, wanted, &mut leased)?;
+    runs(tx, incarnation, wanted, &mut leased)?;
+    Ok(leased)
+}
+
+/// Those that were begun: their owner released or parked them, or its lease is over.
+fn returning(tx: &Tx<'_>, incarnation: &str, wanted: usize) -> Result<Vec<Leased>> {
+    let limit = stored(u64::try_from(wanted).unwrap_or(u64::MAX));
+    let params = named_params! { ":now": tx.now_ms, ":limit": limit };
+    let found = tx.rows(sql::LEASE_RETURNING, params, rows::segment)?;
+    found
+        .into_iter()
+        .map(|segment| take(tx, incarnation, segment))
+        .collect()
+}
+
+fn take(tx: &Tx<'_>, incarnation: &str, segment: SegmentRow) -> Result<Leased> {
+    let SegmentRow {
+        key,
+        span,
+        owner,
+        cuts,
+        ..
+    } = segment;
+    // An owner writes nothing before it has fenced the one before it: if that is still to be done,
+    // its own part is empty.
+    let unfenced = segment.unfenced.or(owner.map(|_| segment.epoch));
+    let epoch = segment.epoch + 1;
+    let params = named_params! {
+        ":batch": key.batch,
+        ":idx": key.index,
+        ":incarnation": incarnation,
+        ":epoch": epoch,
+        ":unfenced": unfenced,
+    };
+    tx.execute(sql::TAKE_SEGMENT, params)?;
+    Ok(Leased {
+        key,
+        span,
+        epoch,
+        cuts,
+        unfenced,
+    })
+}
+
+/// Untouched ones, off the cursors of the batches whose turn it is.
+fn fresh(
+    tx: &Tx<'_>,
+    turns: &mut Turns,
+    incarnation: &str,
+    wanted: usize,
+    leased: &mut Vec<Leased>,
+) -> Result<()> {
+    let mut queue = Queue::new(tx, turns);
+    while leased.len() < wanted {
+        let Some(candidate) = queue.next()? else {
+            break;
+        };
+        let (segment, lines) = begin(tx, incarnation, candidate.id, 1, false)?;
+        queue.served(&candidate, lines)?;
+        leased.push(segment);
+    }
+    Ok(())
+}
+
+/// What an ending left untouched, many plan entries at a time.
+fn runs(tx: &Tx<'_>, incarnation: &str, wanted: usize, leased: &mut Vec<Leased>) -> Result<()> {
+    while leased.len() < wanted {
+        let next = tx.row(sql::NEXT_FILLABLE, [], |row| {
+            Ok((row.get("key")?, row.get("span")?))
+        })?;
+        let Some((batch, span)) = next else { break };
+        leased.push(begin(tx, incarnation, batch, span, true)?.0);
+    }
+    Ok(())
+}
+
+/// Moves the batch's cursor over so many entries and makes their row. Also tells about how many
+/// lines they are.
+fn begin(
+    tx: &Tx<'_>,
+    incarnation: &str,
+    batch: i64,
+    span: u32,
+    filler: bool,
+) -> Result<(Leased, u64)> {
+    let params = named_params! { ":batch": batch, ":span": span, ":filler": filler };
+    let moved = tx.row(sql::MOVE_CURSOR, params, |row| {
+        Ok((row.get::<_, u32>("idx")?, rows::count(row, "lines")?))
+    })?;
+    let (index, lines) = moved.ok_or_else(|| Error::internal(format!("batch {batch} is gone")))?;
+    let params = named_params! {
+        ":batch": batch,
+        ":idx": index,
+        ":span": span,
+        ":filler": filler,
+        ":incarnation": incarnation,
+    };
+    tx.execute(sql::OPEN_SEGMENT, params)?;
+    let key = SegmentKey { batch, index };
+    Ok((
+        Leased {
+            key,
+            span,
+            epoch: 1,
+            cuts: Vec::new(),
+            unfenced: None,
+        },
+        lines,
+    ))
+}
+
+/// The segment, if it is (or was, when sealed) this owner's under this epoch.
+pub(super) fn owned(
+    tx: &Tx<'_>,
+    incarnation: &str,
+    key: SegmentKey,
+    epoch: u32,
+) -> Result<Option<SegmentRow>> {
+    let params = named_params! { ":batch": key.batch, ":idx": key.index };
+    let segment = tx.row(sql::SEGMENT, params, rows::segment)?;
+    Ok(segment.filter(|s| s.owner.as_deref() == Some(incarnation) && s.epoch == epoch))
+}
+
+fn open(tx: &Tx<'_>, incarnation: &str, key: SegmentKey, epoch: u32) -> Result<Option<SegmentRow>> {
+    Ok(owned(tx, incarnation, key, epoch)?.filter(|segment| segment.open))
+}
+
+/// Once for an epoch: told again, it changes nothing.
+pub(super) fn fence(
+    tx: &Tx<'_>,
+    incarnation: &str,
+    key: SegmentKey,
+    epoch: u32,
+    cut: Cut,
+) -> Result<bool> {
+    let Some(segment) = open(tx, incarnation, key, epoch)? else {
+        return Ok(false);
+    };
+    if segment.unfenced == Some(cut.epoch) {
+        let cuts = with_cut(segment.cuts, cut)?;
+        let params = named_params! { ":batch": key.batch, ":idx": key.index, ":cuts": cuts };
+        tx.execute(sql::FENCE_SEGMENT, params)?;
+    }
+    Ok(true)
+}
+
+pub(super) fn park(
+    tx: &Tx<'_>,
+    incarnation: &str,
+    key: SegmentKey,
+    cut: Cut,
+    pause: Duration,
+) -> Result<bool> {
+    let Some(segment) = open(tx, incarnation, key, cut.epoch)? else {
+        return Ok(false);
+    };
+    let (state, until) = match pause.is_zero() {
+        true => ("open", None),
+        false => ("parked", Some(tx.later(pause))),
+    };
+    let params = named_params! {
+        ":batch": key.batch,
+        ":idx": key.index,
+        ":state": state,
+        ":until": until,
+        ":cuts": with_cut(segment.cuts, cut)?,
+    };
+    tx.execute(sql::PARK_SEGMENT, params)?;
+    Ok(true)
+}
+
+/// As stored. An empty part needs no replay.
+fn with_cut(mut cuts: Vec<Cut>, cut: Cut) -> Result<String> {
+    if cut.length > 0 {
+        cuts.push(cut);
+    }
+    serde_json::to_string(&cuts).map_err(|e| Error::internal(format!("cuts: {e}")))
+}
+
+pub(super) fn seal(
+    tx: &Tx<'_>,
+    incarnation: &str,
+    key: SegmentKey,
+    epoch: u32,
+    sealed: &Sealed,
+) -> Result<SealOutcome> {
+    let Some(segment) = open(tx, incarnation, key, epoch)? else {
+        return Ok(SealOutcome::Fenced);
+    };
+    if segment.span != sealed.span || sealed.ended > sealed.errors {
+        return Err(Error::internal(format!(
+            "segment {key} cannot be sealed as {sealed:?}"
+        )));
+    }
+    write_seal(tx, key, sealed)?;
+    if !count_seal(tx, &segment, sealed)? {
+        return Ok(SealOutcome::Sealed);
+    }
+    let life = tx.row(
+        sql::BATCH_LIFE,
+        named_params! { ":batch": key.batch },
+        rows::life,
+    )?;
+    let life = life.ok_or_else(|| Error::internal(format!("batch {} is gone", key.batch)))?;
+    finish::begin(tx, &life)?;
+    Ok(SealOutcome::Last)
+}
+
+fn write_seal(tx: &Tx<'_>, key: SegmentKey, sealed: &Sealed) -> Result<()> {
+    let params = named_params! {
+        ":batch": key.batch,
+        ":idx": key.index,
+        ":answers": sealed.answers,
+        ":errors": sealed.errors,
+        ":ended": sealed.ended,
+        ":answers_bytes": stored(sealed.answers_bytes),
+        ":errors_bytes": stored(sealed.errors_bytes),
+        ":usage_input": stored(sealed.usage.input),
+        ":usage_cached": stored(sealed.usage.cached),
+        ":usage_output": stored(sealed.usage.output),
+        ":usage_reasoning": stored(sealed.usage.reasoning),
+        ":usage_total": stored(sealed.usage.total),
+    };
+    tx.execute(sql::SEAL_SEGMENT, params)?;
+    Ok(())
+}
+
+/// Whether it was the batch's last. The counts are those of the pieces: whatever was published
+/// before, in the end they agree with the files.
+fn count_seal(tx: &Tx<'_>, segment: &SegmentRow, sealed: &Sealed) -> Result<bool> {
+    let failed = sealed.errors - sealed.ended;
+    let params = named_params! {
+        ":batch": segment.key.batch,
+        ":completed": i64::from(sealed.answers) - i64::from(segment.published_answers),
+        ":failed": i64::from(failed) - i64::from(segment.published_errors),
+        ":usage_input": stored(sealed.usage.input),
+        ":usage_cached": stored(sealed.usage.cached),
+        ":usage_output": stored(sealed.usage.output),
+        ":usage_reasoning": stored(sealed.usage.reasoning),
+        ":usage_total": stored(sealed.usage.total),
+        ":span": sealed.span,
+        ":filler": segment.filler,
+    };
+    let last = tx.row(sql::SEAL_BATCH, params, |row| row.get("last"))?;
+    last.ok_or_else(|| Error::internal(format!("batch {} is gone", segment.key.batch)))
+}
+
+pub(super) fn sealed(tx: &Tx<'_>, batch: i64, from: u32, limit: u32) -> Result<Vec<SealedRow>> {
+    let params = named_params! { ":batch": batch, ":from": from, ":limit": limit };
+    tx.rows(sql::SEALED_SEGMENTS, params, rows::sealed)
+}

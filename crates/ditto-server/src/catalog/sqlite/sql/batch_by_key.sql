@@ -1,0 +1,2 @@
+-- Primary key.
+SELECT * FROM batches WHERE key = :batch

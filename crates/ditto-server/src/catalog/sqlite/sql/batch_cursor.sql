@@ -1,0 +1,2 @@
+-- Index: batches.id.
+SELECT created_ms, key FROM batches WHERE id = :id AND tenant = :tenant

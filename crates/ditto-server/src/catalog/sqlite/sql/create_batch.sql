@@ -1,0 +1,5 @@
+INSERT INTO batches (id, tenant, input_file_id, endpoint, completion_window, metadata, options,
+    state, created_ms, expires_ms)
+VALUES (:id, :tenant, :input_file_id, :endpoint, :completion_window, :metadata, :options,
+    :state, :now, :expires)
+RETURNING *

@@ -1,0 +1,2 @@
+-- Primary key. From now on its renewals are refused.
+DELETE FROM incarnations WHERE id = :incarnation

@@ -1,0 +1,4 @@
+-- Index: files_pending. Uploads that nobody finished. Given up before their bytes go, in the same
+-- transaction that lists them: a late ready_file finds nothing, instead of a file without bytes.
+UPDATE files SET state = 'deleted'
+WHERE state = 'pending' AND batch IS NULL AND created_ms <= :before

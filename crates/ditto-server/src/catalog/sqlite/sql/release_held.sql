@@ -1,0 +1,2 @@
+-- Index: batches_held.
+UPDATE batches SET held_by = NULL WHERE held_by = :incarnation

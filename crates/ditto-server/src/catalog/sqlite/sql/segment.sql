@@ -1,0 +1,2 @@
+-- Primary key.
+SELECT * FROM segments WHERE batch = :batch AND idx = :idx

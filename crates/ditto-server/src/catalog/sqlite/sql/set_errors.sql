@@ -1,0 +1,2 @@
+-- Primary key.
+UPDATE batches SET errors = :errors WHERE key = :batch

@@ -1,0 +1,2 @@
+-- Primary key.
+UPDATE batches SET swept = 1 WHERE key = :batch

@@ -1,0 +1,164 @@
+//! What a server is told when it starts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// Everything a server needs to know; the binary makes it from flags, environment and files.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data folder: catalog, blobs and journal. Made with mode 0700.
+    pub data: PathBuf,
+    /// Where lines are sent. At least one.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// Who may ask. Empty: everybody on this machine, and nobody else.
+    pub keys: Vec<TenantKey>,
+    /// Values of `Origin` that a browser may send; none by default.
+    pub origins: Vec<String>,
+    /// The values of `endpoint` that a batch may have.
+    pub endpoints: Vec<String>,
+    /// What a bad line does to its batch.
+    pub mode: Mode,
+    /// Whether a batch expires at the end of its completion window.
+    pub window: Window,
+    /// Limits on what comes in.
+    pub limits: Limits,
+    /// How lines are sent and tried again.
+    pub sending: Sending,
+}
+
+impl Config {
+    /// A server on this folder in front of these upstreams, everything else as shipped.
+    pub fn new(data: impl Into<PathBuf>, upstreams: Vec<UpstreamConfig>) -> Self {
+        Self {
+            data: data.into(),
+            upstreams,
+            keys: Vec::new(),
+            origins: Vec::new(),
+            endpoints: DEFAULT_ENDPOINTS.iter().map(|e| (*e).to_owned()).collect(),
+            mode: Mode::Strict,
+            window: Window::KeepGoing,
+            limits: Limits::default(),
+            sending: Sending::default(),
+        }
+    }
+}
+
+/// The endpoints whose bodies are plain JSON in and JSON out.
+pub const DEFAULT_ENDPOINTS: &[&str] = &[
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+    "/v1/moderations",
+];
+
+/// One OpenAI-compatible endpoint.
+#[derive(Debug, Clone)]
+pub struct UpstreamConfig {
+    /// Shown in lanes, logs and errors.
+    pub name: String,
+    /// With or without `/v1` at the end.
+    pub base_url: String,
+    /// Sent as a bearer token; nothing is sent without one.
+    pub key: Option<SecretString>,
+    /// The models it serves; `None`: every model.
+    pub models: Option<Vec<String>>,
+    /// Requests in flight at once in each of its lanes.
+    pub concurrency: usize,
+}
+
+impl UpstreamConfig {
+    /// An upstream that serves every model, without a key.
+    pub fn new(name: impl Into<String>, base_url: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            base_url: base_url.into(),
+            key: None,
+            models: None,
+            concurrency: DEFAULT_CONCURRENCY,
+        }
+    }
+}
+
+/// Enough to keep one GPU server busy, few enough not to swamp a laptop.
+pub const DEFAULT_CONCURRENCY: usize = 32;
+
+/// An API key and whose it is.
+#[derive(Debug, Clone)]
+pub struct TenantKey {
+    /// Whose files and batches this key sees.
+    pub tenant: String,
+    /// What the client sends as bearer token.
+    pub key: SecretString,
+}
+
+/// What a bad line does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Any bad line fails the batch, as at OpenAI.
+    Strict,
+    /// A bad line becomes an error line, the others run.
+    Lenient,
+}
+
+/// What the end of the completion window does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// Unfinished lines end as `batch_expired`.
+    Expire,
+    /// The batch runs on until it is done.
+    KeepGoing,
+}
+
+/// Limits on what comes in. Each is there so that one client cannot take the whole machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of one uploaded file.
+    pub file_bytes: u64,
+    /// Requests in one batch.
+    pub lines: u64,
+    /// Bytes of one line.
+    pub line_bytes: usize,
+    /// Bytes of one answer; past it the line ends as `answer_too_large`.
+    pub answer_bytes: usize,
+    /// Faults named in a failed batch before "and n more".
+    pub errors: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            file_bytes: 10_000_000_000,
+            lines: 10_000_000,
+            line_bytes: 16 << 20,
+            answer_bytes: 64 << 20,
+            errors: 100,
+        }
+    }
+}
+
+/// How lines are sent and tried again.
+#[derive(Debug, Clone, Copy)]
+pub struct Sending {
+    /// Sendings of one line that count, before its last answer is final.
+    pub attempts: u32,
+    /// How long one answer may take.
+    pub timeout: Duration,
+    /// How long a whole lane may be at fault before its lines are charged for it.
+    pub patience: Duration,
+    /// How long lines in flight may take after a cancel or a stop.
+    pub grace: Duration,
+}
+
+impl Default for Sending {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            timeout: Duration::from_secs(600),
+            patience: Duration::from_secs(3600),
+            grace: Duration::from_secs(25),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Sends lines: the slots of the lanes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Inner;
+use super::lane::{Lane, Permit, Taken};
+use super::segment::LineJob;
+use crate::clock::boot_time;
+use crate::upstream::{Reply, Request};
+
+/// A slot without work ends after this long; lines that arrive later start another.
+const IDLE: Duration = Duration::from_secs(5);
+/// How soon a worker that may not send looks at its lease again.
+const LEASE_LOOK: Duration = Duration::from_millis(100);
+
+impl Inner {
+    /// Hands lines of one segment to their lane and makes sure that it has slots.
+    pub(crate) fn dispatch(self: &Arc<Self>, lane: &Arc<Lane>, lines: Vec<LineJob>) {
+        let Some(first) = lines.first() else { return };
+        let work = Arc::clone(&first.segment.work);
+        let start = lane.push(&work, lines);
+        self.start_slots(lane, start);
+    }
+
+    pub(crate) fn start_slots(self: &Arc<Self>, lane: &Arc<Lane>, count: usize) {
+        for _ in 0..count {
+            let (inner, lane) = (Arc::clone(self), Arc::clone(lane));
+            self.slots.spawn(inner.slot(lane));
+        }
+    }
+
+    /// One slot: take a line, send it, settle it, again.
+    async fn slot(self: Arc<Self>, lane: Arc<Lane>) {
+        while let Some((job, permit)) = self.next_line(&lane).await {
+            let sent = boot_time();
+            let reply = self.send(&lane, &job).await;
+            // The permit is free before the answer is looked at: the next line goes out at once.
+            drop(permit);
+            match reply {
+                Some(reply) => self.settle(&lane, job, sent, reply).await,
+                None => self.cut_off(&job),
+            }
+        }
+    }
+
+    /// The next line of the lane; `None` once this slot is to end.
+    async fn next_line(&self, lane: &Arc<Lane>) -> Option<(LineJob, Permit)> {
+        loop {
+            let moved = lane.moved();
+            if self.stop.is_cancelled() {
+                lane.stop_slot();
+                return None;
+            }
+            let now = boot_time();
+            let wait = if self.may_send(now) {
+                match lane.take(now) {
+                    // Its segment was given back or lost: whoever has it now sends the line.
+                    Taken::Line(job, _) if job.segment.is_closed() => continue,
+                    Taken::Line(job, _) if job.segment.work.ending().is_some() => {
+                        self.cut_off(&job);
+                        continue;
+                    }
+                    Taken::Line(job, permit) => return Some((job, permit)),
+                    Taken::Wait(wait) => wait,
+                }
+            } else {
+                Some(LEASE_LOOK)
+            };
+            let timed_out = tokio::time::timeout(wait.unwrap_or(IDLE).min(IDLE), moved)
+                .await
+                .is_err();
+            if timed_out && wait.is_none() && lane.end_slot() {
+                return None;
+            }
+        }
+    }
+
+    /// The upstream's reply; `None` if the line was cut off by a stop or an ending.
+    async fn send(&self, lane: &Lane, job: &LineJob) -> Option<Reply> {
+        let work = &job.segment.work;
+        // What is appended but not durable is bounded: past it nothing is sent.
+        tokio::select! {
+            () = self.journal.room() => {}
+            () = work.cut_off.cancelled() => return None,
+        }
+        let line_id = work.line_id(job.number);
+        let request = Request {
+            endpoint: &work.row.endpoint,
+            body: job.body.clone(),
+            line_id: &line_id,
+        };
+        tokio::select! {
+            reply = lane.upstream.send(request) => Some(reply),
+            () = work.cut_off.cancelled() => None,
+        }
+    }
+}

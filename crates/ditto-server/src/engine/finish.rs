@@ -1,0 +1,174 @@
+//! Finishes batches: the segments must tile the plan, then the two files are named.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ditto_llm::wire::BatchError;
+
+use super::Inner;
+use crate::blobs::name;
+use crate::catalog::{BatchOptions, Finish, FinishWork, ReadyFile, SealedRow};
+use crate::error::Result;
+use crate::manifest::{LineIndex, Manifest};
+use crate::model::plan::tiling_fault;
+
+/// As `readyz` names it.
+const STEP: &str = "naming the result files";
+/// Result files live as long as OpenAI's: 30 days.
+const RESULT_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Rows and plan entries read at a time.
+const PAGE: u32 = 4096;
+/// What nobody has woken us for is looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// Duty: names the files of batches whose last segment was sealed.
+    pub(crate) async fn finish_batches(self: Arc<Self>) {
+        while !self.stop.is_cancelled() {
+            let arrived = self.work_arrived();
+            match self.catalog.lease_finish(&self.incarnation).await {
+                Ok(Some(work)) => {
+                    match self.finish(work).await {
+                        Ok(()) => self.storage_works(STEP),
+                        Err(error) => {
+                            self.storage_refused(STEP, &error);
+                            tokio::time::sleep(LOOK).await;
+                        }
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "looking for batches to finish failed"),
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = arrived => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// If we stop before the last call, the next owner does the same again under the same ids.
+    async fn finish(&self, work: FinishWork) -> Result<()> {
+        let rows = self.all_sealed(work.batch.key).await?;
+        let requests = self.planned_requests(&work.batch.id, work.segments).await?;
+        let sealed: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                let lines = u64::from(row.sealed.answers) + u64::from(row.sealed.errors);
+                (row.index, row.sealed.span, lines)
+            })
+            .collect();
+        let (answers, errors) = manifests(&work.batch.id, &rows);
+        let output = self
+            .result_file(&work, &work.output_file_id, "output", &answers)
+            .await?;
+        let error_file = self
+            .result_file(&work, &work.error_file_id, "error", &errors)
+            .await?;
+        let finish = match tiling_fault(&sealed, &requests) {
+            None => Finish::Whole {
+                output,
+                errors: error_file,
+            },
+            Some(fault) => {
+                tracing::error!(
+                    batch = work.batch.id,
+                    fault,
+                    "segments do not tile the plan"
+                );
+                Finish::Broken {
+                    errors: broken(&fault),
+                    output,
+                    error_lines: error_file,
+                }
+            }
+        };
+        let batch = work.batch.key;
+        let done = self
+            .catalog
+            .finish(&self.incarnation, batch, finish)
+            .await?;
+        tracing::info!(batch = work.batch.id, done, "batch ended");
+        self.works.forget(batch);
+        self.announce();
+        Ok(())
+    }
+
+    async fn all_sealed(&self, batch: i64) -> Result<Vec<SealedRow>> {
+        let mut rows = Vec::new();
+        loop {
+            let from = rows.last().map_or(0, |row: &SealedRow| row.index + 1);
+            let page = self.catalog.sealed_segments(batch, from, PAGE).await?;
+            let last = page.len() < PAGE as usize;
+            rows.extend(page);
+            if last {
+                return Ok(rows);
+            }
+        }
+    }
+
+    async fn planned_requests(&self, batch_id: &str, segments: u32) -> Result<Vec<u32>> {
+        let mut requests = Vec::new();
+        for from in (0..segments).step_by(PAGE as usize) {
+            let count = PAGE.min(segments - from);
+            let entries = self.plan_entries(batch_id, from, count).await?;
+            requests.extend(entries.iter().map(|entry| entry.requests));
+        }
+        Ok(requests)
+    }
+
+    /// Writes the manifest of a result file; `None` if it would have no lines.
+    async fn result_file(
+        &self,
+        work: &FinishWork,
+        id: &str,
+        kind: &str,
+        manifest: &Manifest,
+    ) -> Result<Option<ReadyFile>> {
+        let bytes = manifest.bytes();
+        if bytes == 0 {
+            return Ok(None);
+        }
+        self.blobs
+            .put_map(id, manifest, &LineIndex::default())
+            .await?;
+        Ok(Some(ReadyFile {
+            purpose: "batch_output".to_owned(),
+            filename: format!("{}_{kind}.jsonl", work.batch.id),
+            bytes,
+            lines: None,
+            expires_after: Some(result_lifetime(&work.batch.options)),
+        }))
+    }
+}
+
+/// How long result files live.
+fn result_lifetime(options: &BatchOptions) -> Duration {
+    options
+        .output_expires_after
+        .map_or(RESULT_LIFETIME, Duration::from_secs)
+}
+
+/// The two files, as pieces of the segments' blobs in input order. Nothing is copied.
+fn manifests(batch_id: &str, rows: &[SealedRow]) -> (Manifest, Manifest) {
+    let mut answers = Manifest::default();
+    let mut errors = Manifest::default();
+    for row in rows {
+        let blob = name::segment(batch_id, row.index, row.epoch);
+        answers.push(blob.clone(), 0, row.sealed.answers_bytes);
+        errors.push(blob, row.sealed.answers_bytes, row.sealed.errors_bytes);
+    }
+    (answers, errors)
+}
+
+fn broken(fault: &str) -> String {
+    let error = BatchError {
+        code: Some("internal_inconsistency".to_owned()),
+        message: Some(format!(
+            "The results do not cover the input: {fault}. What there is stands in the two files; please report this."
+        )),
+        ..BatchError::default()
+    };
+    serde_json::to_string(&[error]).expect("errors are plain data")
+}

@@ -1,0 +1,492 @@
+//! Lanes: one per (upstream, model), with the lines that wait for it and the slots that send them.
+//!
+//! A slot is a loop that takes a line, sends it and settles it. Slots are started when lines
+//! arrive, up to the lane's limit, and end when there is nothing to do for a while. A line that
+//! waits for a retry holds no slot.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::lease::LOW_WATER;
+use super::lock;
+use super::segment::LineJob;
+use super::work::Work;
+use crate::model::lane::{Gate, LaneState, LaneView, Pause};
+use crate::model::turn::{Candidate, Turn};
+use crate::upstream::{Routing, Upstream};
+
+/// Lines of one batch that are taken in one turn: the request prefixes of neighbours are alike.
+const TURN_LINES: u32 = 32;
+
+/// The lanes in use.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes {
+    by_key: Mutex<HashMap<LaneKey, Arc<Lane>>>,
+    /// Lines that could be sent as soon as a slot is free.
+    ready: Arc<AtomicUsize>,
+    /// A batch has no line waiting although it may have more to lease.
+    pub(crate) hungry: Arc<AtomicBool>,
+    /// Told when lines run low, and whenever else there may be something to lease.
+    pub(crate) ran_low: Arc<Notify>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct LaneKey {
+    upstream: usize,
+    model: String,
+}
+
+/// One (upstream, model).
+pub(crate) struct Lane {
+    key: LaneKey,
+    pub(crate) upstream: Arc<dyn Upstream>,
+    limit: usize,
+    inner: Mutex<LaneInner>,
+    /// A line arrived, the gate moved, or the engine stops.
+    moved: Notify,
+    ready: Arc<AtomicUsize>,
+    hungry: Arc<AtomicBool>,
+    /// Told when the lines in memory run low, or those of one batch.
+    ran_low: Arc<Notify>,
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct LaneInner {
+    batches: Vec<Waiting>,
+    turn: Turn,
+    /// The batch whose turn it is, and lines left in it.
+    current: Option<(i64, u32)>,
+    retries: BinaryHeap<Reverse<Retry>>,
+    retry_number: u64,
+    state: LaneState,
+    slots: usize,
+    in_flight: usize,
+    /// One of those in flight is the probe of a paused lane.
+    probing: bool,
+}
+
+/// Lines of one batch that wait for this lane.
+#[derive(Debug)]
+struct Waiting {
+    batch: i64,
+    work: Arc<Work>,
+    lines: VecDeque<LineJob>,
+}
+
+/// A line that may be sent again at a time. Ties are broken by age.
+#[derive(Debug)]
+struct Retry {
+    at: Duration,
+    number: u64,
+    job: LineJob,
+}
+
+impl PartialEq for Retry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+impl Eq for Retry {}
+impl PartialOrd for Retry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Retry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// What a slot gets when it asks for a line.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// Send this one.
+    Line(LineJob, Permit),
+    /// Nothing now; ask again when the lane moved, or after this long.
+    Wait(Option<Duration>),
+}
+
+/// The right to have one request in flight in a lane. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    lane: Arc<Lane>,
+    is_probe: bool,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut inner = lock(&self.lane.inner);
+        inner.in_flight -= 1;
+        inner.probing &= !self.is_probe;
+    }
+}
+
+/// The state of a lane, for people and programs.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LaneReport {
+    /// Name of the upstream.
+    pub upstream: String,
+    /// The model.
+    pub model: String,
+    /// Requests in flight at once, at most.
+    pub limit: usize,
+    /// Requests in flight now.
+    pub in_flight: usize,
+    /// Lines that wait in memory.
+    pub waiting: usize,
+    /// Answers that went to the output file.
+    pub successes: u64,
+    /// Why nothing is sent, if that is so.
+    pub paused: Option<&'static str>,
+    /// The same for programs.
+    #[serde(skip)]
+    pub pause: Option<Pause>,
+    /// Since when nothing has succeeded.
+    pub at_fault_for: Option<Duration>,
+}
+
+impl Lanes {
+    /// The lane for a model; `None` if no upstream serves it.
+    pub(crate) fn lane(&self, routing: &Routing, model: &str) -> Option<Arc<Lane>> {
+        let (upstream, route) = routing.route(model)?;
+        let key = LaneKey {
+            upstream,
+            model: model.to_owned(),
+        };
+        let mut lanes = lock(&self.by_key);
+        let lane = lanes.entry(key).or_insert_with_key(|key| {
+            Arc::new(Lane {
+                key: key.clone(),
+                upstream: Arc::clone(&route.upstream),
+                limit: route.concurrency,
+                inner: Mutex::default(),
+                moved: Notify::new(),
+                ready: Arc::clone(&self.ready),
+                hungry: Arc::clone(&self.hungry),
+                ran_low: Arc::clone(&self.ran_low),
+            })
+        });
+        Some(Arc::clone(lane))
+    }
+
+    /// Lines that wait in memory for a slot, retries not among them.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Of these, lines that cannot be sent because their lane is paused.
+    pub(crate) fn waiting_for_pauses(&self, now: Duration) -> usize {
+        let lanes = lock(&self.by_key);
+        lanes.values().map(|lane| lane.waiting_for_pause(now)).sum()
+    }
+
+    /// Lanes that have been paused for at least this long.
+    pub(crate) fn paused_for(&self, long: Duration, now: Duration) -> Vec<Arc<Lane>> {
+        let lanes = lock(&self.by_key);
+        lanes
+            .values()
+            .filter(|lane| lane.is_paused_for(long, now))
+            .cloned()
+            .collect()
+    }
+
+    /// All waiting lines for which this holds, taken out of their lanes.
+    pub(crate) fn take(&self, wanted: impl Fn(&LineJob) -> bool) -> Vec<LineJob> {
+        let lanes: Vec<_> = lock(&self.by_key).values().cloned().collect();
+        lanes
+            .iter()
+            .flat_map(|lane| lane.take_waiting(&wanted))
+            .collect()
+    }
+
+    pub(crate) fn wake_all(&self) {
+        lock(&self.by_key)
+            .values()
+            .for_each(|lane| lane.moved.notify_waiters());
+    }
+
+    /// Forgets lanes that nobody uses: a lenient file may name any number of models.
+    pub(crate) fn forget_unused(&self) {
+        lock(&self.by_key).retain(|_, lane| {
+            let inner = lock(&lane.inner);
+            inner.slots > 0 || !inner.batches.is_empty() || !inner.retries.is_empty()
+        });
+    }
+
+    pub(crate) fn report(&self, routing: &Routing, now: Duration) -> Vec<LaneReport> {
+        debug_assert!(routing.all().count() > 0, "a server has an upstream");
+        let mut reports: Vec<_> = lock(&self.by_key).values().map(|l| l.report(now)).collect();
+        reports.sort_by(|a, b| (&a.upstream, &a.model).cmp(&(&b.upstream, &b.model)));
+        reports
+    }
+}
+
+impl Lane {
+    /// Adds lines of one batch, in order. Returns how many slots should be started for them.
+    pub(crate) fn push(&self, work: &Arc<Work>, lines: Vec<LineJob>) -> usize {
+        let count = lines.len();
+        let mut inner = lock(&self.inner);
+        let batch = work.row.key;
+        match inner.batches.iter_mut().find(|w| w.batch == batch) {
+            Some(waiting) => waiting.lines.extend(lines),
+            None => inner.batches.push(Waiting {
+                batch,
+                work: Arc::clone(work),
+                lines: lines.into(),
+            }),
+        }
+        self.ready.fetch_add(count, Ordering::Relaxed);
+        let start = self.limit.saturating_sub(inner.slots).min(count);
+        inner.slots += start;
+        drop(inner);
+        self.moved.notify_waiters();
+        start
+    }
+
+    /// A line that may be sent again at this time. Returns how many slots should be started.
+    pub(crate) fn retry(&self, job: LineJob, at: Duration) -> usize {
+        let mut inner = lock(&self.inner);
+        inner.retry_number += 1;
+        let number = inner.retry_number;
+        inner.retries.push(Reverse(Retry { at, number, job }));
+        let start = usize::from(inner.slots == 0);
+        inner.slots += start;
+        drop(inner);
+        self.moved.notify_waiters();
+        start
+    }
+
+    /// A line that has done nothing wrong goes back to the front of its batch.
+    pub(crate) fn put_back(&self, job: LineJob, pause: Pause, sent: Duration, now: Duration) {
+        let work = Arc::clone(&job.segment.work);
+        let mut inner = lock(&self.inner);
+        inner.state.pause(pause, sent, now);
+        let batch = work.row.key;
+        match inner.batches.iter_mut().find(|w| w.batch == batch) {
+            Some(waiting) => waiting.lines.push_front(job),
+            None => inner.batches.push(Waiting {
+                batch,
+                work,
+                lines: VecDeque::from([job]),
+            }),
+        }
+        self.ready.fetch_add(1, Ordering::Relaxed);
+        drop(inner);
+        self.moved.notify_waiters();
+    }
+
+    pub(crate) fn succeeded(&self, now: Duration) {
+        self.note(|state| state.succeeded(now));
+    }
+
+    pub(crate) fn refused(&self) {
+        self.note(LaneState::refused);
+    }
+
+    pub(crate) fn answered(&self) {
+        self.note(LaneState::answered);
+    }
+
+    /// Changes the lane's state; if that ends a pause, the slots hear of it.
+    fn note(&self, change: impl FnOnce(&mut LaneState)) {
+        let mut inner = lock(&self.inner);
+        let was_paused = inner.state.paused().is_some();
+        change(&mut inner.state);
+        drop(inner);
+        if was_paused {
+            self.moved.notify_waiters();
+        }
+    }
+
+    pub(crate) fn view(&self, patience: Duration, large_batch: bool) -> LaneView {
+        lock(&self.inner).state.view(patience, large_batch)
+    }
+
+    /// The next line, if the gate is open and there is one.
+    pub(crate) fn take(self: &Arc<Self>, now: Duration) -> Taken {
+        let mut inner = lock(&self.inner);
+        let is_probe = match inner.state.gate(now) {
+            Gate::Open => false,
+            // Not none in flight: what was sent before the pause may take minutes to end.
+            Gate::Probe if !inner.probing => true,
+            Gate::Probe => return Taken::Wait(None),
+            Gate::ClosedUntil(at) => return Taken::Wait(Some(at.saturating_sub(now))),
+        };
+        let batches = inner.batches.len();
+        let (job, was_ready) = match inner.due_retry(now) {
+            Some(job) => (Some(job), false),
+            None => (inner.next_by_turn(), true),
+        };
+        let Some(job) = job else {
+            let next = inner
+                .retries
+                .peek()
+                .map(|Reverse(retry)| retry.at.saturating_sub(now));
+            return Taken::Wait(next);
+        };
+        inner.in_flight += 1;
+        inner.probing |= is_probe;
+        let ran_dry = inner.batches.len() < batches;
+        drop(inner);
+        if ran_dry {
+            self.hungry.store(true, Ordering::Relaxed);
+        }
+        let low = was_ready && self.ready.fetch_sub(1, Ordering::Relaxed) == LOW_WATER;
+        if low || ran_dry {
+            self.ran_low.notify_waiters();
+        }
+        Taken::Line(
+            job,
+            Permit {
+                lane: Arc::clone(self),
+                is_probe,
+            },
+        )
+    }
+
+    /// Resolves when the lane may have something for a slot. To be made before [`take`](Self::take).
+    pub(crate) fn moved(&self) -> tokio::sync::futures::Notified<'_> {
+        self.moved.notified()
+    }
+
+    /// A slot that found nothing for a while wants to end. False: something arrived just now.
+    pub(crate) fn end_slot(&self) -> bool {
+        let mut inner = lock(&self.inner);
+        if !inner.batches.is_empty() || !inner.retries.is_empty() {
+            return false;
+        }
+        inner.slots -= 1;
+        true
+    }
+
+    /// A slot ends because the engine stops.
+    pub(crate) fn stop_slot(&self) {
+        lock(&self.inner).slots -= 1;
+    }
+
+    fn waiting_for_pause(&self, now: Duration) -> usize {
+        let inner = lock(&self.inner);
+        match inner.state.gate(now) {
+            Gate::Open => 0,
+            Gate::Probe | Gate::ClosedUntil(_) => inner
+                .batches
+                .iter()
+                .map(|waiting| waiting.lines.len())
+                .sum(),
+        }
+    }
+
+    fn is_paused_for(&self, long: Duration, now: Duration) -> bool {
+        let inner = lock(&self.inner);
+        let since = inner.state.paused().and(inner.state.fault_since());
+        since.is_some_and(|since| now.saturating_sub(since) >= long)
+    }
+
+    /// All waiting lines for which this holds, taken out.
+    pub(crate) fn take_waiting(&self, wanted: &impl Fn(&LineJob) -> bool) -> Vec<LineJob> {
+        let mut inner = lock(&self.inner);
+        let mut taken = Vec::new();
+        for waiting in &mut inner.batches {
+            let (out, stay) = waiting.lines.drain(..).partition(wanted);
+            waiting.lines = stay;
+            let out: VecDeque<LineJob> = out;
+            self.ready.fetch_sub(out.len(), Ordering::Relaxed);
+            taken.extend(out);
+        }
+        inner.batches.retain(|waiting| !waiting.lines.is_empty());
+        let retries = std::mem::take(&mut inner.retries);
+        let (out, stay): (Vec<_>, Vec<_>) = retries
+            .into_iter()
+            .partition(|Reverse(retry)| wanted(&retry.job));
+        inner.retries = stay.into();
+        taken.extend(out.into_iter().map(|Reverse(retry)| retry.job));
+        taken
+    }
+
+    fn report(&self, now: Duration) -> LaneReport {
+        let inner = lock(&self.inner);
+        let paused = inner.state.paused();
+        LaneReport {
+            upstream: self.upstream.name().to_owned(),
+            model: self.key.model.clone(),
+            limit: self.limit,
+            in_flight: inner.in_flight,
+            waiting: inner.batches.iter().map(|w| w.lines.len()).sum::<usize>()
+                + inner.retries.len(),
+            successes: inner.state.successes(),
+            paused: paused.map(|p| p.pause.reason()),
+            pause: paused.map(|p| p.pause),
+            at_fault_for: inner
+                .state
+                .fault_since()
+                .map(|since| now.saturating_sub(since)),
+        }
+    }
+}
+
+impl LaneInner {
+    fn due_retry(&mut self, now: Duration) -> Option<LineJob> {
+        self.retries
+            .peek()
+            .filter(|Reverse(retry)| retry.at <= now)?;
+        self.retries.pop().map(|Reverse(retry)| retry.job)
+    }
+
+    /// A line of the batch whose turn it is; turns are runs of [`TURN_LINES`].
+    fn next_by_turn(&mut self) -> Option<LineJob> {
+        let place = match self.batches.as_slice() {
+            [] => return None,
+            [_] => 0,
+            _ => self.whose_turn()?,
+        };
+        let waiting = &mut self.batches[place];
+        let job = waiting.lines.pop_front();
+        if waiting.lines.is_empty() {
+            self.batches.swap_remove(place);
+        }
+        job
+    }
+
+    fn whose_turn(&mut self) -> Option<usize> {
+        if let Some((batch, left @ 1..)) = self.current
+            && let Some(place) = self.batches.iter().position(|w| w.batch == batch)
+        {
+            self.current = Some((batch, left - 1));
+            return Some(place);
+        }
+        let candidates: Vec<_> = self.batches.iter().map(Waiting::candidate).collect();
+        let place = self.turn.pick(&candidates)?;
+        let chosen = &candidates[place];
+        self.turn.charge(chosen.tenant, u64::from(TURN_LINES));
+        self.current = Some((chosen.id, TURN_LINES - 1));
+        Some(place)
+    }
+}
+
+impl Waiting {
+    fn candidate(&self) -> Candidate {
+        let row = &self.work.row;
+        Candidate {
+            tenant: self.work.tenant,
+            deadline: row.expires_at.map(|at| at.saturating_mul(1000)),
+            age: row.key,
+            left: row.total.saturating_sub(row.completed + row.failed),
+            id: self.batch,
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The engine: takes batches from `validating` to their two files.
+//!
+//! One duty per file, in the order a line meets them: [`validate`], [`lease`], [`dispatch`],
+//! [`settle`], [`seal`], [`finish`]; beside them [`renew`] (the lease, publishing, endings) and
+//! [`sweep`]; [`ending`] and [`park`] are their unusual turns. What it works on: [`work`] (a batch), [`segment`], [`lane`].
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::blobs::Blobs;
+use crate::catalog::{Catalog, SegmentKey};
+use crate::clock::boot_time;
+use crate::config::Config;
+use crate::error::Result;
+use crate::id;
+use crate::journal::Journal;
+use crate::upstream::{Models, Routing};
+
+mod answer;
+mod dispatch;
+mod ending;
+mod faults;
+mod finish;
+mod lane;
+mod lease;
+mod park;
+mod renew;
+mod result_line;
+mod seal;
+mod segment;
+mod settle;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod work;
+
+pub use lane::LaneReport;
+
+use lane::Lanes;
+use seal::SealQueue;
+use segment::OpenSegment;
+use work::Works;
+
+/// How long a lease runs unless renewed; it is renewed each second.
+const LEASE: Duration = Duration::from_secs(30);
+/// Segments sealed side by side: enough to hide a disk's syncs, few enough to stay small.
+const SEALERS: usize = 4;
+/// Segments being opened side by side: each reads up to 4 MiB.
+const OPENERS: usize = 4;
+
+/// A worker, cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Engine(Arc<Inner>);
+
+pub(crate) struct Inner {
+    config: Arc<Config>,
+    catalog: Arc<dyn Catalog>,
+    blobs: Blobs,
+    journal: Arc<dyn Journal>,
+    routing: Routing,
+    models: Models,
+    incarnation: String,
+    lanes: Lanes,
+    works: Works,
+    /// Open segments, at most [`lease::OPEN_SEGMENTS`].
+    segments: Mutex<HashMap<SegmentKey, Arc<OpenSegment>>>,
+    seal_queue: Arc<SealQueue>,
+    /// Bytes of segments in memory.
+    loaded: AtomicU64,
+    /// Leases asked for whose segments are not open yet.
+    opening: AtomicUsize,
+    openers: Semaphore,
+    sealers: Semaphore,
+    /// Milliseconds since boot up to which our lease runs for sure.
+    leased_until_ms: AtomicU64,
+    /// An ending should be brought now, not with the next renewal.
+    renew_now: Notify,
+    changes: watch::Sender<u64>,
+    trouble: Mutex<Option<Trouble>>,
+    /// What the catalog or the blob store last refused, by step, until that step works again.
+    refused: Mutex<HashMap<&'static str, String>>,
+    tasks: TaskTracker,
+    /// The slots of all lanes. A slot ends when its line is settled.
+    slots: TaskTracker,
+    /// Nothing new begins.
+    stop: CancellationToken,
+    /// What is still in flight is cut off.
+    cut_off: CancellationToken,
+}
+
+/// What stops a batch and needs a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What happened, what is safe, what to do.
+    pub sentence: String,
+    /// The input is not what it was when it was validated.
+    pub input_changed: bool,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("incarnation", &self.0.incarnation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        catalog: Arc<dyn Catalog>,
+        blobs: Blobs,
+        journal: Arc<dyn Journal>,
+    ) -> Result<Self> {
+        let routing = Routing::new(&config)?;
+        Ok(Self(Arc::new(Inner {
+            routing,
+            models: Models::default(),
+            config,
+            catalog,
+            blobs,
+            journal,
+            incarnation: id::incarnation(),
+            lanes: Lanes::default(),
+            works: Works::default(),
+            segments: Mutex::default(),
+            seal_queue: Arc::default(),
+            loaded: AtomicU64::new(0),
+            opening: AtomicUsize::new(0),
+            openers: Semaphore::new(OPENERS),
+            sealers: Semaphore::new(SEALERS),
+            leased_until_ms: AtomicU64::new(0),
+            renew_now: Notify::new(),
+            changes: watch::Sender::new(0),
+            trouble: Mutex::new(None),
+            refused: Mutex::default(),
+            tasks: TaskTracker::new(),
+            slots: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            cut_off: CancellationToken::new(),
+        })))
+    }
+
+    /// Works until `shutdown`, then drains: nothing new is sent, what is in flight may finish
+    /// within the grace, everything recorded is flushed, leases are given back.
+    ///
+    /// Returns whether the drain was complete within the grace.
+    pub(crate) async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<bool> {
+        let inner = &self.0;
+        inner.register().await?;
+        for duty in [
+            self.duty("validate", Inner::validate_batches),
+            self.duty("lease", Inner::lease_segments),
+            self.duty("seal", Inner::seal_segments),
+            self.duty("finish", Inner::finish_batches),
+            self.duty("renew", Inner::renew_lease),
+            self.duty("sweep", Inner::sweep),
+        ] {
+            inner.tasks.spawn(duty);
+        }
+        shutdown.await;
+        let clean = inner.drain().await;
+        inner.catalog.deregister(&inner.incarnation).await?;
+        Ok(clean)
+    }
+
+    /// A duty that runs until the engine stops.
+    fn duty<F>(
+        &self,
+        name: &'static str,
+        work: fn(Arc<Inner>) -> F,
+    ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move {
+            work(inner).await;
+            tracing::debug!(duty = name, "duty ended");
+        })
+    }
+
+    /// There may be something to do: a batch was made.
+    pub(crate) fn wake(&self) {
+        self.0.wake();
+    }
+
+    /// A batch was cancelled: its ending is brought at once.
+    pub(crate) fn wake_for_ending(&self) {
+        self.0.renew_now.notify_one();
+        self.0.lanes.hungry.store(true, Ordering::Release);
+        self.0.wake();
+    }
+
+    /// Resolves when something may have changed.
+    pub(crate) async fn changed(&self) {
+        let mut changes = self.0.changes.subscribe();
+        // The sender lives as long as the engine, which we hold.
+        let _ = changes.changed().await;
+    }
+
+    pub(crate) fn lanes(&self) -> Vec<LaneReport> {
+        self.0.lanes.report(&self.0.routing, boot_time())
+    }
+
+    /// Why nothing can be recorded at the moment.
+    pub(crate) fn stalled(&self) -> Option<String> {
+        self.0
+            .journal
+            .stalled()
+            .or_else(|| lock(&self.0.refused).values().next().cloned())
+    }
+
+    /// What needs a person.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        lock(&self.0.trouble).clone()
+    }
+
+    pub(crate) async fn models(&self) -> Result<Vec<serde_json::Value>> {
+        self.0.models.list(&self.0.routing).await
+    }
+
+    /// Runs a clean-up that a stop waits for.
+    pub(crate) fn clean_up(&self, work: impl Future<Output = Result<()>> + Send + 'static) {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return; // No runtime is left: the sweeper takes it after a day.
+        }
+        self.0.tasks.spawn(async move {
+            if let Err(error) = work.await {
+                tracing::warn!(%error, "a clean-up failed; the sweeper takes it later");
+            }
+        });
+    }
+}
+
+impl Inner {
+    async fn register(&self) -> Result<()> {
+        let sent = boot_time();
+        self.catalog.register(&self.incarnation, LEASE).await?;
+        // An embedded folder has one owner by its lock: whoever held leases in it is gone.
+        self.catalog.void_other_leases(&self.incarnation).await?;
+        self.lease_runs_from(sent);
+        Ok(())
+    }
+
+    /// The lease is counted from the moment its renewal was sent.
+    fn lease_runs_from(&self, sent: Duration) {
+        let until = (sent + LEASE).as_millis();
+        self.leased_until_ms
+            .store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// Past half of its lease a worker sends nothing new.
+    fn may_send(&self, now: Duration) -> bool {
+        let until = Duration::from_millis(self.leased_until_ms.load(Ordering::Acquire));
+        now + LEASE / 2 < until
+    }
+
+    fn wake(&self) {
+        self.lanes.ran_low.notify_waiters();
+    }
+
+    /// Resolves when something may have to be leased, validated or finished. To be made before
+    /// looking, so that nothing arrives unseen in between.
+    fn work_arrived(&self) -> tokio::sync::futures::Notified<'_> {
+        self.lanes.ran_low.notified()
+    }
+
+    fn announce(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Stops leasing, lets what is in flight finish within the grace, and gives everything back.
+    async fn drain(&self) -> bool {
+        self.stop.cancel();
+        self.lanes.wake_all();
+        self.tasks.close();
+        self.slots.close();
+        let grace = self.config.sending.grace;
+        let clean = tokio::time::timeout(grace, self.slots.wait()).await.is_ok();
+        self.cut_off.cancel();
+        self.slots.wait().await;
+        self.release_segments().await;
+        self.tasks.wait().await;
+        clean
+    }
+
+    /// Storage refused a step that is tried again until it works; until then `readyz` says so.
+    fn storage_refused(&self, step: &'static str, error: &crate::error::Error) {
+        tracing::error!(step, %error, "storage refused; what is recorded is safe and it is tried again");
+        let reason = format!(
+            "{step} failed ({error}); nothing recorded is lost and work goes on by itself when storage is back"
+        );
+        lock(&self.refused).insert(step, reason);
+        self.announce();
+    }
+
+    fn storage_works(&self, step: &'static str) {
+        if lock(&self.refused).remove(step).is_some() {
+            tracing::info!(step, "storage works again");
+        }
+    }
+
+    fn meet_trouble(&self, trouble: Trouble) {
+        tracing::error!(sentence = trouble.sentence, "a batch needs a person");
+        *lock(&self.trouble) = Some(trouble);
+        self.announce();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .expect("no thread panics while it holds this lock")
+}

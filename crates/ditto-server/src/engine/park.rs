@@ -1,0 +1,76 @@
+//! Parks segments whose lines all wait for a lane that has been paused for long: the journal is
+//! flushed and the lease given back, so that their memory serves lines that can be sent. One
+//! segment of a paused lane stays open: its lines are the probes that find out when it is back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Inner;
+use super::lane::Lane;
+use super::segment::{LineJob, OpenSegment};
+use crate::catalog::{Cut, SegmentKey};
+use crate::clock::boot_time;
+
+/// A lane that is paused for less than this may be back before a segment could be taken up again.
+const PAUSED_FOR: Duration = Duration::from_secs(30);
+/// A parked segment is taken up again after this long.
+const PARKED_FOR: Duration = Duration::from_secs(30);
+
+impl Inner {
+    /// Looks once over the paused lanes.
+    pub(crate) async fn park_waiting(self: &Arc<Self>) {
+        for lane in self.lanes.paused_for(PAUSED_FOR, boot_time()) {
+            let mut by_segment: HashMap<SegmentKey, Vec<LineJob>> = HashMap::new();
+            for job in lane.take_waiting(&|_| true) {
+                by_segment.entry(job.segment.key).or_default().push(job);
+            }
+            let mut segments: Vec<_> = by_segment.into_values().collect();
+            segments.sort_by_key(|jobs| jobs.first().map(|job| job.segment.key));
+            let mut segments = segments.into_iter();
+            if let Some(probes) = segments.next() {
+                self.wait_on(&lane, probes);
+            }
+            for jobs in segments {
+                self.park_or_wait(&lane, jobs).await;
+            }
+        }
+    }
+
+    async fn park_or_wait(self: &Arc<Self>, lane: &Arc<Lane>, jobs: Vec<LineJob>) {
+        let Some(segment) = jobs.first().map(|job| Arc::clone(&job.segment)) else {
+            return;
+        };
+        if segment.unsettled() == jobs.len() && segment.close() {
+            drop(jobs);
+            self.park(&segment).await;
+        } else {
+            // Some of its lines are in flight or wait for another lane.
+            self.wait_on(lane, jobs);
+        }
+    }
+
+    fn wait_on(self: &Arc<Self>, lane: &Arc<Lane>, mut jobs: Vec<LineJob>) {
+        jobs.sort_by_key(|job| job.ordinal);
+        self.dispatch(lane, jobs);
+    }
+
+    /// Flushes and gives back. If we stop before the last call, the lease runs out and the next
+    /// owner fences the part.
+    async fn park(&self, segment: &Arc<OpenSegment>) {
+        let cut = Cut {
+            epoch: segment.epoch,
+            length: segment.part.flushed().await,
+        };
+        // Out of the books first: an ending may bring it back at once, under a new epoch.
+        self.forget(segment.key, segment.epoch);
+        if let Err(error) = self
+            .catalog
+            .park(&self.incarnation, segment.key, cut, PARKED_FOR)
+            .await
+        {
+            self.storage_refused("parking a segment", &error);
+        }
+        self.wake();
+    }
+}

@@ -1,0 +1,206 @@
+//! The JSON body of a request, read with OpenAI's words for what is wrong.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, header};
+use serde_json::{Map, Value};
+
+use super::error::{Answer, Failure, Problem};
+use super::params::{in_bounds, missing, unknown_value};
+
+/// Pairs, characters of a key, characters of a value: OpenAI's.
+const METADATA_PAIRS: usize = 16;
+const METADATA_KEY: usize = 64;
+const METADATA_VALUE: usize = 512;
+/// OpenAI's bounds of every `expires_after`: an hour to 30 days.
+pub(super) const EXPIRY_SECONDS: (i64, i64) = (3600, 2_592_000);
+/// The only anchor there is.
+pub(super) const EXPIRY_ANCHOR: &str = "created_at";
+
+/// A JSON object and the path that leads to it.
+#[derive(Debug)]
+pub(super) struct Object {
+    fields: Map<String, Value>,
+    /// Empty, or with a dot at the end.
+    prefix: String,
+}
+
+/// A web page can send a form or plain text to another site unasked, but not this.
+pub(super) fn expect_json(headers: &HeaderMap) -> Answer<()> {
+    let given = headers
+        .get(header::CONTENT_TYPE)
+        .map_or(&b""[..], |value| value.as_bytes());
+    let essence = given
+        .split(|b| *b == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
+    if essence.eq_ignore_ascii_case(b"application/json") {
+        return Ok(());
+    }
+    let given = String::from_utf8_lossy(essence);
+    Err(Failure::new(
+        Problem::WrongMediaType,
+        format!(
+            "Unsupported content type: '{given}'. This call takes 'Content-Type: application/json'."
+        ),
+    )
+    .with_code("unsupported_content_type"))
+}
+
+impl Object {
+    /// The object that is the whole body.
+    pub(super) fn read(body: &[u8]) -> Answer<Self> {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => Ok(Self {
+                fields,
+                prefix: String::new(),
+            }),
+            Ok(other) => Err(Failure::invalid(format!(
+                "Invalid body: expected an object, but got {} instead.",
+                spoken_type(&other)
+            ))
+            .with_code("invalid_type")),
+            Err(error) => Err(Failure::invalid(format!(
+                "We could not parse the JSON body of your request: {error}."
+            ))),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// A text that must be there.
+    pub(super) fn text(&mut self, name: &str) -> Answer<String> {
+        let path = self.path(name);
+        match self.fields.remove(name) {
+            None => Err(missing(&path)),
+            Some(Value::String(text)) => Ok(text),
+            Some(other) => Err(wrong_type(&path, "a string", &other)),
+        }
+    }
+
+    fn object(&mut self, name: &str) -> Answer<Option<Self>> {
+        let path = self.path(name);
+        match self.fields.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(fields)) => Ok(Some(Self {
+                fields,
+                prefix: format!("{path}."),
+            })),
+            Some(other) => Err(wrong_type(&path, "an object", &other)),
+        }
+    }
+
+    fn integer(&mut self, name: &str) -> Answer<i64> {
+        let path = self.path(name);
+        let value = self.fields.remove(name).ok_or_else(|| missing(&path))?;
+        value
+            .as_i64()
+            .ok_or_else(|| wrong_type(&path, "an integer", &value))
+    }
+
+    /// `{"anchor": "created_at", "seconds": n}`.
+    pub(super) fn expiry(&mut self, name: &str) -> Answer<Option<Duration>> {
+        let Some(mut expiry) = self.object(name)? else {
+            return Ok(None);
+        };
+        let anchor = expiry.text("anchor")?;
+        let seconds = expiry.integer("seconds")?;
+        lifetime(name, &anchor, seconds).map(Some)
+    }
+
+    /// At most 16 pairs of texts.
+    pub(super) fn metadata(&mut self) -> Answer<Option<BTreeMap<String, String>>> {
+        let Some(metadata) = self.object("metadata")? else {
+            return Ok(None);
+        };
+        if metadata.fields.len() > METADATA_PAIRS {
+            let pairs = metadata.fields.len();
+            return Err(refused_metadata(
+                "metadata",
+                "object_above_max_properties",
+                format!(
+                    "Invalid 'metadata': too many properties. Expected an object with at most \
+                     {METADATA_PAIRS} properties, but got an object with {pairs} properties instead."
+                ),
+            ));
+        }
+        metadata
+            .fields
+            .into_iter()
+            .map(|(key, value)| metadata_pair(key, value))
+            .collect::<Answer<_>>()
+            .map(Some)
+    }
+}
+
+fn metadata_pair(key: String, value: Value) -> Answer<(String, String)> {
+    let chars = key.chars().count();
+    if chars > METADATA_KEY {
+        return Err(refused_metadata(
+            "metadata",
+            "property_name_above_max_length",
+            format!(
+                "Invalid property name in 'metadata': too long. Expected a name with maximum length \
+                 {METADATA_KEY}, but got a name with length {chars} instead."
+            ),
+        ));
+    }
+    let path = format!("metadata.{key}");
+    let Value::String(text) = value else {
+        return Err(wrong_type(&path, "a string", &value));
+    };
+    let chars = text.chars().count();
+    if chars > METADATA_VALUE {
+        let message = format!(
+            "Invalid '{path}': string too long. Expected a string with maximum length \
+             {METADATA_VALUE}, but got a string with length {chars} instead."
+        );
+        return Err(refused_metadata(&path, "string_above_max_length", message));
+    }
+    Ok((key, text))
+}
+
+fn refused_metadata(path: &str, code: &'static str, message: String) -> Failure {
+    Failure::invalid(message)
+        .with_param(path.to_owned())
+        .with_code(code)
+}
+
+/// A lifetime from its two halves; `name` is what they are called together.
+pub(super) fn lifetime(name: &str, anchor: &str, seconds: i64) -> Answer<Duration> {
+    if anchor != EXPIRY_ANCHOR {
+        return Err(unknown_value(
+            &format!("{name}.anchor"),
+            anchor,
+            &[EXPIRY_ANCHOR],
+        ));
+    }
+    let (min, max) = EXPIRY_SECONDS;
+    let seconds = in_bounds(&format!("{name}.seconds"), seconds, min, max)?;
+    Ok(Duration::from_secs(seconds.unsigned_abs()))
+}
+
+fn wrong_type(path: &str, expected: &str, got: &Value) -> Failure {
+    Failure::invalid(format!(
+        "Invalid type for '{path}': expected {expected}, but got {} instead.",
+        spoken_type(got)
+    ))
+    .with_param(path.to_owned())
+    .with_code("invalid_type")
+}
+
+fn spoken_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(n) if n.is_f64() => "a decimal",
+        Value::Number(_) => "an integer",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

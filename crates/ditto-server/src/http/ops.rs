@@ -1,0 +1,20 @@
+//! `/healthz` and `/readyz`: for whoever keeps the process running.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::error::Answer;
+use crate::service::Service;
+
+/// `GET /healthz`: the process answers. Whether it can work is [`ready`]'s to say: a restart mends
+/// nothing that is wrong with a disk or an upstream.
+pub(super) async fn health() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// `GET /readyz`: work can be taken; else 503 with the reason.
+pub(super) async fn ready(State(service): State<Service>) -> Answer<Json<Value>> {
+    service.ready().await?;
+    Ok(Json(json!({ "status": "ready" })))
+}

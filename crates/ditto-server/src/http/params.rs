@@ -1,0 +1,110 @@
+//! What stands in a URL: ids, limits and cursors.
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::error::{Answer, Failure};
+
+/// The id in a path.
+#[derive(Debug)]
+pub(super) struct Id(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let id: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
+        match id {
+            Ok(Path(id)) => Ok(Self(id)),
+            Err(_) => Err(Failure::invalid("The id in the URL is not valid UTF-8.")),
+        }
+    }
+}
+
+/// The query of a URL, refused in the envelope.
+#[derive(Debug)]
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let query: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, state).await;
+        match query {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(rejection) => Err(Failure::invalid(format!(
+                "Invalid query: {}.",
+                rejection.body_text()
+            ))),
+        }
+    }
+}
+
+/// How many objects a page may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PageSize {
+    pub(super) default: u32,
+    pub(super) max: u32,
+}
+
+impl PageSize {
+    /// The value of `limit`.
+    pub(super) fn of(self, limit: Option<&str>) -> Answer<u32> {
+        let Some(limit) = limit else {
+            return Ok(self.default);
+        };
+        let number: i64 = limit.parse().map_err(|_| {
+            Failure::invalid(format!(
+                "Invalid type for 'limit': expected an integer, but got '{limit}' instead."
+            ))
+            .with_param("limit")
+            .with_code("invalid_type")
+        })?;
+        let number = in_bounds("limit", number, 1, i64::from(self.max))?;
+        Ok(u32::try_from(number).expect("within bounds that are u32"))
+    }
+}
+
+/// An empty cursor is none: some clients always send one.
+pub(super) fn cursor(after: Option<String>) -> Option<String> {
+    after.filter(|after| !after.is_empty())
+}
+
+/// OpenAI's words for a number that is too small or too large.
+pub(super) fn in_bounds(name: &str, number: i64, min: i64, max: i64) -> Answer<i64> {
+    let (code, what, sign, bound) = if number < min {
+        ("integer_below_min_value", "below minimum", ">=", min)
+    } else if number > max {
+        ("integer_above_max_value", "above maximum", "<=", max)
+    } else {
+        return Ok(number);
+    };
+    Err(Failure::invalid(format!(
+        "Invalid '{name}': integer {what} value. Expected a value {sign} {bound}, but got {number} instead."
+    ))
+    .with_param(name.to_owned())
+    .with_code(code))
+}
+
+/// OpenAI's words for a value that is none of those it knows.
+pub(super) fn unknown_value(name: &str, value: &str, known: &[&str]) -> Failure {
+    let known: Vec<String> = known.iter().map(|value| format!("'{value}'")).collect();
+    let spoken = match known.as_slice() {
+        [rest @ .., last] if rest.len() > 1 => format!("{}, and {last}", rest.join(", ")),
+        few => few.join(" and "),
+    };
+    Failure::invalid(format!(
+        "Invalid value: '{value}'. Supported values are: {spoken}."
+    ))
+    .with_param(name.to_owned())
+    .with_code("invalid_value")
+}
+
+/// OpenAI's words for what is not there.
+pub(super) fn missing(name: &str) -> Failure {
+    Failure::invalid(format!("Missing required parameter: '{name}'."))
+        .with_param(name.to_owned())
+        .with_code("missing_required_parameter")
+}

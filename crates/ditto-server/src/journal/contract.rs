@@ -1,0 +1,112 @@
+//! The promises of [`super::Journal`] as functions, for every implementation to run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Journal, Kind, PartName, Record};
+use crate::catalog::{SegmentKey, Usage};
+
+/// Runs every promise.
+pub(crate) async fn all(journal: &dyn Journal) {
+    what_is_flushed_is_replayed_in_order(journal).await;
+    the_hook_counts_what_is_durable(journal).await;
+    what_comes_behind_the_cut_does_not_count(journal).await;
+    a_part_that_never_was_has_nothing(journal).await;
+    payloads_are_read_back(journal).await;
+    a_removed_part_is_gone_and_removing_twice_is_fine(journal).await;
+}
+
+fn part(batch: i64, epoch: u32) -> PartName {
+    PartName {
+        segment: SegmentKey { batch, index: 3 },
+        epoch,
+    }
+}
+
+fn record(line: u64) -> Record {
+    Record {
+        line,
+        ordinal: line as u16,
+        kind: Kind::Answer,
+        usage: Usage::default(),
+    }
+}
+
+async fn what_is_flushed_is_replayed_in_order(journal: &dyn Journal) {
+    let name = part(1, 1);
+    let open = journal.create(name, Box::new(|_| {}));
+    for line in [5, 2, 9] {
+        open.append(&record(line), format!("line {line}\n").as_bytes());
+    }
+    let length = open.flushed().await;
+    assert_eq!(journal.cut(name).await.unwrap(), length);
+    let lines: Vec<_> = journal
+        .replay(name, length)
+        .await
+        .unwrap()
+        .iter()
+        .map(|(r, _)| r.line)
+        .collect();
+    assert_eq!(lines, [5, 2, 9]);
+}
+
+async fn the_hook_counts_what_is_durable(journal: &dyn Journal) {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let hook = Arc::clone(&seen);
+    let open = journal.create(
+        part(2, 1),
+        Box::new(move |records| {
+            assert!(
+                records > hook.swap(records, Ordering::SeqCst),
+                "the count only grows"
+            );
+        }),
+    );
+    for line in 0..1000 {
+        open.append(&record(line), b"x");
+    }
+    open.flushed().await;
+    assert_eq!(seen.load(Ordering::SeqCst), 1000);
+}
+
+async fn what_comes_behind_the_cut_does_not_count(journal: &dyn Journal) {
+    let name = part(3, 1);
+    let late_writer = journal.create(name, Box::new(|_| {}));
+    late_writer.append(&record(1), b"before");
+    late_writer.flushed().await;
+    let cut = journal.cut(name).await.unwrap();
+    late_writer.append(&record(2), b"after");
+    late_writer.flushed().await;
+    let replayed = journal.replay(name, cut).await.unwrap();
+    assert_eq!(replayed.len(), 1);
+    assert_eq!(replayed[0].0.line, 1);
+}
+
+async fn a_part_that_never_was_has_nothing(journal: &dyn Journal) {
+    assert_eq!(journal.cut(part(99, 1)).await.unwrap(), 0);
+    assert!(journal.replay(part(99, 1), 0).await.unwrap().is_empty());
+    assert!(
+        journal.replay(part(99, 1), 10).await.is_err(),
+        "something recorded is gone"
+    );
+}
+
+async fn payloads_are_read_back(journal: &dyn Journal) {
+    let name = part(4, 2);
+    let open = journal.create(name, Box::new(|_| {}));
+    open.append(&record(1), b"first");
+    let place = open.append(&record(2), b"second");
+    open.flushed().await;
+    let range = place.offset..place.offset + u64::from(place.length);
+    assert_eq!(&journal.read(name, range).await.unwrap()[..], b"second");
+}
+
+async fn a_removed_part_is_gone_and_removing_twice_is_fine(journal: &dyn Journal) {
+    let name = part(5, 1);
+    let open = journal.create(name, Box::new(|_| {}));
+    open.append(&record(1), b"x");
+    open.flushed().await;
+    journal.remove(&[name]).await.unwrap();
+    journal.remove(&[name]).await.unwrap();
+    assert_eq!(journal.cut(name).await.unwrap(), 0);
+}

@@ -1,0 +1,78 @@
+//! The append-only record of results of open segments.
+//!
+//! A part belongs to one (segment, epoch) and has one writer. What is in a part below the fence
+//! counts; what a late writer adds behind it does not. A record counts only when it is durable.
+//!
+//! Each promise written here is also a function of [`contract`], which every implementation runs.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::catalog::SegmentKey;
+use crate::error::Result;
+
+#[cfg(test)]
+pub(crate) mod contract;
+pub(crate) mod local;
+pub(crate) mod record;
+
+pub(crate) use record::{Kind, Record};
+
+/// The part that one lease of a segment writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct PartName {
+    pub(crate) segment: SegmentKey,
+    pub(crate) epoch: u32,
+}
+
+impl fmt::Display for PartName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.segment, self.epoch)
+    }
+}
+
+/// Where a record's payload is in its part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) offset: u64,
+    pub(crate) length: u32,
+}
+
+/// Told how many records of a part are durable, in the order they were appended. Called from the
+/// journal's own threads: it must be quick and must not wait.
+pub(crate) type OnDurable = Box<dyn Fn(usize) + Send + Sync>;
+
+/// Records of results, part by part.
+#[async_trait]
+pub(crate) trait Journal: fmt::Debug + Send + Sync {
+    /// A new part, which must not exist yet.
+    fn create(&self, name: PartName, on_durable: OnDurable) -> Arc<dyn Part>;
+    /// Waits until there is room: what is appended but not durable is bounded, so that a crash
+    /// repeats little. Returns at once while there is.
+    async fn room(&self);
+    /// The bytes of an earlier epoch's part that are whole records now; 0 if there is no such part.
+    /// The caller writes this cut into the catalog before it replays anything.
+    async fn cut(&self, name: PartName) -> Result<u64>;
+    /// The records of a part up to the cut, in the order they were appended. A part shorter than
+    /// its cut is an error: something recorded is gone.
+    async fn replay(&self, name: PartName, cut: u64) -> Result<Vec<(Record, Place)>>;
+    /// Bytes of a part, for sealing.
+    async fn read(&self, name: PartName, range: Range<u64>) -> Result<Bytes>;
+    /// The segment is sealed or given up: these parts go. What is already gone is no error.
+    async fn remove(&self, parts: &[PartName]) -> Result<()>;
+    /// Why nothing can be recorded at the moment, if that is so.
+    fn stalled(&self) -> Option<String>;
+}
+
+/// A part that is being written.
+#[async_trait]
+pub(crate) trait Part: fmt::Debug + Send + Sync {
+    /// Appends a record; it will be durable soon, together with all that arrive meanwhile.
+    fn append(&self, record: &Record, payload: &[u8]) -> Place;
+    /// Waits until everything appended so far is durable; the durable length.
+    async fn flushed(&self) -> u64;
+}

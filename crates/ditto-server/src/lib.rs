@@ -1,0 +1,32 @@
+//! A server of `/v1/files` and `/v1/batches` for endpoints that have none, as a library.
+//!
+//! [`Server::open`] opens a data folder, [`Server::run`] serves HTTP on a listener until told to
+//! stop. [`Service`] is what a client may ask, without HTTP: the HTTP layer and `ditto-batch run`
+//! both call it. The engine answers the lines of batches; its decisions are in [`model`].
+
+mod blobs;
+mod catalog;
+mod clock;
+mod config;
+mod engine;
+mod error;
+mod http;
+mod id;
+mod journal;
+mod manifest;
+pub mod model;
+mod server;
+mod service;
+mod upstream;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::{
+    Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, Limits, Mode, Sending, TenantKey,
+    UpstreamConfig, Window,
+};
+pub use engine::{LaneReport, Trouble};
+pub use error::{Error, ErrorKind, Result};
+pub use server::Server;
+pub use service::{
+    BatchRequest, Content, FileDescription, FileList, Listed, Progress, Service, Upload,
+};

@@ -1,0 +1,10 @@
+//! The decisions of the server, as pure functions: no clock, no disk, no network.
+//!
+//! Each file answers one question: [`batch`]: what state comes next? [`plan`]: where do segments
+//! begin? [`policy`]: what becomes of a line? [`lane`]: may a lane send? [`turn`]: whose line is next?
+
+pub mod batch;
+pub mod lane;
+pub mod plan;
+pub mod policy;
+pub mod turn;

@@ -1,0 +1,230 @@
+//! An upstream over HTTP.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Reply, Request, Upstream};
+use crate::config::UpstreamConfig;
+use crate::error::{Error, Result};
+
+/// A server that does not take a connection within this time is away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Kept of an answer over the limit.
+const HEAD_BYTES: usize = 64 * 1024;
+/// A list of models is small; a server that does not give it at once is not asked to wait for.
+const MODELS_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest wait that an upstream may name: longer, and a probe now and then costs nothing.
+const RETRY_AFTER_CAP: Duration = Duration::from_secs(600);
+
+/// One OpenAI-compatible endpoint over HTTP.
+pub(crate) struct HttpUpstream {
+    name: String,
+    /// Without `/v1` and without a slash at the end.
+    base: String,
+    key: Option<SecretString>,
+    client: reqwest::Client,
+    timeout: Duration,
+    answer_bytes: usize,
+}
+
+impl fmt::Debug for HttpUpstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpUpstream")
+            .field("name", &self.name)
+            .field("base", &self.base)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HttpUpstream {
+    pub(crate) fn new(
+        config: &UpstreamConfig,
+        timeout: Duration,
+        answer_bytes: usize,
+    ) -> Result<Self> {
+        let unusable = |reason: String| {
+            Error::invalid(format!(
+                "upstream `{}` ({}): {reason}",
+                config.name, config.base_url
+            ))
+        };
+        let base = config.base_url.trim_end_matches('/');
+        let base = base.strip_suffix("/v1").unwrap_or(base);
+        let url = reqwest::Url::parse(base).map_err(|e| unusable(e.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(unusable(
+                "the URL must begin with http:// or https://".to_owned(),
+            ));
+        }
+        if base.ends_with("/v1") {
+            return Err(unusable("the URL ends in /v1 twice".to_owned()));
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(key) = &config.key {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
+                .map_err(|_| unusable("the key holds characters that no header may".to_owned()))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let client = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(concat!("ditto-batch/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A redirect is an answer: following it could carry the key to another host.
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(config.concurrency.max(1))
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|e| unusable(e.to_string()))?;
+        Ok(Self {
+            name: config.name.clone(),
+            base: base.to_owned(),
+            key: config.key.clone(),
+            client,
+            timeout,
+            answer_bytes,
+        })
+    }
+
+    async fn ask(&self, request: Request<'_>) -> std::result::Result<Reply, reqwest::Error> {
+        let response = self
+            .client
+            .post(format!("{}{}", self.base, request.endpoint))
+            .header("idempotency-key", request.line_id)
+            .header("x-request-id", request.line_id)
+            .body(request.body)
+            .send()
+            .await?;
+        let status = response.status().as_u16();
+        let request_id = header(response.headers(), "x-request-id");
+        let retry_after = retry_after(response.headers());
+        match self.read(response).await? {
+            Ok(body) => Ok(Reply::Answer {
+                status,
+                body,
+                retry_after,
+                request_id,
+            }),
+            Err(head) => Ok(Reply::TooLarge {
+                status,
+                head,
+                request_id,
+            }),
+        }
+    }
+
+    /// The whole body; or, over the limit, its first bytes.
+    async fn read(
+        &self,
+        mut response: reqwest::Response,
+    ) -> std::result::Result<std::result::Result<Bytes, Bytes>, reqwest::Error> {
+        let Some(first) = response.chunk().await? else {
+            return Ok(Ok(Bytes::new()));
+        };
+        let mut whole = BytesMut::new();
+        let mut last = first;
+        loop {
+            if whole.len() + last.len() > self.answer_bytes {
+                whole.extend_from_slice(&last[..last.len().min(HEAD_BYTES)]);
+                whole.truncate(HEAD_BYTES);
+                return Ok(Err(whole.freeze()));
+            }
+            match response.chunk().await? {
+                // Most answers are one chunk: it is passed on as it is.
+                None if whole.is_empty() => return Ok(Ok(last)),
+                None => {
+                    whole.extend_from_slice(&last);
+                    return Ok(Ok(whole.freeze()));
+                }
+                Some(next) => {
+                    whole.extend_from_slice(&last);
+                    last = next;
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Upstream for HttpUpstream {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn send(&self, request: Request<'_>) -> Reply {
+        match tokio::time::timeout(self.timeout, self.ask(request)).await {
+            Err(_) => Reply::Timeout,
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => Reply::Unreachable {
+                reason: root_cause(&error.without_url()),
+            },
+        }
+    }
+
+    async fn models(&self) -> Result<Vec<serde_json::Value>> {
+        let failed = |reason: String| {
+            Error::new(
+                crate::error::ErrorKind::Unavailable,
+                format!(
+                    "upstream `{}` does not list its models: {reason}",
+                    self.name
+                ),
+            )
+        };
+        let ask = async {
+            let response = self
+                .client
+                .get(format!("{}/v1/models", self.base))
+                .send()
+                .await?;
+            response.error_for_status()?.bytes().await
+        };
+        let body = tokio::time::timeout(MODELS_TIMEOUT, ask)
+            .await
+            .map_err(|_| failed("no answer in time".to_owned()))?
+            .map_err(|e| failed(root_cause(&e.without_url())))?;
+        let mut list: serde_json::Value =
+            serde_json::from_slice(&body).map_err(|e| failed(e.to_string()))?;
+        match list.get_mut("data").map(serde_json::Value::take) {
+            Some(serde_json::Value::Array(models)) => Ok(models),
+            _ => Err(failed("its answer has no `data` list".to_owned())),
+        }
+    }
+
+    fn secret(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.expose_secret())
+    }
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    let (ms, seconds) = (text("retry-after-ms"), text("retry-after"));
+    if ms.is_none() && seconds.is_none() {
+        return None;
+    }
+    let now = SystemTime::now();
+    ditto_llm::retry::parse_retry_after(ms, seconds, now).map(|wait| wait.min(RETRY_AFTER_CAP))
+}
+
+/// The innermost cause: "connection refused" says more than "error sending request".
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

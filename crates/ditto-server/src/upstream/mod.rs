@@ -1,0 +1,63 @@
+//! Where lines are sent: OpenAI-compatible endpoints, and which of them serves a model.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::error::Result;
+
+pub(crate) mod http;
+pub(crate) mod models;
+pub(crate) mod routing;
+
+pub(crate) use models::Models;
+pub(crate) use routing::Routing;
+
+/// One line on its way.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    /// The batch's endpoint, for instance `/v1/chat/completions`. It is on the server's list, so a
+    /// line can choose neither host nor path.
+    pub(crate) endpoint: &'a str,
+    /// The body, byte for byte as in the file.
+    pub(crate) body: Bytes,
+    /// Ours for the line, sent as `Idempotency-Key` and `X-Request-Id`.
+    pub(crate) line_id: &'a str,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    /// An answer, read to its end.
+    Answer {
+        status: u16,
+        body: Bytes,
+        retry_after: Option<Duration>,
+        request_id: Option<String>,
+    },
+    /// An answer over the limit, and its first bytes.
+    TooLarge {
+        status: u16,
+        head: Bytes,
+        request_id: Option<String>,
+    },
+    /// No answer in time.
+    Timeout,
+    /// No connection, or one that was lost before the answer was whole.
+    Unreachable { reason: String },
+}
+
+/// An OpenAI-compatible endpoint.
+#[async_trait]
+pub(crate) trait Upstream: fmt::Debug + Send + Sync {
+    /// As configured; shown in lanes and logs.
+    fn name(&self) -> &str;
+    /// Sends one line and reads its answer. Never an error: every way of not answering is a reply.
+    async fn send(&self, request: Request<'_>) -> Reply;
+    /// Its list of models, as it gives it.
+    async fn models(&self) -> Result<Vec<serde_json::Value>>;
+    /// What must never stand in a result: the key, if there is one.
+    fn secret(&self) -> Option<&str>;
+}

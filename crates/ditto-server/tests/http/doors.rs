@@ -1,0 +1,179 @@
+//! Who may ask: keys, `Host`, `Origin`.
+
+use ditto_server::{Config, TenantKey};
+use reqwest::Method;
+
+use crate::form::Form;
+use crate::server::{Answer, TestServer, answer};
+
+fn with_keys(config: &mut Config) {
+    for (tenant, key) in [("a", "sk-alpha-0123456789"), ("b", "sk-beta-0123456789")] {
+        config.keys.push(TenantKey {
+            tenant: tenant.to_owned(),
+            key: key.to_owned().into(),
+        });
+    }
+}
+
+async fn get_as(server: &TestServer, path: &str, key: &str) -> Answer {
+    answer(server.ask(Method::GET, path).bearer_auth(key)).await
+}
+
+async fn get_with(server: &TestServer, name: &str, value: &str) -> Answer {
+    answer(server.ask(Method::GET, "/v1/files").header(name, value)).await
+}
+
+#[tokio::test]
+async fn without_keys_only_loopback_names_are_served() {
+    let server = TestServer::start().await;
+    for host in [
+        "localhost",
+        "localhost:8650",
+        "127.0.0.1:1",
+        "127.1.2.3",
+        "[::1]:8650",
+    ] {
+        assert_eq!(get_with(&server, "host", host).await.status, 200, "{host}");
+    }
+    for host in [
+        "example.com",
+        "localhost.evil.example",
+        "10.0.0.7:8650",
+        "127.0.0.1.nip.io",
+    ] {
+        get_with(&server, "host", host).await.refuses(
+            403,
+            "Without keys this server answers only to localhost, 127.0.0.1 and [::1]. Ask it by \
+             one of these names, or give it keys (--api-key-file).",
+            None,
+            Some("host_not_allowed"),
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_keys_no_web_page_is_served_unless_listed() {
+    let page = "https://notes.example";
+    let server = TestServer::start_with(|config| config.origins.push(page.to_owned())).await;
+    for origin in [
+        "https://evil.example",
+        "null",
+        "http://localhost:8650",
+        "https://notes.example.evil",
+    ] {
+        get_with(&server, "origin", origin).await.refuses(
+            403,
+            "Web pages may not use this server. To let one, list its origin with --origin.",
+            None,
+            Some("origin_not_allowed"),
+        );
+    }
+    let allowed = get_with(&server, "origin", page).await;
+    assert_eq!(allowed.status, 200);
+    assert_eq!(allowed.header("access-control-allow-origin"), Some(page));
+    let preflight = answer(
+        server
+            .ask(Method::OPTIONS, "/v1/batches")
+            .header("origin", page),
+    )
+    .await;
+    assert_eq!(preflight.status, 204);
+    assert_eq!(
+        preflight.header("access-control-allow-methods"),
+        Some("GET, HEAD, POST, DELETE")
+    );
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_upload() {
+    let server = TestServer::start().await;
+    let (content_type, body) = Form::new()
+        .field("purpose", "batch")
+        .file("a.jsonl", "{}")
+        .encode();
+    let request = server
+        .ask(Method::POST, "/v1/files")
+        .header("content-type", content_type);
+    let refused = answer(request.header("origin", "https://evil.example").body(body)).await;
+    assert_eq!(refused.status, 403);
+    assert_eq!(server.count_files().await, 0);
+}
+
+#[tokio::test]
+async fn with_keys_a_key_is_asked_for_before_anything_else() {
+    let server = TestServer::start_with(with_keys).await;
+    let none = "You didn't provide an API key. Send it as a bearer token: 'Authorization: Bearer \
+                YOUR_KEY'.";
+    let code = Some("invalid_api_key");
+    server.get("/v1/files").await.refuses(401, none, None, code);
+    server
+        .get("/v1/unknown")
+        .await
+        .refuses(401, none, None, code);
+    let (content_type, body) = Form::new().file("a.jsonl", &"x".repeat(4 << 20)).encode();
+    let upload = server
+        .ask(Method::POST, "/v1/files")
+        .header("content-type", content_type);
+    answer(upload.body(body))
+        .await
+        .refuses(401, none, None, code);
+    let wrong = get_as(&server, "/v1/files", "sk-gamma-0123456789").await;
+    wrong.refuses(401, "Incorrect API key provided: sk-g***.", None, code);
+    assert_eq!(wrong.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(
+        get_as(&server, "/v1/files", "sk-alpha-0123456789")
+            .await
+            .status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn with_keys_any_name_of_the_server_will_do() {
+    let server = TestServer::start_with(with_keys).await;
+    let request = server
+        .ask(Method::GET, "/v1/files")
+        .bearer_auth("sk-alpha-0123456789");
+    let request = request
+        .header("host", "batches.example")
+        .header("origin", "https://app.example");
+    assert_eq!(answer(request).await.status, 200);
+}
+
+#[tokio::test]
+async fn tenants_do_not_see_each_other() {
+    let server = TestServer::start_with(with_keys).await;
+    let (content_type, body) = Form::new()
+        .field("purpose", "batch")
+        .file("a.jsonl", "{}")
+        .encode();
+    let request = server
+        .ask(Method::POST, "/v1/files")
+        .bearer_auth("sk-alpha-0123456789");
+    let file = answer(request.header("content-type", content_type).body(body))
+        .await
+        .ok();
+    let id = file["id"].as_str().unwrap();
+    let path = format!("/v1/files/{id}");
+    assert_eq!(
+        get_as(&server, &path, "sk-alpha-0123456789").await.ok(),
+        file
+    );
+    let message = format!("No such File object: {id}");
+    for path in [path.clone(), format!("{path}/content")] {
+        get_as(&server, &path, "sk-beta-0123456789")
+            .await
+            .refuses(404, &message, Some("id"), None);
+    }
+    let list = get_as(&server, "/v1/files", "sk-beta-0123456789")
+        .await
+        .ok();
+    assert_eq!(list["data"].as_array().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn probes_need_no_key() {
+    let server = TestServer::start_with(with_keys).await;
+    assert_eq!(server.get("/healthz").await.status, 200);
+    assert_eq!(server.get("/readyz").await.status, 200);
+}

@@ -1,0 +1,12 @@
+//! The HTTP face, asked over a socket: every answer and every refusal as OpenAI spells it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod batches;
+mod content;
+mod doors;
+mod form;
+mod lists;
+mod routes;
+mod server;
+mod uploads;
