@@ -1,0 +1,177 @@
+//! `ditto-batch batches`: the API calls, named as in the API, and `wait`.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use ditto_llm::{
+    Batch, BatchClient, BatchClientExt, BatchCreateRequest, BatchResponse, BatchStatus,
+    CreateOptions, OpenAICompatibleBatches, WaitPolicy,
+};
+
+use super::api::{ApiArgs, Stop, finish, show};
+use crate::exit;
+
+/// OpenAI's largest page.
+const PAGE: usize = 100;
+
+/// Batches of a server: one JSON object a line on stdout.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BatchesArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    #[command(subcommand)]
+    call: Call,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Call {
+    /// Batches, newest first.
+    List {
+        /// At most this many; all unless given.
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// One batch.
+    Get { id: String },
+    /// Makes a batch over an uploaded file.
+    Create(CreateArgs),
+    /// Cancels a batch; what was answered is kept.
+    Cancel { id: String },
+    /// Waits until a batch has ended: exit 0 if every line was answered, 9 if some failed, 12 if
+    /// its file was refused, 10 if it was cancelled, has expired, or still runs at the deadline.
+    Wait {
+        id: String,
+        /// Give up waiting after this many seconds; the batch goes on.
+        #[arg(long, value_name = "SECONDS")]
+        deadline: Option<u64>,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+struct CreateArgs {
+    input_file_id: String,
+    #[arg(long, value_name = "PATH", default_value = "/v1/chat/completions")]
+    endpoint: String,
+    #[arg(long, value_name = "WINDOW", default_value = "24h")]
+    completion_window: String,
+    /// A pair to keep with the batch; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
+    /// Let the server delete the results this many seconds after they are made.
+    #[arg(long, value_name = "SECONDS")]
+    output_expires_after: Option<u64>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// Makes one call; its answer goes to `out`, all talk to `err`.
+pub(crate) async fn run(args: &BatchesArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let result = match args.api.client() {
+        Ok(client) => call(&client.batches(), &args.call, out, err).await,
+        Err(stop) => Err(stop),
+    };
+    finish(result, err)
+}
+
+async fn call(
+    client: &OpenAICompatibleBatches,
+    call: &Call,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<u8, Stop> {
+    match call {
+        Call::List { limit } => list(client, *limit, out).await?,
+        Call::Get { id } => answer(client.retrieve(id).await?, out, err)?,
+        Call::Create(args) => {
+            let (request, options) = args.request();
+            answer(client.create_with(request, options).await?, out, err)?;
+        }
+        Call::Cancel { id } => answer(client.cancel(id).await?, out, err)?,
+        Call::Wait { id, deadline } => return wait(client, id, *deadline, out).await,
+    }
+    Ok(exit::DONE)
+}
+
+impl CreateArgs {
+    fn request(&self) -> (BatchCreateRequest, CreateOptions) {
+        let metadata: BTreeMap<_, _> = self.metadata.iter().cloned().collect();
+        let request = BatchCreateRequest {
+            input_file_id: self.input_file_id.clone(),
+            endpoint: self.endpoint.clone(),
+            completion_window: self.completion_window.clone(),
+            metadata: (!metadata.is_empty()).then_some(metadata),
+            provider_options: None,
+        };
+        let options = match self.output_expires_after {
+            Some(seconds) => CreateOptions::default().output_expires_after(seconds),
+            None => CreateOptions::default(),
+        };
+        (request, options)
+    }
+}
+
+fn answer(response: BatchResponse, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Stop> {
+    for warning in &response.warnings {
+        // The answer is what counts; it goes to stdout either way.
+        let _ = writeln!(err, "warning: {warning}");
+    }
+    show(out, &response.raw)
+}
+
+async fn list(
+    client: &OpenAICompatibleBatches,
+    limit: Option<usize>,
+    out: &mut dyn Write,
+) -> Result<(), Stop> {
+    let mut left = limit.unwrap_or(usize::MAX);
+    let mut after = None;
+    while left > 0 {
+        let size = u32::try_from(left.min(PAGE)).expect("a page is small");
+        let page = client.list(Some(size), after).await?;
+        for batch in page.batches.iter().take(left) {
+            show(out, batch)?;
+        }
+        left = left.saturating_sub(page.batches.len());
+        after = page.after;
+        if !page.has_more || after.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn wait(
+    client: &OpenAICompatibleBatches,
+    id: &str,
+    deadline: Option<u64>,
+    out: &mut dyn Write,
+) -> Result<u8, Stop> {
+    let policy = WaitPolicy::default()
+        .first_pause(Duration::from_secs(1))
+        .deadline(deadline.map(Duration::from_secs));
+    let batch = client.wait(id, policy).await?;
+    show(out, &batch)?;
+    Ok(exit_of(&batch))
+}
+
+fn exit_of(batch: &Batch) -> u8 {
+    let counts = batch.request_counts.unwrap_or_default();
+    match batch.status {
+        BatchStatus::Completed if counts.completed == counts.total => exit::DONE,
+        BatchStatus::Completed => exit::SOME_FAILED,
+        BatchStatus::Failed => exit::REFUSED,
+        BatchStatus::Expired | BatchStatus::Cancelled => exit::NOT_FINISHED,
+        BatchStatus::Validating
+        | BatchStatus::InProgress
+        | BatchStatus::Finalizing
+        | BatchStatus::Cancelling
+        | BatchStatus::Other(_) => exit::UNEXPECTED,
+    }
+}

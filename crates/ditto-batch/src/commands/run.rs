@@ -1,0 +1,126 @@
+//! `ditto-batch run`: a file in, every answer back.
+//!
+//! The engine of the server runs in this process, on a data folder inside the job's own, with the
+//! input read in place. The same command again goes on where the last one stopped.
+
+mod export;
+mod failure;
+mod input;
+mod job;
+mod progress;
+mod settings;
+mod watch;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use ditto_server::Server;
+
+use self::failure::{Failure, Result};
+use self::job::{Job, Summary};
+use self::progress::Progress;
+use self::settings::Settings;
+use super::sim::SimFlags;
+use crate::exit;
+
+/// Answer every line of a JSONL file.
+///
+/// For `X.jsonl` it writes `X.output.jsonl`, `X.errors.jsonl` and `X.report.json`, in input order;
+/// work in progress is in the folder `X.ditto/`. The same command again resumes; once more after
+/// the end it prints the summary and asks nothing.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The requests: JSONL, or `-` for stdin; may end in .gz or .zst
+    #[arg(value_name = "INPUT")]
+    pub(crate) input: PathBuf,
+    /// An OpenAI-compatible endpoint, or `sim` for a simulated one in this process
+    #[arg(long, value_name = "URL", env = "DITTO_UPSTREAM")]
+    pub(crate) upstream: String,
+    /// Where answers go [default: X.output.jsonl]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Where lines go that failed for good [default: X.errors.jsonl]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) errors: Option<PathBuf>,
+    /// The model of lines that name none
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// The url of lines that name none [default: that of the first line, else /v1/chat/completions]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) endpoint: Option<String>,
+    /// Environment variable that holds the upstream's key; nothing is sent by default
+    #[arg(long, value_name = "NAME", conflicts_with = "upstream_key_file")]
+    pub(crate) upstream_key_env: Option<String>,
+    /// File that holds the upstream's key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) upstream_key_file: Option<PathBuf>,
+    /// Requests in flight at once, per model
+    #[arg(long, value_name = "N", default_value_t = ditto_server::DEFAULT_CONCURRENCY,
+          value_parser = settings::concurrency)]
+    pub(crate) concurrency: usize,
+    /// Times a line is sent before its last answer is final
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) attempts: u32,
+    /// How long one answer may take, as 90s, 10m or 2h
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = settings::duration)]
+    pub(crate) timeout: std::time::Duration,
+    /// Give unfinished lines up after this long, as 90s, 10m or 2h [default: never]
+    #[arg(long, value_name = "TIME", value_parser = settings::duration)]
+    pub(crate) deadline: Option<std::time::Duration>,
+    /// Stop (resumable, exit 6) when the upstream has not answered for this long
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = settings::duration)]
+    pub(crate) give_up_after: std::time::Duration,
+    /// Print the summary as JSON on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) sim: SimFlags,
+}
+
+/// Runs the job and says how it ended.
+pub(crate) async fn run(args: &RunArgs, out: &mut dyn Write) -> u8 {
+    let progress = Progress::new();
+    match work(args, &progress).await {
+        Ok(summary) => {
+            progress.finish();
+            summary.print(args.json, out);
+            summary.exit
+        }
+        Err(failure) => {
+            progress.finish();
+            failure.print(args.json, out);
+            failure.exit
+        }
+    }
+}
+
+async fn work(args: &RunArgs, progress: &Progress) -> Result<Summary> {
+    let settings = Settings::new(args)?;
+    let mut job = Job::open(&settings)?;
+    if let Some(summary) = job.ended()? {
+        input::still_the_same(&mut job, &settings, progress)?;
+        return Ok(summary);
+    }
+    let input = input::prepare(&mut job, &settings, progress)?;
+    let sim = settings.start_sim()?;
+    let endpoint = settings.endpoint_or(input.endpoint.clone());
+    let config = settings.server_config(job.data_folder(), endpoint, sim.as_ref());
+    let server = Server::open_in_place(config, &input.folder)
+        .await
+        .map_err(Failure::server)?;
+    let summary = watch::until_the_end(server, &mut job, &input, &settings, progress).await?;
+    if let Some(sim) = sim {
+        sim.stop().await;
+    }
+    Ok(summary)
+}
+
+/// How the job ended, as an exit code.
+fn exit_of(failed: u64) -> u8 {
+    if failed == 0 {
+        exit::DONE
+    } else {
+        exit::SOME_FAILED
+    }
+}

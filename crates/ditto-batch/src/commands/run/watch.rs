@@ -1,0 +1,262 @@
+//! Watches the engine until the job has ended, has to stop, or is stopped.
+
+use std::time::{Duration, Instant};
+
+use ditto_llm::wire::{Batch, BatchStatus};
+use ditto_server::model::lane::Pause;
+use ditto_server::{BatchRequest, LaneReport, Progress as BatchProgress, Server, Service};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::export;
+use super::failure::{Failure, Result};
+use super::input::Input;
+use super::job::{Job, Summary};
+use super::progress::Progress;
+use super::settings::Settings;
+use crate::exit;
+
+/// Everything in the job's folder belongs to one tenant.
+pub(crate) const TENANT: &str = "local";
+/// How often the bar moves.
+const LOOK: Duration = Duration::from_millis(200);
+/// A disk that refuses for this long will not be waited for.
+const DISK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why the engine is stopped.
+enum Stop {
+    Ended(Box<BatchProgress>),
+    Because(Failure),
+}
+
+/// Runs the job's batch in this process and exports what it gave.
+pub(crate) async fn until_the_end(
+    server: Server,
+    job: &mut Job,
+    input: &Input,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<Summary> {
+    let started = Instant::now();
+    let service = server.service();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let engine = server.run_engine(async {
+        // A dropped sender means that watching is over, too.
+        let _ = stopped.await;
+    });
+    let watched = async {
+        let outcome = watch(&service, input, settings, progress).await;
+        let ended = match outcome {
+            Ok(Stop::Ended(ended)) => {
+                progress.say("writing the results");
+                export::results(&service, &ended, job, settings, started).await
+            }
+            Ok(Stop::Because(failure)) | Err(failure) => {
+                progress.say("stopping: lines in flight are let finish; again to stop at once");
+                Err(failure)
+            }
+        };
+        drop(stop);
+        ended
+    };
+    let (drained, ended) = tokio::select! {
+        both = async { tokio::join!(engine, watched) } => both,
+        () = second_signal() => return Err(interrupted(exit::INTERRUPTED)),
+    };
+    let summary = ended?;
+    drained.map_err(Failure::server)?;
+    export::drop_data(job);
+    Ok(summary)
+}
+
+async fn watch(
+    service: &Service,
+    input: &Input,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<Stop> {
+    let batch = batch(service, input, settings, progress).await?;
+    let mut patience = Patience::default();
+    let mut signals = Signals::new()?;
+    loop {
+        let now = service
+            .progress(TENANT, &batch.id)
+            .await
+            .map_err(Failure::server)?;
+        let lanes = service.lanes();
+        progress.show(&now, &lanes);
+        if now.ended {
+            return ended(now);
+        }
+        if let Some(trouble) = service.trouble() {
+            let code = if trouble.input_changed {
+                exit::CONFLICT
+            } else {
+                exit::UNEXPECTED
+            };
+            return Ok(Stop::Because(Failure::new(code, trouble.sentence)));
+        }
+        if let Some(failure) = patience.lost(service, &lanes, settings).await {
+            return Ok(Stop::Because(failure));
+        }
+        tokio::select! {
+            code = signals.next() => return Ok(Stop::Because(interrupted(code))),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// The job's batch: the one that its folder holds, else a new one. The folder is ours alone, so a
+/// batch that a crash kept from being noted down is found by looking.
+async fn batch(
+    service: &Service,
+    input: &Input,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<Batch> {
+    let listed = service
+        .batches(TENANT, 1, None)
+        .await
+        .map_err(Failure::server)?;
+    if let Some(batch) = listed.data.into_iter().next() {
+        progress.say("resuming");
+        return Ok(batch);
+    }
+    let file = service
+        .file_in_place(TENANT, &input.name, input.bytes)
+        .await
+        .map_err(Failure::server)?;
+    let request = BatchRequest {
+        input_file_id: file.id,
+        endpoint: settings.endpoint_or(input.endpoint.clone()),
+        completion_window: "24h".to_owned(),
+        lenient: Some(true),
+        fill_model: settings.model.clone(),
+        fill_endpoint: Some(settings.endpoint_or(input.endpoint.clone())),
+        bare_lines: true,
+        deadline: settings.deadline,
+        ..BatchRequest::default()
+    };
+    service
+        .create_batch(TENANT, request)
+        .await
+        .map_err(Failure::server)
+}
+
+fn ended(now: BatchProgress) -> Result<Stop> {
+    if now.batch.status != BatchStatus::Failed {
+        return Ok(Stop::Ended(Box::new(now)));
+    }
+    let errors = now
+        .batch
+        .errors
+        .map(|errors| errors.data)
+        .unwrap_or_default();
+    let broken = errors
+        .iter()
+        .any(|e| e.code.as_deref() == Some("internal_inconsistency"));
+    let sentences: Vec<_> = errors
+        .into_iter()
+        .filter_map(|error| error.message)
+        .collect();
+    let code = if broken {
+        exit::UNEXPECTED
+    } else {
+        exit::REFUSED
+    };
+    Ok(Stop::Because(
+        Failure::new(
+            code,
+            format!("the input is refused: {}", sentences.join(" ")),
+        )
+        .hint("`ditto-batch check` names every fault; nothing was sent"),
+    ))
+}
+
+fn interrupted(code: u8) -> Failure {
+    Failure::new(code, "stopped before the end")
+        .hint("what was recorded is kept; the same command goes on from here")
+}
+
+/// What a job waits for, and for how long.
+#[derive(Debug, Default)]
+struct Patience {
+    disk_since: Option<Instant>,
+}
+
+impl Patience {
+    /// Why waiting any longer makes no sense, if so.
+    async fn lost(
+        &mut self,
+        service: &Service,
+        lanes: &[LaneReport],
+        settings: &Settings,
+    ) -> Option<Failure> {
+        if let Err(error) = service.ready().await {
+            let since = *self.disk_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > DISK_PATIENCE {
+                return Some(
+                    Failure::new(exit::LOCAL_IO, error.to_string()).hint(
+                        "nothing recorded is lost; make space and run the same command again",
+                    ),
+                );
+            }
+        } else {
+            self.disk_since = None;
+        }
+        lanes.iter().find_map(|lane| lane_lost(lane, settings))
+    }
+}
+
+fn lane_lost(lane: &LaneReport, settings: &Settings) -> Option<Failure> {
+    let pause = lane.pause?;
+    let given_up = lane
+        .at_fault_for
+        .is_some_and(|long| long > settings.give_up_after);
+    let code = match pause {
+        Pause::Fault => exit::AWAY,
+        Pause::WrongAddress => exit::AWAY,
+        Pause::NotAllowed | Pause::Quota | Pause::Refused => exit::NOT_ALLOWED,
+    };
+    // A key that never worked will not begin to; one that did may come back.
+    let hopeless = pause.needs_person() && lane.successes == 0;
+    (given_up || hopeless).then(|| {
+        Failure::new(code, format!("model {}: {}", lane.model, pause.reason()))
+            .hint("no line was charged for it; mend it and run the same command again")
+    })
+}
+
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|e| Failure::new(exit::UNEXPECTED, format!("cannot hear signals: {e}")))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// The exit code of the next signal.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => exit::INTERRUPTED,
+            _ = self.terminate.recv() => exit::NOT_FINISHED,
+        }
+    }
+}
+
+/// Resolves at the second signal: the first one drains, the second one ends at once.
+async fn second_signal() {
+    let Ok(mut signals) = Signals::new() else {
+        return std::future::pending().await;
+    };
+    signals.next().await;
+    signals.next().await;
+}

@@ -1,0 +1,92 @@
+//! The shape of the config file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::Problem;
+
+/// Everything a config file may say. What it leaves out stays as shipped.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ConfigFile {
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) data: Option<PathBuf>,
+    pub(super) upstream: Vec<UpstreamTable>,
+    pub(super) key: Vec<KeyTable>,
+    pub(super) origins: Vec<String>,
+    pub(super) endpoints: Option<Vec<String>>,
+    pub(super) lenient: bool,
+    pub(super) windows: Windows,
+    pub(super) limits: LimitsTable,
+}
+
+/// `[[upstream]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpstreamTable {
+    pub(super) name: Option<String>,
+    /// Or `sim`.
+    pub(super) url: String,
+    pub(super) key_env: Option<String>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) models: Option<Vec<String>>,
+    pub(super) concurrency: Option<usize>,
+}
+
+/// `[[key]]`: the key itself stands in the environment.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyTable {
+    pub(super) tenant: String,
+    pub(super) env: String,
+}
+
+/// `[windows]`: what the end of each completion window does.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Windows {
+    #[serde(rename = "24h")]
+    pub(super) day: Option<WindowEnd>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) enum WindowEnd {
+    #[serde(rename = "expire")]
+    Expire,
+    #[serde(rename = "keep going")]
+    KeepGoing,
+}
+
+/// `[limits]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LimitsTable {
+    pub(super) file_bytes: Option<u64>,
+    pub(super) lines: Option<u64>,
+    pub(super) line_bytes: Option<usize>,
+    pub(super) answer_bytes: Option<usize>,
+    pub(super) errors: Option<usize>,
+}
+
+impl ConfigFile {
+    /// Reads the file at this path; no path, no settings.
+    pub(super) fn read(path: Option<&Path>) -> Result<Self, Problem> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Problem::local_io(format!(
+                "cannot read the config file {}: {e}",
+                path.display()
+            ))
+        })?;
+        Self::parse(&text)
+            .map_err(|e| Problem::usage(format!("in the config file {}: {e}", path.display())))
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+}

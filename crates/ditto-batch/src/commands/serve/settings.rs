@@ -1,0 +1,395 @@
+//! What was typed, and what it means: flags and environment before the config file.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ditto_server::{Config, DEFAULT_CONCURRENCY, Limits, Mode, TenantKey, UpstreamConfig, Window};
+use secrecy::SecretString;
+
+use super::config_file::{ConfigFile, KeyTable, LimitsTable, UpstreamTable, WindowEnd};
+use super::keys::{self, KeyOf};
+use super::upstream::Target;
+use super::{Problem, ServeArgs};
+
+const DEFAULT_PORT: u16 = 8650;
+const DEFAULT_DATA: &str = "ditto-data";
+
+/// A server to be.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) listen: SocketAddr,
+    pub(super) config: Config,
+    /// Of each upstream, in order; the URL of the simulator is known once it runs.
+    pub(super) targets: Vec<Target>,
+}
+
+impl Settings {
+    /// Flags and environment (which `args` has read), then the config file, then what is shipped.
+    pub(super) fn read(args: &ServeArgs) -> Result<Self, Problem> {
+        Self::merge(args, ConfigFile::read(args.config.as_deref())?)
+    }
+
+    fn merge(args: &ServeArgs, file: ConfigFile) -> Result<Self, Problem> {
+        let listen = args.listen.or(file.listen);
+        let data = args.data.clone().or(file.data);
+        let (targets, upstreams) = upstreams(args, file.upstream)?.into_iter().unzip();
+        let mut config = Config::new(
+            data.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)),
+            upstreams,
+        );
+        config.keys = match &args.api_key_file {
+            Some(path) => keys::of_clients(path)?,
+            None => file
+                .key
+                .into_iter()
+                .map(client_key)
+                .collect::<Result<_, _>>()?,
+        };
+        config.origins = if args.origin.is_empty() {
+            file.origins
+        } else {
+            args.origin.clone()
+        };
+        if let Some(endpoints) = file.endpoints {
+            config.endpoints = endpoints;
+        }
+        config.mode = if args.lenient || file.lenient {
+            Mode::Lenient
+        } else {
+            Mode::Strict
+        };
+        config.window = window(file.windows.day, &config.keys);
+        config.limits = limits(&file.limits);
+        Ok(Self {
+            listen: listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()),
+            config,
+            targets,
+        })
+    }
+
+    /// Where it listens, and for whom.
+    pub(super) fn greeting(&self, address: SocketAddr) -> String {
+        let mut lines = vec![
+            format!("serving http://{address}/v1 (the client's base URL)"),
+            format!("data in {}", self.config.data.display()),
+        ];
+        for (target, upstream) in self.targets.iter().zip(&self.config.upstreams) {
+            let place = match target {
+                Target::Sim => "simulated, answers without a model".to_owned(),
+                Target::Url(url) => url.clone(),
+            };
+            let models = upstream.models.as_ref().map(|models| models.join(", "));
+            let models = models.unwrap_or_else(|| "every model".to_owned());
+            lines.push(format!("upstream {}: {place}; {models}", upstream.name));
+        }
+        lines.push(self.who());
+        lines.join("\n")
+    }
+
+    fn who(&self) -> String {
+        if self.config.keys.is_empty() {
+            return "without keys: any program on this machine may connect, no other machine and \
+                    no web page"
+                .to_owned();
+        }
+        let tenants: BTreeSet<_> = self.config.keys.iter().map(|key| &key.tenant).collect();
+        let keys = self.config.keys.len();
+        format!("with keys: {keys} of {} tenants", tenants.len())
+    }
+}
+
+type Upstream = (Target, UpstreamConfig);
+
+/// Those of the flags, else those of the file.
+fn upstreams(args: &ServeArgs, tables: Vec<UpstreamTable>) -> Result<Vec<Upstream>, Problem> {
+    let upstreams = if args.upstream.is_empty() {
+        tables
+            .into_iter()
+            .map(|table| of_table(args, table))
+            .collect::<Result<Vec<_>, _>>()?
+    } else {
+        of_flags(args)?
+    };
+    if upstreams.is_empty() {
+        return Err(Problem::usage(
+            "no upstream: name an OpenAI-compatible endpoint with --upstream \
+             http://127.0.0.1:8000/v1, or try things out with --upstream sim",
+        ));
+    }
+    let mut names = BTreeSet::new();
+    for (_, upstream) in &upstreams {
+        if !names.insert(upstream.name.as_str()) {
+            return Err(Problem::usage(format!(
+                "two upstreams are called {}: give them names, NAME=URL",
+                upstream.name
+            )));
+        }
+    }
+    if upstreams
+        .iter()
+        .filter(|(target, _)| *target == Target::Sim)
+        .count()
+        > 1
+    {
+        return Err(Problem::usage(
+            "there is one simulated upstream; name it once",
+        ));
+    }
+    Ok(upstreams)
+}
+
+fn of_flags(args: &ServeArgs) -> Result<Vec<Upstream>, Problem> {
+    let mut upstreams: Vec<Upstream> = Vec::new();
+    for flag in &args.upstream {
+        let mut upstream = new_upstream(&flag.name, &flag.target);
+        upstream.models = flag.models.clone();
+        upstream.concurrency = concurrency(args.concurrency, None)?;
+        upstreams.push((flag.target.clone(), upstream));
+    }
+    for place in &args.upstream_key_env {
+        keyless(&mut upstreams, place)?.key = Some(keys::from_env(&place.place)?);
+    }
+    for place in &args.upstream_key_file {
+        keyless(&mut upstreams, place)?.key = Some(keys::from_file(place.place.as_ref())?);
+    }
+    Ok(upstreams)
+}
+
+/// The upstream that a key is meant for. A key is never sent to two by accident.
+fn keyless<'a>(
+    upstreams: &'a mut [Upstream],
+    key: &KeyOf,
+) -> Result<&'a mut UpstreamConfig, Problem> {
+    let upstream = match (&key.upstream, &mut *upstreams) {
+        (None, [(_, only)]) => Some(only),
+        (None, _) => {
+            return Err(Problem::usage(
+                "there are several upstreams: say which one a key is for, NAME=PLACE",
+            ));
+        }
+        (Some(name), all) => all.iter_mut().map(|(_, u)| u).find(|u| u.name == *name),
+    };
+    let name = key.upstream.as_deref().unwrap_or_default();
+    let upstream = upstream
+        .ok_or_else(|| Problem::usage(format!("a key is for {name}, which is no upstream")))?;
+    if upstream.key.is_some() {
+        return Err(Problem::usage(format!(
+            "upstream {} is given two keys",
+            upstream.name
+        )));
+    }
+    Ok(upstream)
+}
+
+fn of_table(args: &ServeArgs, table: UpstreamTable) -> Result<Upstream, Problem> {
+    let target = Target::parse(&table.url)
+        .map_err(|e| Problem::usage(format!("in the config file, [[upstream]] url: {e}")))?;
+    let name = table
+        .name
+        .unwrap_or_else(|| target.default_name().to_owned());
+    let mut upstream = new_upstream(&name, &target);
+    upstream.models = table.models;
+    upstream.concurrency = concurrency(args.concurrency, table.concurrency)?;
+    upstream.key = match (table.key_env, table.key_file) {
+        (None, None) => None,
+        (Some(variable), None) => Some(keys::from_env(&variable)?),
+        (None, Some(path)) => Some(keys::from_file(&path)?),
+        (Some(_), Some(_)) => {
+            return Err(Problem::usage(format!("upstream {name} is given two keys")));
+        }
+    };
+    Ok((target, upstream))
+}
+
+fn new_upstream(name: &str, target: &Target) -> UpstreamConfig {
+    let url = match target {
+        Target::Sim => "",
+        Target::Url(url) => url,
+    };
+    UpstreamConfig::new(name, url)
+}
+
+fn concurrency(flag: Option<usize>, file: Option<usize>) -> Result<usize, Problem> {
+    match flag.or(file).unwrap_or(DEFAULT_CONCURRENCY) {
+        0 => Err(Problem::usage(
+            "concurrency 0 would send nothing: give 1 or more",
+        )),
+        n => Ok(n),
+    }
+}
+
+fn client_key(table: KeyTable) -> Result<TenantKey, Problem> {
+    let key: SecretString = keys::from_env(&table.env)?;
+    Ok(TenantKey {
+        tenant: table.tenant,
+        key,
+    })
+}
+
+/// On one's own machine nobody waits for a deadline; where there are tenants, they rely on it.
+fn window(said: Option<WindowEnd>, keys: &[TenantKey]) -> Window {
+    match said {
+        Some(WindowEnd::Expire) => Window::Expire,
+        Some(WindowEnd::KeepGoing) => Window::KeepGoing,
+        None if keys.is_empty() => Window::KeepGoing,
+        None => Window::Expire,
+    }
+}
+
+fn limits(table: &LimitsTable) -> Limits {
+    let shipped = Limits::default();
+    Limits {
+        file_bytes: table.file_bytes.unwrap_or(shipped.file_bytes),
+        lines: table.lines.unwrap_or(shipped.lines),
+        line_bytes: table.line_bytes.unwrap_or(shipped.line_bytes),
+        answer_bytes: table.answer_bytes.unwrap_or(shipped.answer_bytes),
+        errors: table.errors.unwrap_or(shipped.errors),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use secrecy::ExposeSecret;
+
+    #[derive(Debug, Parser)]
+    struct Typed {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    fn merged(flags: &[&str], file: &str) -> Result<Settings, Problem> {
+        let typed = Typed::parse_from(["serve"].iter().chain(flags));
+        Settings::merge(&typed.args, ConfigFile::parse(file).unwrap())
+    }
+
+    const FILE: &str = r#"
+        listen = "127.0.0.1:9000"
+        data = "/srv/batches"
+        origins = ["https://notes.example"]
+        endpoints = ["/v1/rerank"]
+
+        [[upstream]]
+        name = "gpu"
+        url = "http://10.0.0.5:8000/v1"
+        models = ["a"]
+        concurrency = 64
+
+        [windows]
+        24h = "expire"
+
+        [limits]
+        lines = 7
+    "#;
+
+    #[test]
+    fn the_file_is_taken_where_no_flag_is_given() {
+        let settings = merged(&[], FILE).unwrap();
+        assert_eq!(settings.listen.port(), 9000);
+        assert_eq!(settings.config.data, PathBuf::from("/srv/batches"));
+        assert_eq!(settings.config.endpoints, ["/v1/rerank"]);
+        assert_eq!(settings.config.window, Window::Expire);
+        assert_eq!(settings.config.limits.lines, 7);
+        assert_eq!(settings.config.limits.errors, Limits::default().errors);
+        let [gpu] = settings.config.upstreams.as_slice() else {
+            panic!("one upstream")
+        };
+        assert_eq!((gpu.name.as_str(), gpu.concurrency), ("gpu", 64));
+    }
+
+    #[test]
+    fn flags_go_before_the_file() {
+        let flags = [
+            "--listen",
+            "127.0.0.1:1",
+            "--upstream",
+            "sim",
+            "--concurrency",
+            "8",
+            "--lenient",
+        ];
+        let settings = merged(&flags, FILE).unwrap();
+        assert_eq!(settings.listen.port(), 1);
+        assert_eq!(settings.targets, [Target::Sim]);
+        assert_eq!(settings.config.upstreams[0].concurrency, 8);
+        assert_eq!(settings.config.mode, Mode::Lenient);
+    }
+
+    #[test]
+    fn without_either_it_is_as_shipped() {
+        let settings = merged(&["--upstream", "sim"], "").unwrap();
+        assert_eq!(settings.listen, "127.0.0.1:8650".parse().unwrap());
+        assert_eq!(settings.config.data, PathBuf::from("ditto-data"));
+        assert_eq!(settings.config.window, Window::KeepGoing);
+        assert_eq!(settings.config.mode, Mode::Strict);
+    }
+
+    #[test]
+    fn a_key_goes_to_the_upstream_it_is_meant_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, "sk-upstream\n").unwrap();
+        let place = format!("b={}", path.display());
+        let two = ["--upstream", "a=http://a/v1", "--upstream", "b=http://b/v1"];
+        let flags = [&two[..], &["--upstream-key-file", &place]].concat();
+        let settings = merged(&flags, "").unwrap();
+        let keys: Vec<_> = settings
+            .config
+            .upstreams
+            .iter()
+            .map(|upstream| {
+                upstream
+                    .key
+                    .as_ref()
+                    .map(|key| key.expose_secret().to_owned())
+            })
+            .collect();
+        assert_eq!(keys, [None, Some("sk-upstream".to_owned())]);
+
+        let unnamed = [&two[..], &["--upstream-key-file", path.to_str().unwrap()]].concat();
+        assert!(
+            merged(&unnamed, "")
+                .unwrap_err()
+                .message
+                .contains("several upstreams")
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_what_to_do() {
+        let table: [(&[&str], &str); 4] = [
+            (&[], "--upstream sim"),
+            (
+                &["--upstream", "http://h/v1", "--upstream", "http://h/v2"],
+                "NAME=URL",
+            ),
+            (&["--upstream", "sim", "--concurrency", "0"], "1 or more"),
+            (
+                &[
+                    "--upstream",
+                    "sim",
+                    "--upstream-key-env",
+                    "DITTO_NO_SUCH_KEY",
+                ],
+                "is not set",
+            ),
+        ];
+        for (flags, hint) in table {
+            let problem = merged(flags, "").unwrap_err();
+            assert!(
+                problem.message.contains(hint),
+                "{flags:?}: {}",
+                problem.message
+            );
+            assert_eq!(problem.code, 2);
+        }
+    }
+
+    #[test]
+    fn a_config_file_with_an_unknown_setting_is_refused() {
+        assert!(ConfigFile::parse("lissten = \"127.0.0.1:1\"").is_err());
+        assert!(ConfigFile::parse("[windows]\n24h = \"sometimes\"").is_err());
+    }
+}

@@ -1,0 +1,156 @@
+//! `ditto-batch sim`: the simulated upstream on a port, and its flags for `--upstream sim`.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use clap::Args;
+use ditto_sim::{Capacity, Faults, Latency, Sim, SimConfig};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Exit codes, as the reference lists them.
+const DONE: u8 = 0;
+const LOCAL_IO: u8 = 8;
+/// Under which the flags stand among those of other commands.
+const HEADING: &str = "Simulated upstream";
+
+/// A simulated OpenAI-compatible upstream: no key, no model, no network.
+///
+/// One request can be told its own fate, in the header `x-sim` or in its text after `sim:`, as in
+/// `sim: 429x2 then ok`, `sim: hang`, `sim: 503 retry-after 7 then ok` or `sim: delay 3s`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SimArgs {
+    /// Where to listen.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9100")]
+    listen: SocketAddr,
+    /// How long an answer takes: 20ms, or lognormal:20ms:0.5 (median and sigma).
+    #[arg(long, value_name = "SPAN", default_value = "0")]
+    latency: Latency,
+    /// Requests at once, and whether the next ones wait or are refused: 37:queue or 37:429.
+    #[arg(long, value_name = "N[:queue|:429]")]
+    capacity: Option<Capacity>,
+    /// Shares of requests that go wrong: a status, quota, hang, reset, cut, garbage or empty.
+    #[arg(
+        long,
+        value_name = "FAULT:SHARE,...",
+        default_value = "",
+        hide_default_value = true
+    )]
+    fail: Faults,
+    /// Where all chance comes from.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// How fast one answer is written.
+    #[arg(long, value_name = "N")]
+    tokens_per_second: Option<f64>,
+    /// Pad answers to about this many bytes.
+    #[arg(long, value_name = "BYTES")]
+    answer_bytes: Option<u64>,
+    /// Retry-After of simulated 429 and 503, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    retry_after: Option<u32>,
+}
+
+impl SimArgs {
+    fn config(&self) -> SimConfig {
+        SimConfig {
+            listen: Some(self.listen),
+            latency: self.latency,
+            capacity: self.capacity,
+            faults: self.fail.clone(),
+            seed: self.seed,
+            tokens_per_second: self.tokens_per_second,
+            answer_bytes: self.answer_bytes,
+            retry_after_secs: self.retry_after,
+            ..SimConfig::default()
+        }
+    }
+}
+
+/// How the upstream of `--upstream sim` behaves; the flags of `ditto-batch sim` with a prefix.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SimFlags {
+    /// With `--upstream sim`: how long an answer takes: 20ms, or lognormal:20ms:0.5.
+    #[arg(long, value_name = "SPAN", default_value = "0", help_heading = HEADING)]
+    pub(crate) sim_latency: Latency,
+    /// With `--upstream sim`: requests at once: 37:queue or 37:429.
+    #[arg(long, value_name = "N[:queue|:429]", help_heading = HEADING)]
+    pub(crate) sim_capacity: Option<Capacity>,
+    /// With `--upstream sim`: shares of requests that go wrong, as 429:0.05,hang:0.001.
+    #[arg(
+        long,
+        value_name = "FAULT:SHARE,...",
+        default_value = "",
+        hide_default_value = true,
+        help_heading = HEADING
+    )]
+    pub(crate) sim_fail: Faults,
+    /// With `--upstream sim`: where all chance comes from.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = HEADING)]
+    pub(crate) sim_seed: u64,
+}
+
+impl From<&SimFlags> for SimConfig {
+    fn from(flags: &SimFlags) -> Self {
+        Self {
+            latency: flags.sim_latency,
+            capacity: flags.sim_capacity,
+            faults: flags.sim_fail.clone(),
+            seed: flags.sim_seed,
+            ..Self::default()
+        }
+    }
+}
+
+/// Answers until SIGINT or SIGTERM; `out` is told the address, and the sum at the end.
+pub(crate) async fn run(args: &SimArgs, out: &mut dyn Write) -> u8 {
+    // Asked for before the address is told: who reads it may send a signal at once.
+    let signals = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    );
+    let (mut interrupted, mut terminated) = match signals {
+        (Ok(interrupted), Ok(terminated)) => (interrupted, terminated),
+        (Err(error), _) | (_, Err(error)) => {
+            return refuse(out, &format!("cannot listen for signals: {error}"));
+        }
+    };
+    let sim = match Sim::start(args.config()) {
+        Ok(sim) => sim,
+        Err(error) => return refuse(out, &format!("cannot listen on {}: {error}", args.listen)),
+    };
+    say(
+        out,
+        &format!(
+            "simulated upstream on {} (no model, no key)",
+            sim.base_url()
+        ),
+    );
+    say(
+        out,
+        &format!("what it was asked: http://{}/sim/stats", sim.addr()),
+    );
+    tokio::select! {
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+    }
+    let stats = sim.stats();
+    sim.stop().await;
+    say(
+        out,
+        &format!(
+            "stopped after {} requests, {} answered",
+            stats.requests, stats.answered
+        ),
+    );
+    DONE
+}
+
+fn refuse(out: &mut dyn Write, message: &str) -> u8 {
+    say(out, &format!("error: {message}"));
+    LOCAL_IO
+}
+
+/// Talk for people: if nobody reads it any more, the work goes on all the same.
+fn say(out: &mut dyn Write, line: &str) {
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}

@@ -1,0 +1,79 @@
+//! `ditto-batch`: a file of LLM requests in, every answer back.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod commands;
+mod exit;
+mod logging;
+mod umask;
+
+/// A file of LLM requests in, every answer back: every row and every cent accounted for.
+#[derive(Debug, Parser)]
+#[command(name = "ditto-batch", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What to log on stderr: error, warn, info, debug, or a tracing filter.
+    #[arg(long, global = true, value_name = "FILTER", env = "DITTO_LOG")]
+    log: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<commands::run::RunArgs>),
+    Check(commands::check::CheckArgs),
+    Verify(commands::verify::VerifyArgs),
+    Serve(Box<commands::serve::ServeArgs>),
+    Sim(commands::sim::SimArgs),
+    Files(commands::files::FilesArgs),
+    Batches(commands::batches::BatchesArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.log.as_deref());
+    umask::make_private();
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let code = match &cli.command {
+        Command::Check(args) => commands::check::run(args, &mut out, &mut err),
+        Command::Verify(args) => commands::verify::run(args, &mut out, &mut err),
+        Command::Run(args) => block_on(commands::run::run(args, &mut out), &mut err),
+        Command::Serve(args) => {
+            block_on(commands::serve::run(args, &mut std::io::stderr()), &mut err)
+        }
+        Command::Files(args) => block_on(
+            commands::files::run(args, &mut out, &mut std::io::stderr()),
+            &mut err,
+        ),
+        Command::Batches(args) => block_on(
+            commands::batches::run(args, &mut out, &mut std::io::stderr()),
+            &mut err,
+        ),
+        Command::Sim(args) => block_on(commands::sim::run(args, &mut std::io::stderr()), &mut err),
+    };
+    // A closed pipe at the very end changes nothing about what was done.
+    let _ = out.flush();
+    ExitCode::from(code)
+}
+
+fn block_on(work: impl Future<Output = u8>, err: &mut dyn Write) -> u8 {
+    match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            // A blocking read of a terminal or a pipe must not hold up the end.
+            runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+            code
+        }
+        Err(error) => {
+            // Without stderr there is nobody to tell.
+            let _ = writeln!(err, "error: no threads can be started: {error}");
+            exit::UNEXPECTED
+        }
+    }
+}
