@@ -1,0 +1,205 @@
+"""The command line as a person meets it: what it says, and the exit codes that scripts build on."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+import harness
+
+EXAMPLE = harness.ROOT / "examples/requests.jsonl"
+
+
+@pytest.fixture
+def example(tmp_path):
+    return shutil.copy(EXAMPLE, tmp_path / "requests.jsonl")
+
+
+def said_once(done, *words):
+    """One clear sentence: something on stderr that names these words, and no trace of a panic."""
+    assert done.stderr.strip(), "nothing was said"
+    assert "panicked" not in done.stderr
+    for word in words:
+        assert str(word) in done.stderr
+    return True
+
+
+def test_the_first_command_of_the_readme_answers_every_row(example):
+    done = harness.ditto("run", example, "--upstream", "sim")
+
+    assert done.returncode == 0, done.stderr
+    rows = harness.json_lines(example.with_name("requests.output.jsonl"))
+    assert [row["custom_id"] for row in rows] == [row["custom_id"] for row in harness.json_lines(example)]
+    assert example.with_name("requests.errors.jsonl").read_bytes() == b""
+
+
+def test_results_go_where_they_are_told_to(example, tmp_path):
+    output, errors = tmp_path / "answers.jsonl", tmp_path / "failures.jsonl"
+
+    done = harness.ditto("run", example, "--upstream", "sim", "-o", output, "-e", errors)
+
+    assert done.returncode == 0, done.stderr
+    assert len(harness.json_lines(output)) == 200
+    assert errors.read_bytes() == b""
+
+
+def test_a_good_file_passes_the_check(example):
+    assert harness.ditto("check", example).returncode == 0
+
+
+def test_twelve_faults_are_twelve_named_faults(fault_rows):
+    done = harness.ditto("check", fault_rows, "--json")
+
+    assert done.returncode == 12
+    faults = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(fault["line"], fault["code"], fault["param"]) for fault in faults] == [
+        (2, "invalid_json_line", None),
+        (3, "missing_required_parameter", "custom_id"),
+        (4, "invalid_url", "url"),
+        (5, "invalid_method", "method"),
+        (6, "duplicate_custom_id", "custom_id"),
+        (7, "duplicate_key", "custom_id"),
+        (8, "invalid_type", "custom_id"),
+        (9, "missing_required_parameter", "body"),
+        (10, "invalid_request", "body.model"),
+        (11, "invalid_request", "body.messages"),
+        (12, "streaming_unsupported", "body.stream"),
+        (13, "invalid_json_line", None),
+    ]
+    assert all(fault["message"] for fault in faults)
+
+
+def test_a_bad_row_does_not_keep_the_others_from_running(fault_rows, tmp_path):
+    path = shutil.copy(fault_rows, tmp_path / "faults.jsonl")
+
+    done = harness.ditto("run", path, "--upstream", "sim")
+
+    assert done.returncode == 9, done.stderr
+    assert len(harness.json_lines(tmp_path / "faults.output.jsonl")) == 1
+    assert len(harness.json_lines(tmp_path / "faults.errors.jsonl")) == 12
+
+
+def test_verify_finds_a_lost_answer(example):
+    harness.ditto("run", example, "--upstream", "sim")
+    output = example.with_name("requests.output.jsonl")
+    lines = output.read_bytes().splitlines(keepends=True)
+    output.write_bytes(b"".join(lines[:7] + lines[8:]))
+
+    done = harness.ditto("verify", example, output)
+
+    assert done.returncode == 5
+
+
+def test_an_input_that_changed_is_refused(example):
+    harness.ditto("run", example, "--upstream", "sim")
+    before = example.with_name("requests.output.jsonl").read_bytes()
+    example.write_bytes(example.read_bytes().replace(b"kettle", b"bottle", 1))
+
+    done = harness.ditto("run", example, "--upstream", "sim")
+
+    assert done.returncode == 5
+    assert said_once(done)
+    assert example.with_name("requests.output.jsonl").read_bytes() == before
+
+
+def test_another_model_is_not_the_same_job(example):
+    bare = example.with_name("bare.jsonl")
+    bare.write_text('{"messages": [{"role": "user", "content": "Labels: a, b"}]}\n')
+    assert harness.ditto("run", bare, "--upstream", "sim", "--model", "demo-small").returncode == 0
+
+    done = harness.ditto("run", bare, "--upstream", "sim", "--model", "demo-large")
+
+    assert done.returncode == 5
+    assert said_once(done, "model")
+
+
+def test_a_line_that_is_only_a_body_is_named_by_its_number(tmp_path):
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text('{"model": "demo-small", "messages": [{"role": "user", "content": "Labels: a, b"}]}\n' * 2)
+
+    done = harness.ditto("run", bare, "--upstream", "sim")
+
+    assert done.returncode == 0, done.stderr
+    rows = harness.json_lines(tmp_path / "bare.output.jsonl")
+    assert [row["custom_id"] for row in rows] == ["line-1", "line-2"]
+
+
+def test_a_file_of_somebody_else_is_not_written_over(example):
+    theirs = example.with_name("requests.output.jsonl")
+    theirs.write_text("mine\n")
+
+    done = harness.ditto("run", example, "--upstream", "sim")
+
+    assert done.returncode == 5
+    assert said_once(done, "requests.output.jsonl")
+    assert theirs.read_text() == "mine\n"
+
+
+def test_an_unknown_flag_is_a_usage_error():
+    assert harness.ditto("run", "--no-such-flag").returncode == 2
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_missing_file_is_not_found(command, tmp_path):
+    done = harness.ditto(command, tmp_path / "none.jsonl", *upstream_of(command))
+
+    assert done.returncode == 3
+    assert said_once(done, "none.jsonl")
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_directory_is_no_input(command, tmp_path):
+    done = harness.ditto(command, tmp_path, *upstream_of(command))
+
+    assert done.returncode == 8
+    assert said_once(done, tmp_path)
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_an_empty_file_is_refused(command, tmp_path):
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+
+    done = harness.ditto(command, empty, *upstream_of(command))
+
+    assert done.returncode == 12
+    assert said_once(done)
+
+
+def upstream_of(command):
+    return ["--upstream", "sim"] if command == "run" else []
+
+
+def test_a_read_only_folder_is_said_to_be_one(example, tmp_path):
+    done = on_a_small_disk(tmp_path, "64m", "mount -o remount,ro $DISK; $DITTO run $DISK/job.jsonl --upstream sim", example)
+
+    assert done.returncode == 8
+    assert said_once(done)
+
+
+def test_a_full_disk_loses_nothing(debian_rows, tmp_path):
+    script = """
+        $DITTO run $DISK/job.jsonl --upstream sim
+        test $? = 8 || { echo "wanted exit 8 from the full disk, got $?" >&2; exit 100; }
+        mount -o remount,size=64m $DISK
+        $DITTO run $DISK/job.jsonl --upstream sim || exit
+        test $(wc -l < $DISK/job.output.jsonl) = 2000
+    """
+    # The input takes just under a megabyte of it; the answers do not fit into the rest.
+    done = on_a_small_disk(tmp_path, "1500k", script, debian_rows)
+
+    assert done.returncode == 0, done.stderr
+    assert said_once(done)
+
+
+def on_a_small_disk(tmp_path, size, script, rows):
+    """Runs a shell script in a mount namespace of its own, with `rows` as job.jsonl on a tmpfs."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"]).returncode != 0:
+        pytest.skip("this kernel lets nobody make a mount namespace")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    prepare = f"mount -t tmpfs -o size={size} none $DISK && cp {rows} $DISK/job.jsonl || exit 101\n"
+    env = {"DISK": str(disk), "DITTO": str(harness.binary()), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    command = ["unshare", "-rm", "sh", "-c", prepare + script]
+    return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
