@@ -2,13 +2,23 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 mod commands;
+mod compression;
+mod duration;
 mod exit;
+mod failure;
+mod key;
 mod logging;
+mod printer;
+mod signals;
 mod umask;
+mod whole_file;
+
+use crate::failure::{Failure, Result};
 
 /// A file of LLM requests in, every answer back: every row and every cent accounted for.
 #[derive(Debug, Parser)]
@@ -34,46 +44,34 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::start(cli.log.as_deref());
+    let audience = match &cli.command {
+        Command::Serve(_) => logging::Audience::Operator,
+        _ => logging::Audience::Person,
+    };
+    logging::start(cli.log.as_deref(), audience);
     umask::make_private();
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let code = match &cli.command {
-        Command::Check(args) => commands::check::run(args, &mut out, &mut err),
-        Command::Verify(args) => commands::verify::run(args, &mut out, &mut err),
-        Command::Run(args) => block_on(commands::run::run(args, &mut out), &mut err),
-        Command::Serve(args) => {
-            block_on(commands::serve::run(args, &mut std::io::stderr()), &mut err)
-        }
-        Command::Files(args) => block_on(
-            commands::files::run(args, &mut out, &mut std::io::stderr()),
-            &mut err,
-        ),
-        Command::Batches(args) => block_on(
-            commands::batches::run(args, &mut out, &mut std::io::stderr()),
-            &mut err,
-        ),
-        Command::Sim(args) => block_on(commands::sim::run(args, &mut std::io::stderr()), &mut err),
+        Command::Check(args) => Ok(commands::check::run(args, &mut out, &mut err)),
+        Command::Verify(args) => Ok(commands::verify::run(args, &mut out, &mut err)),
+        Command::Run(args) => block_on(commands::run::run(args, &mut out, &mut err)),
+        Command::Serve(args) => block_on(commands::serve::run(args, &mut err)),
+        Command::Sim(args) => block_on(commands::sim::run(args, &mut err)),
+        Command::Files(args) => block_on(commands::files::run(args, &mut out, &mut err)),
+        Command::Batches(args) => block_on(commands::batches::run(args, &mut out, &mut err)),
     };
     // A closed pipe at the very end changes nothing about what was done.
     let _ = out.flush();
-    ExitCode::from(code)
+    ExitCode::from(code.unwrap_or_else(|failure| failure.report(&mut err)))
 }
 
-fn block_on(work: impl Future<Output = u8>, err: &mut dyn Write) -> u8 {
-    match tokio::runtime::Builder::new_multi_thread()
+fn block_on(work: impl Future<Output = u8>) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-    {
-        Ok(runtime) => {
-            let code = runtime.block_on(work);
-            // A blocking read of a terminal or a pipe must not hold up the end.
-            runtime.shutdown_timeout(std::time::Duration::from_millis(200));
-            code
-        }
-        Err(error) => {
-            // Without stderr there is nobody to tell.
-            let _ = writeln!(err, "error: no threads can be started: {error}");
-            exit::UNEXPECTED
-        }
-    }
+        .map_err(|e| Failure::new(exit::UNEXPECTED, format!("no threads can be started: {e}")))?;
+    let code = runtime.block_on(work);
+    // A blocking read of a terminal or a pipe must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    Ok(code)
 }

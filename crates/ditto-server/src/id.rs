@@ -25,6 +25,7 @@ pub(crate) fn request() -> String {
     random("req_")
 }
 
+#[expect(clippy::disallowed_methods, reason = "where chance comes from")]
 fn random(prefix: &str) -> String {
     let mut bytes = [0u8; LENGTH];
     getrandom::fill(&mut bytes).expect("the system's random source is always there");

@@ -28,5 +28,5 @@ pub use engine::{LaneReport, Trouble};
 pub use error::{Error, ErrorKind, Result};
 pub use server::Server;
 pub use service::{
-    BatchRequest, Content, FileDescription, FileList, Listed, Progress, Service, Upload,
+    BatchRequest, Content, FileDescription, FileList, Listed, Once, Progress, Service, Upload,
 };

@@ -13,10 +13,12 @@ use ditto_llm::wire::{
 };
 use futures_util::Stream;
 
+pub use crate::catalog::Once;
+
 use crate::blobs::{BlobWriter, Blobs, name};
 use crate::catalog::{
-    BatchOptions, BatchRow, Cancelled, Catalog, FileQuery, FileRow, FileState, NewBatch, NewFile,
-    Order, ReadyFile, Rows, Usage,
+    BatchOptions, BatchRow, Cancelled, Catalog, Created, FileQuery, FileRow, FileState, NewBatch,
+    NewFile, Order, ReadyFile, Rows, Usage,
 };
 use crate::config::{Config, Window};
 use crate::engine::{Engine, LaneReport};
@@ -74,6 +76,8 @@ pub struct BatchRequest {
     pub bare_lines: bool,
     /// End of the window from now; `None`: as the server is set.
     pub deadline: Option<Duration>,
+    /// How the same request, sent again, is known; `None`: it makes another batch.
+    pub once: Option<Once>,
 }
 
 /// A list of files, in the terms of a request.
@@ -229,7 +233,8 @@ impl Service {
 
     // --- batches -----------------------------------------------------------------------------
 
-    /// Makes a batch: one row, whatever the size of its file. Its lines are checked afterwards.
+    /// Makes a batch: one row, whatever the size of its file. Its lines are checked afterwards. A
+    /// request that has made one already ([`BatchRequest::once`]) gets that one as it is now.
     pub async fn create_batch(&self, tenant: &str, request: BatchRequest) -> Result<Batch> {
         self.check_request(&request)?;
         let window = match (request.deadline, self.config.window) {
@@ -241,7 +246,7 @@ impl Service {
             .metadata
             .map(|m| serde_json::to_string(&m).expect("a map of strings is always JSON"));
         let lenient = self.config.mode == crate::config::Mode::Lenient;
-        let row = self
+        let created = self
             .catalog
             .create_batch(NewBatch {
                 id: id::batch(),
@@ -258,10 +263,17 @@ impl Service {
                     bare_suffix: request.bare_lines.then(String::new),
                     output_expires_after: request.output_expires_after.map(|d| d.as_secs()),
                 },
+                once: request.once,
             })
             .await?;
-        self.engine.wake();
-        Ok(batch_object(&row))
+        match created {
+            Created::New(row) => {
+                self.engine.wake();
+                Ok(batch_object(&row))
+            }
+            Created::Again(row) => Ok(batch_object(&row)),
+            Created::Mismatch(row) => Err(key_reused(&row.id)),
+        }
     }
 
     fn check_request(&self, request: &BatchRequest) -> Result<()> {
@@ -494,6 +506,17 @@ fn no_such_file(id: &str) -> Error {
 
 fn no_such_batch(id: &str) -> Error {
     Error::missing(format!("No batch found with id '{id}'."))
+}
+
+fn key_reused(batch: &str) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "This Idempotency-Key belongs to a request with another body, which made the batch \
+             '{batch}'. Use a new key for a new batch."
+        ),
+    )
+    .with_code("idempotency_key_reused")
 }
 
 fn unknown_cursor(after: Option<&str>) -> Error {

@@ -76,7 +76,12 @@ impl Script {
     /// Finds a script in a request's raw JSON text, where a line ends at a quote or an escape.
     pub(crate) fn find(body: &[u8]) -> Option<Self> {
         memchr::memmem::find_iter(body, b"sim:").find_map(|at| {
-            let inside_a_word = at > 0 && body[at - 1].is_ascii_alphanumeric();
+            let inside_a_word = match &body[..at] {
+                // The escape of a line break or a tab ends in a letter that is none.
+                [.., b'\\', b'n' | b'r' | b't'] => false,
+                [.., before] => before.is_ascii_alphanumeric(),
+                [] => false,
+            };
             let rest = &body[at + "sim:".len()..];
             let rest = &rest[..rest.len().min(MAX_LENGTH)];
             let line = rest.split(|byte| matches!(byte, b'"' | b'\\')).next()?;
@@ -279,6 +284,7 @@ mod tests {
             "hang".parse().ok()
         );
         assert_eq!(found(r#""netsim: hang""#), None);
+        assert_eq!(found(r#""Label this.\nsim: hang""#), "hang".parse().ok());
         assert_eq!(found(r#""sim: a card game; sim: 500""#), "500".parse().ok());
         assert_eq!(found(r#""nothing""#), None);
         assert_eq!(found("sim: hang 标签"), "hang".parse().ok());

@@ -1,14 +1,14 @@
 //! What `files` and `batches` share: which server, which key, and how an answer is shown.
 
-use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 
 use clap::Args;
-use ditto_llm::{DittoError, OpenAICompatible};
+use ditto_llm::OpenAICompatible;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use crate::exit;
+use crate::failure::{Failure, Result};
+use crate::{key, printer};
 
 /// Where `ditto-batch serve` listens unless told otherwise.
 const OWN_SERVER: &str = "http://127.0.0.1:8650/v1";
@@ -31,120 +31,48 @@ pub(crate) struct ApiArgs {
     api_key_env: Option<String>,
 }
 
-/// What stops a command.
-#[derive(Debug)]
-pub(crate) struct Stop {
-    pub(crate) exit: u8,
-    message: String,
-}
-
-impl Stop {
-    pub(crate) fn new(exit: u8, message: impl Into<String>) -> Self {
-        Self {
-            exit,
-            message: message.into(),
-        }
-    }
-}
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl From<DittoError> for Stop {
-    fn from(error: DittoError) -> Self {
-        Self {
-            exit: exit_of(&error),
-            message: error.to_string(),
-        }
-    }
-}
-
-impl From<std::io::Error> for Stop {
-    fn from(error: std::io::Error) -> Self {
-        Self::new(exit::LOCAL_IO, error.to_string())
-    }
-}
-
-fn exit_of(error: &DittoError) -> u8 {
-    match error {
-        DittoError::Api { status, .. } => exit_of_status(*status),
-        DittoError::Http(_) | DittoError::Incomplete { .. } => exit::AWAY,
-        DittoError::Io(error) if error.kind() == std::io::ErrorKind::NotFound => exit::NOT_FOUND,
-        DittoError::Io(_) => exit::LOCAL_IO,
-        DittoError::InvalidRequest(_) | DittoError::InvalidConfig(_) => exit::USAGE,
-        DittoError::WaitedTooLong { .. } => exit::NOT_FINISHED,
-        _ => exit::UNEXPECTED,
-    }
-}
-
-fn exit_of_status(status: u16) -> u8 {
-    match status {
-        401..=403 | 429 => exit::NOT_ALLOWED,
-        404 | 410 => exit::NOT_FOUND,
-        409 => exit::CONFLICT,
-        408 | 500.. => exit::AWAY,
-        _ => exit::REFUSED,
-    }
-}
-
 impl ApiArgs {
     /// A client of that server.
-    pub(crate) fn client(&self) -> Result<OpenAICompatible, Stop> {
-        let (url, key) = self.choose(&|name| std::env::var(name).ok())?;
+    pub(crate) fn client(&self) -> Result<OpenAICompatible> {
+        let (url, key) = self.choose(&key::variable)?;
         Ok(OpenAICompatible::new(key).with_base_url(url))
     }
 
-    fn choose(
-        &self,
-        lookup: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<(String, SecretString), Stop> {
+    fn choose(&self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<(String, SecretString)> {
         let set = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
         let named = match &self.api_key_env {
             None => None,
-            Some(name) => Some(set(name).ok_or_else(|| {
-                Stop::new(
-                    exit::USAGE,
-                    format!("the environment variable {name} is not set"),
-                )
-            })?),
+            Some(name) => Some(key::from_value(name, lookup(name))?),
         };
         let (url, beside) = match &self.base_url {
             Some(url) => (url.clone(), None),
             None => ENVIRONMENT
                 .iter()
-                .find_map(|(url, key)| Some((set(url)?, set(key))))
+                .find_map(|(url, var)| {
+                    let key = set(var).map(|key| SecretString::from(key.trim()));
+                    Some((set(url)?, key))
+                })
                 .unwrap_or_else(|| (OWN_SERVER.to_owned(), None)),
         };
         let key = named.or(beside).unwrap_or_default();
-        Ok((url, key.trim().to_owned().into()))
+        Ok((url, key))
     }
 }
 
-/// One JSON object, on stdout.
-pub(crate) fn show(out: &mut dyn Write, object: &impl Serialize) -> Result<(), Stop> {
-    let text = serde_json::to_string(object).map_err(DittoError::from)?;
-    writeln!(out, "{text}")?;
-    Ok(())
+/// An answer of the server, on stdout.
+pub(crate) fn show(out: &mut dyn Write, object: &impl Serialize) -> Result<()> {
+    printer::show(out, object).map_err(|e| unsaid(&e))
 }
 
-/// Ends a command: the error, if any, on stderr.
-pub(crate) fn finish(result: Result<u8, Stop>, err: &mut dyn Write) -> u8 {
-    match result {
-        Ok(code) => code,
-        Err(stop) => {
-            // Without stderr there is nobody to tell; the code says it too.
-            let _ = writeln!(err, "error: {stop}");
-            stop.exit
-        }
-    }
+/// stdout takes no more.
+pub(crate) fn unsaid(error: &io::Error) -> Failure {
+    Failure::io("cannot write the answer", error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit;
     use secrecy::ExposeSecret;
 
     fn chosen(args: (&str, &str), vars: &[(&str, &str)]) -> (String, String) {

@@ -10,8 +10,11 @@ use ditto_llm::{
     CreateOptions, OpenAICompatibleBatches, WaitPolicy,
 };
 
-use super::api::{ApiArgs, Stop, finish, show};
+use super::api::{ApiArgs, show};
+use crate::duration;
 use crate::exit;
+use crate::failure::Result;
+use crate::printer::say;
 
 /// OpenAI's largest page.
 const PAGE: usize = 100;
@@ -43,9 +46,9 @@ enum Call {
     /// its file was refused, 10 if it was cancelled, has expired, or still runs at the deadline.
     Wait {
         id: String,
-        /// Give up waiting after this many seconds; the batch goes on.
-        #[arg(long, value_name = "SECONDS")]
-        deadline: Option<u64>,
+        /// Give up waiting after this long, as 90s, 10m or 2h; the batch goes on.
+        #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+        deadline: Option<Duration>,
     },
 }
 
@@ -75,9 +78,12 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub(crate) async fn run(args: &BatchesArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let result = match args.api.client() {
         Ok(client) => call(&client.batches(), &args.call, out, err).await,
-        Err(stop) => Err(stop),
+        Err(failure) => Err(failure),
     };
-    finish(result, err)
+    match result {
+        Ok(code) => code,
+        Err(failure) => failure.report(err),
+    }
 }
 
 async fn call(
@@ -85,7 +91,7 @@ async fn call(
     call: &Call,
     out: &mut dyn Write,
     err: &mut dyn Write,
-) -> Result<u8, Stop> {
+) -> Result<u8> {
     match call {
         Call::List { limit } => list(client, *limit, out).await?,
         Call::Get { id } => answer(client.retrieve(id).await?, out, err)?,
@@ -117,10 +123,9 @@ impl CreateArgs {
     }
 }
 
-fn answer(response: BatchResponse, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Stop> {
+fn answer(response: BatchResponse, out: &mut dyn Write, err: &mut dyn Write) -> Result<()> {
     for warning in &response.warnings {
-        // The answer is what counts; it goes to stdout either way.
-        let _ = writeln!(err, "warning: {warning}");
+        say(err, format_args!("warning: {warning}"));
     }
     show(out, &response.raw)
 }
@@ -129,7 +134,7 @@ async fn list(
     client: &OpenAICompatibleBatches,
     limit: Option<usize>,
     out: &mut dyn Write,
-) -> Result<(), Stop> {
+) -> Result<()> {
     let mut left = limit.unwrap_or(usize::MAX);
     let mut after = None;
     while left > 0 {
@@ -150,12 +155,12 @@ async fn list(
 async fn wait(
     client: &OpenAICompatibleBatches,
     id: &str,
-    deadline: Option<u64>,
+    deadline: Option<Duration>,
     out: &mut dyn Write,
-) -> Result<u8, Stop> {
+) -> Result<u8> {
     let policy = WaitPolicy::default()
         .first_pause(Duration::from_secs(1))
-        .deadline(deadline.map(Duration::from_secs));
+        .deadline(deadline);
     let batch = client.wait(id, policy).await?;
     show(out, &batch)?;
     Ok(exit_of(&batch))

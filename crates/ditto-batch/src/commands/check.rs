@@ -14,8 +14,12 @@ use ditto_llm::{
     jsonl::LineSplitter,
 };
 
-use self::input::{Failure, counted, open};
-use crate::exit;
+use self::input::open;
+use crate::{
+    exit,
+    failure::{Failure, Result},
+    printer::{counted, say, show},
+};
 
 /// The most faults that are printed for people: what one reads before mending the file and
 /// checking again. `--json` prints all.
@@ -71,8 +75,8 @@ impl Verdict {
         } else {
             counted(self.faults, "fault")
         };
-        // With stderr closed, the exit code still tells.
-        let _ = writeln!(err, "{}: {}: {faults}", args.input.display(), self.holds);
+        let input = args.input.display();
+        say(err, format_args!("{input}: {}: {faults}", self.holds));
         if self.faults == 0 {
             exit::DONE
         } else {
@@ -81,12 +85,12 @@ impl Verdict {
     }
 }
 
-fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<Verdict, Failure> {
+fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<Verdict> {
     let rules = rules(args)?;
     let mut input = open(&args.input)?;
     let mut printer = FaultPrinter::new(out, args.json);
     let summary = read(&mut *input, rules, &mut printer).map_err(|error| match error {
-        ReadError::Input(error) => Failure::reading(&args.input, &error),
+        ReadError::Input(error) => Failure::file("cannot read", &args.input, &error),
         ReadError::Ids(error) => ids_failed(&error),
     })?;
     let holds = describe(&summary);
@@ -98,7 +102,7 @@ fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<Verdict, Failure> {
     Ok(Verdict { holds, faults })
 }
 
-fn rules(args: &CheckArgs) -> Result<Rules, Failure> {
+fn rules(args: &CheckArgs) -> Result<Rules> {
     let known = match &args.provider {
         Some(name) => Rules::of_provider(name).ok_or_else(|| unknown_provider(name))?,
         None => Rules {
@@ -126,20 +130,19 @@ fn rules(args: &CheckArgs) -> Result<Rules, Failure> {
 
 fn unknown_provider(name: &str) -> Failure {
     let names: Vec<_> = Rules::provider_names().collect();
-    Failure::usage(
-        format!("no provider is known as `{name}`"),
-        format!(
-            "known are {}; without --provider no provider's limits apply",
-            names.join(", ")
-        ),
-    )
+    Failure::usage(format!("no provider is known as `{name}`")).hint(format!(
+        "known are {}; without --provider no provider's limits apply",
+        names.join(", ")
+    ))
 }
 
 fn ids_failed(error: &io::Error) -> Failure {
-    let mut failure = Failure::io("cannot keep the custom_ids in a temporary file", error);
-    failure.exit = exit::LOCAL_IO;
-    failure.hint = Some("point TMPDIR to a folder with 24 bytes of room a line".into());
-    failure
+    let failure = Failure::io("cannot keep the custom_ids in a temporary file", error);
+    // A folder for temporary files that is not there is no missing input.
+    Failure {
+        exit: exit::LOCAL_IO,
+        ..failure.hint("point TMPDIR to a folder with 24 bytes of room a line")
+    }
 }
 
 enum ReadError {
@@ -228,16 +231,11 @@ impl<'a> FaultPrinter<'a> {
             return;
         }
         let written = if self.json {
-            self.write_json(fault)
+            show(&mut self.out, fault)
         } else {
             self.write_text(fault)
         };
         self.failed = written.err();
-    }
-
-    fn write_json(&mut self, fault: &Fault) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, fault)?;
-        writeln!(self.out)
     }
 
     fn write_text(&mut self, fault: &Fault) -> io::Result<()> {
@@ -255,7 +253,7 @@ impl<'a> FaultPrinter<'a> {
     }
 
     /// The number of faults, once all that was to be printed is.
-    fn finish(mut self) -> Result<u64, Failure> {
+    fn finish(mut self) -> Result<u64> {
         if !self.json && self.count > MAX_PRINTED && self.failed.is_none() {
             let more = self.count - MAX_PRINTED;
             self.failed = writeln!(self.out, "and {more} more; --json prints all").err();

@@ -7,8 +7,12 @@ use clap::{Args, Subcommand};
 use ditto_llm::{FileClient, FileUpload, ListFiles, OpenAICompatible};
 use futures_util::StreamExt;
 
-use super::api::{ApiArgs, Stop, finish, show};
+use super::api::{ApiArgs, show, unsaid};
 use crate::exit;
+use crate::failure::Result;
+
+/// Files asked for at once.
+const PAGE: usize = 1000;
 
 /// Files of a server: one JSON object a line on stdout.
 #[derive(Debug, Clone, Args)]
@@ -56,12 +60,15 @@ enum Call {
 pub(crate) async fn run(args: &FilesArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let result = match args.api.client() {
         Ok(client) => call(&client, &args.call, out).await,
-        Err(stop) => Err(stop),
+        Err(failure) => Err(failure),
     };
-    finish(result.map(|()| exit::DONE), err)
+    match result {
+        Ok(()) => exit::DONE,
+        Err(failure) => failure.report(err),
+    }
 }
 
-async fn call(client: &OpenAICompatible, call: &Call, out: &mut dyn Write) -> Result<(), Stop> {
+async fn call(client: &OpenAICompatible, call: &Call, out: &mut dyn Write) -> Result<()> {
     match call {
         Call::List { purpose, limit } => list(client, purpose.clone(), *limit, out).await,
         Call::Get { id } => show(out, &client.retrieve(id).await?),
@@ -94,7 +101,7 @@ async fn list(
     purpose: Option<String>,
     limit: Option<usize>,
     out: &mut dyn Write,
-) -> Result<(), Stop> {
+) -> Result<()> {
     let mut left = limit.unwrap_or(usize::MAX);
     let mut query = ListFiles {
         purpose,
@@ -115,14 +122,10 @@ async fn list(
     Ok(())
 }
 
-/// Files asked for at once.
-const PAGE: usize = 1000;
-
-async fn content(client: &OpenAICompatible, id: &str, out: &mut dyn Write) -> Result<(), Stop> {
+async fn content(client: &OpenAICompatible, id: &str, out: &mut dyn Write) -> Result<()> {
     let mut content = client.content(id).await?;
     while let Some(chunk) = content.next().await {
-        out.write_all(&chunk?)?;
+        out.write_all(&chunk?).map_err(|e| unsaid(&e))?;
     }
-    out.flush()?;
-    Ok(())
+    out.flush().map_err(|e| unsaid(&e))
 }

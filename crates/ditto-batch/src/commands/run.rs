@@ -4,11 +4,12 @@
 //! input read in place. The same command again goes on where the last one stopped.
 
 mod export;
-mod failure;
 mod input;
 mod job;
+mod preview;
 mod progress;
 mod settings;
+mod summary;
 mod watch;
 
 use std::io::Write;
@@ -17,12 +18,14 @@ use std::path::PathBuf;
 use clap::Args;
 use ditto_server::Server;
 
-use self::failure::{Failure, Result};
-use self::job::{Job, Summary};
+use self::job::Job;
 use self::progress::Progress;
 use self::settings::Settings;
+use self::summary::Summary;
 use super::sim::SimFlags;
-use crate::exit;
+use crate::duration;
+use crate::failure::Result;
+use crate::printer::show;
 
 /// Answer every line of a JSONL file.
 ///
@@ -63,13 +66,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) attempts: u32,
     /// How long one answer may take, as 90s, 10m or 2h
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = settings::duration)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
     pub(crate) timeout: std::time::Duration,
     /// Give unfinished lines up after this long, as 90s, 10m or 2h [default: never]
-    #[arg(long, value_name = "TIME", value_parser = settings::duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) deadline: Option<std::time::Duration>,
     /// Stop (resumable, exit 6) when the upstream has not answered for this long
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = settings::duration)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
     pub(crate) give_up_after: std::time::Duration,
     /// Print the summary as JSON on stdout
     #[arg(long)]
@@ -79,18 +82,24 @@ pub(crate) struct RunArgs {
 }
 
 /// Runs the job and says how it ended.
-pub(crate) async fn run(args: &RunArgs, out: &mut dyn Write) -> u8 {
+pub(crate) async fn run(args: &RunArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let progress = Progress::new();
-    match work(args, &progress).await {
+    let ended = work(args, &progress).await;
+    progress.finish();
+    match ended {
         Ok(summary) => {
-            progress.finish();
-            summary.print(args.json, out);
+            if args.json {
+                // A closed pipe: nobody is left to tell.
+                let _ = show(out, &summary);
+            }
+            summary.report(err);
             summary.exit
         }
         Err(failure) => {
-            progress.finish();
-            failure.print(args.json, out);
-            failure.exit
+            if args.json {
+                failure.report_json(out);
+            }
+            failure.report(err)
         }
     }
 }
@@ -106,21 +115,10 @@ async fn work(args: &RunArgs, progress: &Progress) -> Result<Summary> {
     let sim = settings.start_sim()?;
     let endpoint = settings.endpoint_or(input.endpoint.clone());
     let config = settings.server_config(job.data_folder(), endpoint, sim.as_ref());
-    let server = Server::open_in_place(config, &input.folder)
-        .await
-        .map_err(Failure::server)?;
+    let server = Server::open_in_place(config, &input.folder).await?;
     let summary = watch::until_the_end(server, &mut job, &input, &settings, progress).await?;
     if let Some(sim) = sim {
         sim.stop().await;
     }
     Ok(summary)
-}
-
-/// How the job ended, as an exit code.
-fn exit_of(failed: u64) -> u8 {
-    if failed == 0 {
-        exit::DONE
-    } else {
-        exit::SOME_FAILED
-    }
 }

@@ -12,10 +12,9 @@ use std::pin::pin;
 use std::task::Poll;
 
 use clap::Args;
-use ditto_server::{Error, ErrorKind, Server};
+use ditto_server::Server;
 use ditto_sim::Sim;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use self::keys::KeyOf;
@@ -23,6 +22,9 @@ use self::settings::Settings;
 use self::upstream::{Target, UpstreamFlag};
 use super::sim::SimFlags;
 use crate::exit;
+use crate::failure::{Failure, Result};
+use crate::printer::say;
+use crate::signals::{Signal, Signals};
 
 /// A server of /v1/files and /v1/batches in front of endpoints that have none.
 ///
@@ -72,70 +74,30 @@ pub(crate) struct ServeArgs {
     sim: SimFlags,
 }
 
-/// What stops the command, and with which exit code.
-#[derive(Debug)]
-struct Problem {
-    code: u8,
-    message: String,
-}
-
-impl Problem {
-    fn usage(message: impl Into<String>) -> Self {
-        Self {
-            code: exit::USAGE,
-            message: message.into(),
-        }
-    }
-
-    fn local_io(message: impl Into<String>) -> Self {
-        Self {
-            code: exit::LOCAL_IO,
-            message: message.into(),
-        }
-    }
-}
-
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
-        let code = match error.kind() {
-            ErrorKind::Invalid | ErrorKind::TooLarge => exit::USAGE,
-            ErrorKind::Missing => exit::NOT_FOUND,
-            ErrorKind::Conflict => exit::CONFLICT,
-            ErrorKind::Busy | ErrorKind::Unavailable => exit::LOCAL_IO,
-            _ => exit::UNEXPECTED,
-        };
-        Self {
-            code,
-            message: error.message().to_owned(),
-        }
-    }
-}
-
 /// Serves until SIGINT or SIGTERM, then lets what is in flight finish; a second signal ends it at
 /// once. `err` is told where it listens and for whom.
 pub(crate) async fn run(args: &ServeArgs, err: &mut dyn Write) -> u8 {
     match serve(args, err).await {
         Ok(code) => code,
-        Err(problem) => {
-            say(err, &format!("error: {}", problem.message));
-            problem.code
-        }
+        Err(failure) => failure.report(err),
     }
 }
 
-async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8, Problem> {
+async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8> {
     // Asked for before anything is told: who reads the address may send a signal at once.
     let mut signals = Signals::new()?;
     let mut settings = Settings::read(args)?;
     let sim = start_sim(args, &mut settings)?;
     let listener = TcpListener::bind(settings.listen)
         .await
-        .map_err(|e| Problem::local_io(format!("cannot listen on {}: {e}", settings.listen)))?;
+        .map_err(|e| Failure::io(format_args!("cannot listen on {}", settings.listen), &e))?;
     let address = listener
         .local_addr()
-        .map_err(|e| Problem::local_io(format!("the listener has no address: {e}")))?;
+        .map_err(|e| Failure::io("the listener has no address", &e))?;
     let greeting = settings.greeting(address);
-    let server = Server::open(settings.config).await?;
+    let server = Server::open(settings.config)
+        .await
+        .map_err(Failure::of_settings)?;
     let (stop, stopped) = oneshot::channel::<()>();
     let mut running = pin!(server.run(listener, async {
         // Dropping the sender is how it is told.
@@ -143,11 +105,11 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8, Problem> {
     }));
     // A listener that is refused is refused at the first step: nothing is promised before it.
     if let Poll::Ready(ended) = futures_util::poll!(running.as_mut()) {
-        return Ok(code_of(ended?));
+        return code_of(ended);
     }
-    say(err, &greeting);
+    say(err, greeting);
     tokio::select! {
-        ended = running.as_mut() => return Ok(code_of(ended?)),
+        ended = running.as_mut() => return code_of(ended),
         _ = signals.next() => {}
     }
     say(
@@ -156,8 +118,8 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8, Problem> {
     );
     drop(stop);
     let code = tokio::select! {
-        ended = running => code_of(ended?),
-        code = signals.next() => code,
+        ended = running => code_of(ended)?,
+        signal = signals.next() => code_at_once(signal),
     };
     if let Some(sim) = sim {
         sim.stop().await;
@@ -165,52 +127,31 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8, Problem> {
     Ok(code)
 }
 
-fn code_of(drained: bool) -> u8 {
-    if drained {
-        exit::DONE
+/// Drained, or at the end of its grace. A listener is refused for what the settings say of it.
+fn code_of(ended: ditto_server::Result<bool>) -> Result<u8> {
+    if ended.map_err(Failure::of_settings)? {
+        Ok(exit::DONE)
     } else {
-        exit::UNEXPECTED
+        Ok(exit::UNEXPECTED)
     }
 }
 
 /// Starts the simulator if an upstream is `sim`, and puts its address in that place.
-fn start_sim(args: &ServeArgs, settings: &mut Settings) -> Result<Option<Sim>, Problem> {
+fn start_sim(args: &ServeArgs, settings: &mut Settings) -> Result<Option<Sim>> {
     let mut sims = settings.targets.iter().zip(&mut settings.config.upstreams);
     let Some((_, upstream)) = sims.find(|(target, _)| **target == Target::Sim) else {
         return Ok(None);
     };
     let sim = Sim::start((&args.sim).into())
-        .map_err(|e| Problem::local_io(format!("cannot start the simulated upstream: {e}")))?;
+        .map_err(|e| Failure::io("cannot start the simulated upstream", &e))?;
     upstream.base_url = sim.base_url();
     Ok(Some(sim))
 }
 
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Problem> {
-        let listen = |kind| {
-            signal(kind).map_err(|e| Problem::local_io(format!("cannot listen for signals: {e}")))
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
+/// The exit code of a stop at once.
+fn code_at_once(signal: Signal) -> u8 {
+    match signal {
+        Signal::Interrupt => exit::INTERRUPTED,
+        Signal::Terminate => exit::UNEXPECTED,
     }
-
-    /// The exit code of a stop at once by the next signal.
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => exit::INTERRUPTED,
-            _ = self.terminate.recv() => exit::UNEXPECTED,
-        }
-    }
-}
-
-fn say(err: &mut dyn Write, line: &str) {
-    // Nobody may be reading; the server serves all the same.
-    let _ = writeln!(err, "{line}");
 }

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use ditto_sim::{Capacity, Faults, Latency, Sim, SimConfig};
-use tokio::signal::unix::{SignalKind, signal};
 
-/// Exit codes, as the reference lists them.
-const DONE: u8 = 0;
-const LOCAL_IO: u8 = 8;
+use crate::exit;
+use crate::failure::{Failure, Result};
+use crate::printer::say;
+use crate::signals::Signals;
+
 /// Under which the flags stand among those of other commands.
 const HEADING: &str = "Simulated upstream";
 
@@ -101,56 +102,34 @@ impl From<&SimFlags> for SimConfig {
     }
 }
 
-/// Answers until SIGINT or SIGTERM; `out` is told the address, and the sum at the end.
-pub(crate) async fn run(args: &SimArgs, out: &mut dyn Write) -> u8 {
-    // Asked for before the address is told: who reads it may send a signal at once.
-    let signals = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    );
-    let (mut interrupted, mut terminated) = match signals {
-        (Ok(interrupted), Ok(terminated)) => (interrupted, terminated),
-        (Err(error), _) | (_, Err(error)) => {
-            return refuse(out, &format!("cannot listen for signals: {error}"));
-        }
-    };
-    let sim = match Sim::start(args.config()) {
-        Ok(sim) => sim,
-        Err(error) => return refuse(out, &format!("cannot listen on {}: {error}", args.listen)),
-    };
-    say(
-        out,
-        &format!(
-            "simulated upstream on {} (no model, no key)",
-            sim.base_url()
-        ),
-    );
-    say(
-        out,
-        &format!("what it was asked: http://{}/sim/stats", sim.addr()),
-    );
-    tokio::select! {
-        _ = interrupted.recv() => {}
-        _ = terminated.recv() => {}
+/// Answers until SIGINT or SIGTERM; `err` is told the address, and the sum at the end.
+pub(crate) async fn run(args: &SimArgs, err: &mut dyn Write) -> u8 {
+    match answer(args, err).await {
+        Ok(()) => exit::DONE,
+        Err(failure) => failure.report(err),
     }
+}
+
+async fn answer(args: &SimArgs, err: &mut dyn Write) -> Result<()> {
+    let mut signals = Signals::new()?;
+    let sim = Sim::start(args.config())
+        .map_err(|e| Failure::io(format_args!("cannot listen on {}", args.listen), &e))?;
+    let (url, address) = (sim.base_url(), sim.addr());
+    say(
+        err,
+        format_args!("simulated upstream on {url} (no model, no key)"),
+    );
+    say(
+        err,
+        format_args!("what it was asked: http://{address}/sim/stats"),
+    );
+    signals.next().await;
     let stats = sim.stats();
     sim.stop().await;
+    let (requests, answered) = (stats.requests, stats.answered);
     say(
-        out,
-        &format!(
-            "stopped after {} requests, {} answered",
-            stats.requests, stats.answered
-        ),
+        err,
+        format_args!("stopped after {requests} requests, {answered} answered"),
     );
-    DONE
-}
-
-fn refuse(out: &mut dyn Write, message: &str) -> u8 {
-    say(out, &format!("error: {message}"));
-    LOCAL_IO
-}
-
-/// Talk for people: if nobody reads it any more, the work goes on all the same.
-fn say(out: &mut dyn Write, line: &str) {
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    Ok(())
 }

@@ -8,8 +8,12 @@ use std::{
 use ditto_llm::verify::{Files, MatchedBy, VerifyReport, verify};
 use serde::Serialize;
 
-use super::check::input::{Failure, counted, grouped, open};
-use crate::exit;
+use super::check::input::open;
+use crate::{
+    exit,
+    failure::{Failure, Result},
+    printer::{counted, grouped, show},
+};
 
 /// Prove that every request has exactly one result
 #[derive(Debug, Clone, clap::Args)]
@@ -38,7 +42,7 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut dyn Write, err: &mut dyn Write) -
     }
 }
 
-fn report(args: &VerifyArgs) -> Result<VerifyReport, Failure> {
+fn report(args: &VerifyArgs) -> Result<VerifyReport> {
     let paths = [Some(&args.input), Some(&args.output), args.errors.as_ref()];
     if paths
         .into_iter()
@@ -47,10 +51,9 @@ fn report(args: &VerifyArgs) -> Result<VerifyReport, Failure> {
         .count()
         > 1
     {
-        return Err(Failure::usage(
-            "only one of the files can be stdin".into(),
-            "give the others by name".into(),
-        ));
+        return Err(
+            Failure::usage("only one of the files can be stdin").hint("give the others by name")
+        );
     }
     let mut input = Named::open(&args.input)?;
     let mut output = Named::open(&args.output)?;
@@ -64,7 +67,7 @@ fn report(args: &VerifyArgs) -> Result<VerifyReport, Failure> {
     result.map_err(|error| {
         let failed = [Some(&input), Some(&output), errors.as_ref()];
         match failed.into_iter().flatten().find(|file| file.failed) {
-            Some(file) => Failure::reading(file.path, &error),
+            Some(file) => Failure::file("cannot read", file.path, &error),
             None => Failure::io("cannot keep the ids in a temporary file", &error),
         }
     })
@@ -78,7 +81,7 @@ struct Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    fn open(path: &'a Path) -> Result<Self, Failure> {
+    fn open(path: &'a Path) -> Result<Self> {
         Ok(Self {
             path,
             reader: open(path)?,
@@ -105,7 +108,7 @@ struct Printed<'a> {
     report: &'a VerifyReport,
 }
 
-fn print(args: &VerifyArgs, report: &VerifyReport, out: &mut dyn Write) -> Result<(), Failure> {
+fn print(args: &VerifyArgs, report: &VerifyReport, out: &mut dyn Write) -> Result<()> {
     let written = if args.json {
         write_json(report, out)
     } else {
@@ -125,8 +128,7 @@ fn write_json(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
         conserved: report.is_conserved(),
         report,
     };
-    serde_json::to_writer(&mut *out, &printed)?;
-    writeln!(out)
+    show(out, &printed)
 }
 
 fn write_text(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {

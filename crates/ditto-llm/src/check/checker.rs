@@ -410,7 +410,7 @@ impl Checker {
 
 /// Why a line cannot be judged at all.
 fn unreadable(line: u64, bytes: &[u8], json: bool, envelope: &Envelope<'_>) -> Option<Fault> {
-    if let Err(at) = std::str::from_utf8(bytes) {
+    if let Err(at) = simdutf8::compat::from_utf8(bytes) {
         let at = at.valid_up_to() + 1;
         let message =
             format!("This line is not parseable as valid JSON: byte {at} is not valid UTF-8.");

@@ -145,6 +145,23 @@ pub(crate) struct BatchOptions {
     pub(crate) output_expires_after: Option<u64>,
 }
 
+/// A key that came with a create means that create for this long.
+pub(crate) const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// A repeat without a key is looked for among the creates of this long. The official SDKs are through
+/// with their repeats after it; longer, and a batch that is wanted twice would be made once.
+pub(crate) const REPEAT_LIFETIME: Duration = Duration::from_secs(10 * 60);
+
+/// What tells a create that is sent again from another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Once {
+    /// The client's own name for this create. While it is remembered it decides alone.
+    pub key: Option<String>,
+    /// Of the request's meaning, 128 bits: two requests with one hash ask for the same.
+    pub request_hash: [u8; 16],
+    /// The client says that it has sent this before, and heard nothing.
+    pub repeated: bool,
+}
+
 /// A batch to be.
 #[derive(Debug, Clone)]
 pub(crate) struct NewBatch {
@@ -164,6 +181,19 @@ pub(crate) struct NewBatch {
     pub(crate) metadata: Option<String>,
     /// See there.
     pub(crate) options: BatchOptions,
+    /// `None`: a batch is made whatever was made before, and nothing is remembered.
+    pub(crate) once: Option<Once>,
+}
+
+/// What a create did.
+#[derive(Debug, Clone)]
+pub(crate) enum Created {
+    /// It made this batch.
+    New(Box<BatchRow>),
+    /// It had made this batch before; the row is as it is now.
+    Again(Box<BatchRow>),
+    /// Nothing: its key belongs to another request, which made this batch.
+    Mismatch(Box<BatchRow>),
 }
 
 /// Tokens, summed over answers.
@@ -435,7 +465,14 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     // --- batches, as clients see them --------------------------------------------------------
 
     /// One row, `validating`, whatever the size of the file.
-    async fn create_batch(&self, batch: NewBatch) -> Result<BatchRow>;
+    ///
+    /// A key of this tenant that is younger than [`KEY_LIFETIME`] makes none: same hash, the batch
+    /// it made; other hash, a mismatch. A repeat without a key makes none if this tenant's creates
+    /// of the last [`REPEAT_LIFETIME`] have one of the same hash: the newest one's batch. Of creates
+    /// that arrive together one decides first, and the others see what it did.
+    async fn create_batch(&self, batch: NewBatch) -> Result<Created>;
+    /// Forgets creates that no repeat can mean any more, the oldest first. Returns how many.
+    async fn forget_creates(&self, limit: u32) -> Result<u32>;
     /// A batch of this tenant.
     async fn batch(&self, tenant: &str, id: &str) -> Result<Option<BatchRow>>;
     /// Newest first. An `after` that never was: `Ok(None)`.

@@ -21,11 +21,13 @@ use super::{Inner, Trouble, lock};
 use crate::blobs::name;
 use crate::catalog::{Cut, Demand, Leased, SegmentKey, Usage};
 use crate::clock::boot_time;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Kind, OnDurable, PartName, Record};
 use crate::model::batch::Ending;
 use crate::model::plan::{Entry, MAX_BYTES};
 
+/// As `readyz` names it.
+const STEP: &str = "opening a segment";
 /// Segments open at once in one worker: each may have a journal file.
 pub(crate) const OPEN_SEGMENTS: usize = 256;
 /// Lines that wait for a slot: below this, more are leased. A slot that is free never waits for a
@@ -132,8 +134,9 @@ impl Inner {
             let inner = Arc::clone(self);
             self.tasks.spawn(async move {
                 let permit = inner.openers.acquire().await;
-                if let Err(error) = inner.open(&one).await {
-                    inner.could_not_open(&one, &error).await;
+                match inner.open(&one).await {
+                    Ok(()) => inner.storage_works(STEP),
+                    Err(error) => inner.could_not_open(&one, &error).await,
                 }
                 drop(permit);
                 if inner.opening.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -145,6 +148,9 @@ impl Inner {
 
     async fn could_not_open(&self, leased: &Leased, error: &Error) {
         tracing::error!(segment = %leased.key, %error, "a segment could not be opened; it is tried again");
+        if error.kind() == ErrorKind::Unavailable {
+            self.storage_refused(STEP, error);
+        }
         if let Some(segment) = self.forget(leased.key, leased.epoch) {
             segment.close();
         }
@@ -163,7 +169,7 @@ impl Inner {
 
     /// Opens one leased segment. If we stop anywhere in here, the lease runs out and the next
     /// owner does the same again.
-    async fn open(self: &Arc<Self>, leased: &Leased) -> Result<()> {
+    pub(crate) async fn open(self: &Arc<Self>, leased: &Leased) -> Result<()> {
         let work = self.work(leased.key.batch).await?;
         if leased.span > 1 {
             // A filler run: the batch is ending, even if no renewal has said so yet.
@@ -364,7 +370,7 @@ impl Inner {
         }
         let last = segment.entry.first_line + u64::from(segment.entry.lines) - 1;
         let error = Error::new(
-            crate::error::ErrorKind::Conflict,
+            ErrorKind::Conflict,
             format!(
                 "the input changed after it was checked (lines {} to {last}); answers so far are kept and nothing of these lines was sent: put the original file back and run again, or start a new job for the new one",
                 segment.entry.first_line

@@ -12,6 +12,8 @@ use super::segment::{LineJob, OpenSegment};
 use crate::catalog::{Cut, SegmentKey};
 use crate::clock::boot_time;
 
+/// As `readyz` names it.
+const STEP: &str = "parking a segment";
 /// A lane that is paused for less than this may be back before a segment could be taken up again.
 const PAUSED_FOR: Duration = Duration::from_secs(30);
 /// A parked segment is taken up again after this long.
@@ -64,12 +66,13 @@ impl Inner {
         };
         // Out of the books first: an ending may bring it back at once, under a new epoch.
         self.forget(segment.key, segment.epoch);
-        if let Err(error) = self
+        match self
             .catalog
             .park(&self.incarnation, segment.key, cut, PARKED_FOR)
             .await
         {
-            self.storage_refused("parking a segment", &error);
+            Ok(_) => self.storage_works(STEP),
+            Err(error) => self.storage_refused(STEP, &error),
         }
         self.wake();
     }

@@ -119,7 +119,7 @@ impl Inner {
     ) -> Result<Sealed> {
         let sealed = measure(results);
         let size = sealed.answers_bytes + sealed.errors_bytes;
-        let mut payloads = Payloads::new(self, segment, results).await?;
+        let payloads = Payloads::new(self, segment, results).await?;
         if size <= WHOLE {
             let mut whole = Vec::with_capacity(size as usize + 2 * results.order.len());
             for line in in_file_order(&results.lines) {
@@ -209,7 +209,7 @@ impl<'a> Payloads<'a> {
         })
     }
 
-    async fn get(&mut self, line: &Settled) -> Result<Bytes> {
+    async fn get(&self, line: &Settled) -> Result<Bytes> {
         let end = line.place.offset + u64::from(line.place.length);
         if let Some(whole) = self.whole.get(&line.epoch) {
             return Ok(whole.slice(line.place.offset as usize..end as usize));

@@ -142,6 +142,9 @@ impl OpenSegment {
                 kind: record.kind,
             },
         );
+        if progress.order.len() == progress.lines.len() {
+            self.part.hurry();
+        }
     }
 
     /// This many records of our part are durable. True if with them the segment is whole.

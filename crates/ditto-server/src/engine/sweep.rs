@@ -28,9 +28,10 @@ impl Inner {
             }
             let done = async {
                 self.end_windows().await?;
-                if round % FILES_EVERY == 0 {
+                if round.is_multiple_of(FILES_EVERY) {
                     self.sweep_files().await?;
                     self.sweep_batches().await?;
+                    while self.catalog.forget_creates(BATCH).await? == BATCH {}
                     self.forget_unused();
                 }
                 Ok::<(), crate::error::Error>(())
@@ -52,7 +53,7 @@ impl Inner {
     }
 
     /// Bytes first, then the row: what a crash leaves is swept again.
-    async fn sweep_files(&self) -> Result<()> {
+    pub(crate) async fn sweep_files(&self) -> Result<()> {
         for file in self.catalog.sweepable_files(BATCH).await? {
             self.blobs.delete_below(&name::file(&file.id)).await?;
             self.catalog.file_swept(&file.id).await?;
@@ -60,7 +61,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn sweep_batches(&self) -> Result<()> {
+    pub(crate) async fn sweep_batches(&self) -> Result<()> {
         for batch in self.catalog.sweepable_batches(BATCH).await? {
             self.blobs.delete_below(&name::batch(&batch.id)).await?;
             self.catalog.batch_swept(batch.key).await?;

@@ -78,7 +78,7 @@ impl Inner {
         }
     }
 
-    async fn validate_one(&self, row: BatchRow) {
+    pub(crate) async fn validate_one(&self, row: BatchRow) {
         let (id, key) = (row.id.clone(), row.key);
         let done = tokio::select! {
             done = self.validate(row) => done,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::error::{Answer, Failure, Problem};
 use super::params::{in_bounds, missing, unknown_value};
@@ -66,6 +67,13 @@ impl Object {
                 "We could not parse the JSON body of your request: {error}."
             ))),
         }
+    }
+
+    /// The same for every spelling of the same object: order of fields and white space do not count.
+    pub(super) fn fingerprint(&self) -> [u8; 16] {
+        let mut canonical = Value::Object(self.fields.clone());
+        canonical.sort_all_objects();
+        xxh3_128(canonical.to_string().as_bytes()).to_be_bytes()
     }
 
     fn path(&self, name: &str) -> String {

@@ -147,6 +147,7 @@ mod tests {
         stream
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the test awaits what it spawns")]
     #[tokio::test]
     async fn an_answer_under_way_is_let_finish() {
         let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,6 +23,11 @@ use crate::error::{Error, Result};
 const UNRECORDED_BYTES: u64 = 4 << 20;
 /// Parts are synced side by side by this many threads; a disk does better with a few at once.
 const FLUSHERS: usize = 3;
+/// Between two syncs of one part, unless somebody waits: so that on a fast disk a sync is for many
+/// lines, not for two or three. What a crash may repeat stays far below a second's work.
+const PACE: Duration = Duration::from_millis(5);
+/// A part with this much to write does not wait for its pace.
+const MANY_BYTES: usize = 512 * 1024;
 /// How long to leave a disk alone that refused a write.
 const PAUSE: Duration = Duration::from_millis(500);
 /// A part keeps a buffer of this size between flushes.
@@ -62,12 +67,14 @@ struct Dirty {
 /// One file, being written.
 struct LocalPart {
     /// To queue itself.
-    itself: Weak<LocalPart>,
+    itself: Weak<Self>,
     name: PartName,
     shared: Arc<Shared>,
     buffer: Mutex<Buffer>,
     /// Only the flusher that took this part off the queue locks it.
     file: Mutex<Option<File>>,
+    /// Somebody waits for this part to be durable.
+    hurried: Condvar,
     durable: Notify,
     on_durable: OnDurable,
 }
@@ -87,6 +94,9 @@ struct Buffer {
     /// Kept to be filled again: the two change places at each flush.
     spare: Vec<u8>,
     queued: bool,
+    /// Somebody waits.
+    hurry: bool,
+    last_flush: Option<Instant>,
     /// Length of the part with all that is pending.
     appended: u64,
     /// Length that is on disk.
@@ -141,11 +151,14 @@ impl Journal for LocalJournal {
                 pending_records: 0,
                 spare: Vec::new(),
                 queued: false,
+                hurry: false,
+                last_flush: None,
                 appended: MAGIC.len() as u64,
                 durable: 0,
                 durable_records: 0,
             }),
             file: Mutex::new(None),
+            hurried: Condvar::new(),
             durable: Notify::new(),
             on_durable,
         })
@@ -252,7 +265,13 @@ impl Part for LocalPart {
         }
     }
 
+    fn hurry(&self) {
+        lock(&self.buffer).hurry = true;
+        self.hurried.notify_one();
+    }
+
     async fn flushed(&self) -> u64 {
+        self.hurry();
         loop {
             let notified = self.durable.notified();
             tokio::pin!(notified);
@@ -287,7 +306,9 @@ impl LocalPart {
     /// was durable, and the part is tried again. Meanwhile `room` lets nothing new be sent.
     fn flush(&self) {
         let (bytes, records, durable) = {
-            let mut buffer = lock(&self.buffer);
+            let mut buffer = self.at_its_pace();
+            buffer.last_flush = Some(Instant::now());
+            buffer.hurry = false;
             let spare = std::mem::take(&mut buffer.spare);
             let bytes = std::mem::replace(&mut buffer.pending, spare);
             (
@@ -299,6 +320,21 @@ impl LocalPart {
         match self.write(&bytes, durable) {
             Ok(length) => self.wrote(bytes, records, length),
             Err(error) => self.failed(bytes, records, durable, &error),
+        }
+    }
+
+    /// The buffer, once it is time to write it.
+    fn at_its_pace(&self) -> MutexGuard<'_, Buffer> {
+        let mut buffer = lock(&self.buffer);
+        loop {
+            let since = buffer.last_flush.map_or(PACE, |last| last.elapsed());
+            if buffer.hurry || since >= PACE || buffer.pending.len() >= MANY_BYTES {
+                return buffer;
+            }
+            (buffer, _) = self
+                .hurried
+                .wait_timeout(buffer, PACE - since)
+                .expect("no thread panics while it holds this lock");
         }
     }
 

@@ -73,6 +73,8 @@ pub(crate) trait Journal: fmt::Debug + Send + Sync {
 pub(crate) trait Part: fmt::Debug + Send + Sync {
     /// Appends a record; it will be durable soon, together with all that arrive meanwhile.
     fn append(&self, record: &Record, payload: &[u8]) -> Place;
+    /// Nothing more will come for now: makes what was appended durable as soon as possible.
+    fn hurry(&self);
     /// Waits until everything appended so far is durable; the durable length.
     async fn flushed(&self) -> u64;
 }

@@ -206,6 +206,10 @@ fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.to_owned())
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a date in `Retry-After` is held against this machine's time, and only as a wait"
+)]
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| {
         headers

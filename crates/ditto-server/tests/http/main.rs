@@ -4,6 +4,7 @@
 
 mod batches;
 mod content;
+mod creates;
 mod doors;
 mod form;
 mod lists;

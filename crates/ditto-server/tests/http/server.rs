@@ -42,6 +42,7 @@ impl TestServer {
     }
 
     /// With a change to what is shipped.
+    #[expect(clippy::disallowed_methods, reason = "`running` is awaited at the end")]
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let sim = Sim::start(SimConfig::default()).unwrap();
         let data = tempfile::tempdir().unwrap();

@@ -1,6 +1,5 @@
 //! Writes the results where the user wants them: whole files or none.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -9,12 +8,13 @@ use ditto_server::{Progress as BatchProgress, Service};
 use futures_util::TryStreamExt;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::exit_of;
-use super::failure::{Failure, Result};
-use super::job::{Job, ResultFile, Summary};
+use super::job::Job;
 use super::settings::Settings;
+use super::summary::{ResultFile, Summary, exit_of};
 use super::watch::TENANT;
 use crate::exit;
+use crate::failure::{Failure, Result};
+use crate::whole_file;
 
 /// Written at a time.
 const BUFFER: usize = 1 << 20;
@@ -46,7 +46,7 @@ pub(crate) async fn results(
         )
         .hint("this is a bug of ours: keep the job's folder and report it"));
     }
-    let usage = batch.usage.clone().unwrap_or_default();
+    let usage = batch.usage.unwrap_or_default();
     let summary = Summary {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         exit: exit_of(errors.lines),
@@ -78,17 +78,10 @@ pub(crate) fn drop_data(job: &Job) {
     let _ = std::fs::remove_file(job.spool());
 }
 
-/// One result file: beside its place first, synced, then renamed.
+/// One result file, counted and hashed on its way.
 async fn write(service: &Service, id: Option<&str>, path: &Path) -> Result<ResultFile> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let failed = |e: std::io::Error| Failure::io("cannot write", path, &e);
-    let file = tempfile::Builder::new()
-        .prefix(".ditto-")
-        .tempfile_in(folder)
-        .map_err(failed)?;
+    let failed = |e: std::io::Error| Failure::file("cannot write", path, &e);
+    let file = whole_file::begin(path).map_err(failed)?;
     let mut out = std::io::BufWriter::with_capacity(BUFFER, file);
     let mut hash = Box::new(Xxh3::new());
     let mut written = ResultFile {
@@ -98,10 +91,10 @@ async fn write(service: &Service, id: Option<&str>, path: &Path) -> Result<Resul
         xxh3: String::new(),
     };
     if let Some(id) = id {
-        let content = service.content(TENANT, id).await.map_err(Failure::server)?;
+        let content = service.content(TENANT, id).await?;
         let size = content.file.bytes.unwrap_or_default();
         let mut chunks = std::pin::pin!(content.stream(0..size));
-        while let Some(chunk) = chunks.try_next().await.map_err(Failure::server)? {
+        while let Some(chunk) = chunks.try_next().await? {
             hash.update(&chunk);
             written.bytes += chunk.len() as u64;
             written.lines += chunk.iter().filter(|b| **b == b'\n').count() as u64;
@@ -109,12 +102,7 @@ async fn write(service: &Service, id: Option<&str>, path: &Path) -> Result<Resul
         }
     }
     let file = out.into_inner().map_err(|e| failed(e.into_error()))?;
-    crate::umask::hand_over(file.as_file()).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)?;
+    whole_file::finish(file, path).map_err(failed)?;
     written.xxh3 = format!("{:032x}", hash.digest128());
     Ok(written)
 }

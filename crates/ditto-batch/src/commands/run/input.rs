@@ -7,11 +7,12 @@ use std::time::UNIX_EPOCH;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::failure::{Failure, Result};
 use super::job::{InputIdentity, Job};
 use super::progress::Progress;
 use super::settings::Settings;
+use crate::compression::Compression;
 use crate::exit;
+use crate::failure::{Failure, Result};
 
 /// Read at a time.
 const CHUNK: usize = 1 << 20;
@@ -56,25 +57,9 @@ pub(crate) fn still_the_same(
     recognise(job, &settings.input, progress)
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Compression {
-    Gzip,
-    Zstd,
-}
-
-impl Compression {
-    fn of(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()? {
-            "gz" => Some(Self::Gzip),
-            "zst" => Some(Self::Zstd),
-            _ => None,
-        }
-    }
-}
-
 /// A file in place: the same as when the job began, by size and time, else by its bytes.
 fn recognise(job: &mut Job, path: &Path, progress: &Progress) -> Result<()> {
-    let failed = |e: io::Error| Failure::io("cannot read", path, &e);
+    let failed = |e: io::Error| Failure::file("cannot read", path, &e);
     let mut now = look(path).map_err(failed)?;
     if let Some(before) = job.input()
         && (before.bytes, before.modified) == (now.bytes, now.modified)
@@ -118,7 +103,7 @@ fn spool(
     progress: &Progress,
 ) -> Result<PathBuf> {
     let spool = job.spool();
-    let failed = |e: io::Error| Failure::io("cannot read", &settings.input, &e);
+    let failed = |e: io::Error| Failure::file("cannot read", &settings.input, &e);
     let mut now = match settings.is_stdin() {
         true => InputIdentity {
             path: settings.input.clone(),
@@ -156,10 +141,10 @@ fn spool(
     }
     temporary
         .persist(&spool)
-        .map_err(|e| Failure::io("cannot write", &spool, &e.error))?;
+        .map_err(|e| Failure::file("cannot write", &spool, &e.error))?;
     File::open(job.folder())
         .and_then(|folder| folder.sync_all())
-        .map_err(|e| Failure::io("cannot write", &spool, &e))?;
+        .map_err(|e| Failure::file("cannot write", &spool, &e))?;
     job.set_input(now)?;
     Ok(spool)
 }
@@ -172,14 +157,12 @@ fn write_spool(
 ) -> Result<tempfile::NamedTempFile> {
     let folder = job.folder();
     let mut out = tempfile::NamedTempFile::new_in(folder)
-        .map_err(|e| Failure::io("cannot write into", folder, &e))?;
+        .map_err(|e| Failure::file("cannot write into", folder, &e))?;
     let mut reader: Box<dyn Read + '_> = match compression {
         None => Box::new(&mut *source),
-        Some(Compression::Gzip) => Box::new(flate2::read::MultiGzDecoder::new(&mut *source)),
-        Some(Compression::Zstd) => Box::new(
-            zstd::stream::read::Decoder::new(&mut *source)
-                .map_err(|e| Failure::io("cannot read", &settings.input, &e))?,
-        ),
+        Some(compression) => compression
+            .unpack(&mut *source)
+            .map_err(|e| Failure::file("cannot read", &settings.input, &e))?,
     };
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -187,15 +170,15 @@ fn write_spool(
             Ok(0) => break,
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(Failure::io("cannot read", &settings.input, &e)),
+            Err(e) => return Err(Failure::file("cannot read", &settings.input, &e)),
         };
         out.write_all(&chunk[..n])
-            .map_err(|e| Failure::io("cannot write into", folder, &e))?;
+            .map_err(|e| Failure::file("cannot write into", folder, &e))?;
     }
     drop(reader);
     out.as_file()
         .sync_all()
-        .map_err(|e| Failure::io("cannot write into", folder, &e))?;
+        .map_err(|e| Failure::file("cannot write into", folder, &e))?;
     Ok(out)
 }
 
@@ -243,7 +226,7 @@ impl Read for Hashed {
 /// Links the input into the job's folder, so that the engine reads it in place under a plain name,
 /// whatever its own is.
 fn describe(job: &Job, path: &Path) -> Result<Input> {
-    let failed = |e: io::Error| Failure::io("cannot read", path, &e);
+    let failed = |e: io::Error| Failure::file("cannot read", path, &e);
     let whole = path.canonicalize().map_err(failed)?;
     let folder = job.folder().join("input");
     let link = folder.join(NAME);
@@ -254,7 +237,7 @@ fn describe(job: &Job, path: &Path) -> Result<Input> {
         }
         std::os::unix::fs::symlink(&whole, &link)
     });
-    made.map_err(|e| Failure::io("cannot write into", &folder, &e))?;
+    made.map_err(|e| Failure::file("cannot write into", &folder, &e))?;
     Ok(Input {
         folder,
         name: NAME.to_owned(),

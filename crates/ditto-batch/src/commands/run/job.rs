@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::failure::{Failure, Result};
 use super::settings::Settings;
+use super::summary::Summary;
 use crate::exit;
+use crate::failure::{Failure, Result};
+use crate::whole_file;
 
 /// Raised when a folder of an older version cannot be read any more.
 const VERSION: u32 = 1;
@@ -52,36 +54,6 @@ pub(crate) struct InputIdentity {
     pub(crate) xxh3: String,
 }
 
-/// One result file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct ResultFile {
-    pub(crate) path: PathBuf,
-    pub(crate) lines: u64,
-    pub(crate) bytes: u64,
-    /// xxh3-128, in hex.
-    pub(crate) xxh3: String,
-}
-
-/// How a job ended; also `X.report.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Summary {
-    /// Of the program that wrote it.
-    pub(crate) version: String,
-    pub(crate) exit: u8,
-    pub(crate) status: String,
-    pub(crate) total: u64,
-    pub(crate) answered: u64,
-    pub(crate) failed: u64,
-    pub(crate) input_tokens: u64,
-    pub(crate) output_tokens: u64,
-    pub(crate) total_tokens: u64,
-    /// Of the command that brought it to its end.
-    pub(crate) seconds: f64,
-    pub(crate) input: InputIdentity,
-    pub(crate) output: ResultFile,
-    pub(crate) errors: ResultFile,
-}
-
 impl Job {
     /// The job of this command: a new one, or the one that its folder holds.
     pub(crate) fn open(settings: &Settings) -> Result<Self> {
@@ -94,7 +66,7 @@ impl Job {
                 .recursive(true)
                 .mode(0o700)
                 .create(&settings.folder)
-                .map_err(|e| Failure::io("cannot make the job's folder", &settings.folder, &e))?;
+                .map_err(|e| Failure::file("cannot make the job's folder", &settings.folder, &e))?;
         }
         let mut job = Self {
             folder: settings.folder.clone(),
@@ -192,7 +164,7 @@ impl Job {
     }
 
     fn read(&self, path: &Path) -> Result<Known> {
-        let bytes = std::fs::read(path).map_err(|e| Failure::io("cannot read", path, &e))?;
+        let bytes = std::fs::read(path).map_err(|e| Failure::file("cannot read", path, &e))?;
         let foreign = || {
             Failure::new(
                 exit::CONFLICT,
@@ -246,14 +218,14 @@ fn require_input(settings: &Settings) -> Result<()> {
         return Ok(());
     }
     let path = &settings.input;
-    let there = std::fs::metadata(path).map_err(|e| Failure::io("cannot read", path, &e))?;
+    let there = std::fs::metadata(path).map_err(|e| Failure::file("cannot read", path, &e))?;
     if there.is_dir() {
         return Err(
             Failure::new(exit::LOCAL_IO, format!("{} is a folder", path.display()))
                 .hint("give a JSONL file of requests"),
         );
     }
-    File::open(path).map_err(|e| Failure::io("cannot read", path, &e))?;
+    File::open(path).map_err(|e| Failure::file("cannot read", path, &e))?;
     Ok(())
 }
 
@@ -270,47 +242,12 @@ fn refuse_to_overwrite(places: [&PathBuf; 3]) -> Result<()> {
     Ok(())
 }
 
-/// Writes a small file whole or not at all.
+/// A small file, all at once.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let failed = |e: std::io::Error| Failure::io("cannot write", path, &e);
-    let mut file = tempfile::Builder::new()
-        .prefix(".ditto-")
-        .tempfile_in(folder)
-        .map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    crate::umask::hand_over(file.as_file()).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    File::open(folder)
-        .and_then(|f| f.sync_all())
-        .map_err(failed)
-}
-
-impl Summary {
-    /// The end, for people on stderr and, if asked for, for programs on stdout.
-    pub(crate) fn print(&self, json: bool, out: &mut dyn Write) {
-        if json {
-            let text = serde_json::to_string(self).expect("a summary is plain data");
-            // A closed pipe: nobody is left to tell.
-            let _ = writeln!(out, "{text}");
-        }
-        let mut err = std::io::stderr();
-        let _ = writeln!(
-            err,
-            "{}: {} of {} lines answered, {} failed; {} tokens in, {} out",
-            self.status,
-            self.answered,
-            self.total,
-            self.failed,
-            self.input_tokens,
-            self.output_tokens
-        );
-        for file in [&self.output, &self.errors] {
-            let _ = writeln!(err, "  {} ({} lines)", file.path.display(), file.lines);
-        }
-    }
+    whole_file::begin(path)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            whole_file::finish(file, path)
+        })
+        .map_err(|e| Failure::file("cannot write", path, &e))
 }

@@ -1,11 +1,13 @@
 //! What a person sees while a job runs: a bar on a terminal, a line per event otherwise.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ditto_server::{LaneReport, Progress as BatchProgress};
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::printer::say;
 
 /// Without a terminal: at least this often, so that a log shows life.
 const HEARTBEAT: Duration = Duration::from_secs(60);
@@ -54,10 +56,7 @@ impl Progress {
     pub(crate) fn say(&self, sentence: &str) {
         match &self.bar {
             Some(bar) => bar.println(sentence),
-            None => {
-                // Without stderr there is nobody to tell.
-                let _ = writeln!(std::io::stderr(), "{sentence}");
-            }
+            None => say(&mut std::io::stderr(), sentence),
         }
     }
 
@@ -65,7 +64,7 @@ impl Progress {
     pub(crate) fn show(&self, now: &BatchProgress, lanes: &[LaneReport]) {
         let mut seen = self.lock();
         let status = now.batch.status.as_str().to_owned();
-        let counts = now.batch.request_counts.clone().unwrap_or_default();
+        let counts = now.batch.request_counts.unwrap_or_default();
         let done = counts.completed + counts.failed;
         if counts.total > 0 {
             seen.began.get_or_insert((Instant::now(), done));

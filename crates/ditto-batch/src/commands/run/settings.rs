@@ -8,8 +8,8 @@ use ditto_sim::Sim;
 use secrecy::SecretString;
 
 use super::RunArgs;
-use super::failure::{Failure, Result};
-use crate::exit;
+use crate::failure::{Failure, Result};
+use crate::key;
 
 /// More than this is a slip of the finger on one machine.
 const MAX_CONCURRENCY: usize = 65_536;
@@ -76,12 +76,8 @@ impl Settings {
             return Ok(None);
         }
         let sim = Sim::start(self.sim.clone());
-        sim.map(Some).map_err(|e| {
-            Failure::new(
-                exit::LOCAL_IO,
-                format!("the simulated upstream cannot listen: {e}"),
-            )
-        })
+        sim.map(Some)
+            .map_err(|e| Failure::io("cannot start the simulated upstream", &e))
     }
 
     /// A server for this job alone, which takes its endpoint whatever that is.
@@ -137,48 +133,18 @@ fn stem(input: &Path) -> PathBuf {
 }
 
 fn key(args: &RunArgs) -> Result<Option<SecretString>> {
-    let text = match (&args.upstream_key_env, &args.upstream_key_file) {
-        (Some(name), _) => std::env::var(name).map_err(|_| {
-            Failure::new(
-                exit::USAGE,
-                format!("the environment variable {name} is not set"),
-            )
-        })?,
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .map_err(|e| Failure::io("cannot read the key file", path, &e))?,
-        (None, None) => return Ok(None),
-    };
-    let key = text.trim();
-    if key.is_empty() {
-        return Err(Failure::new(exit::USAGE, "the upstream's key is empty"));
+    match (&args.upstream_key_env, &args.upstream_key_file) {
+        (Some(name), _) => key::from_env(name).map(Some),
+        (None, Some(path)) => key::from_file(path).map(Some),
+        (None, None) => Ok(None),
     }
-    Ok(Some(SecretString::from(key)))
 }
 
-pub(crate) fn concurrency(text: &str) -> std::result::Result<usize, String> {
+pub(crate) fn concurrency(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..=MAX_CONCURRENCY) => Ok(n),
         _ => Err(format!("a number from 1 to {MAX_CONCURRENCY}")),
     }
-}
-
-/// `90s`, `10m`, `2h`, `1d`, or seconds.
-pub(crate) fn duration(text: &str) -> std::result::Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err("a time such as 90s, 10m, 2h or 1d".to_owned()),
-    };
-    let count: u64 = digits
-        .parse()
-        .map_err(|_| "a time such as 90s, 10m, 2h or 1d".to_owned())?;
-    if count == 0 {
-        return Err("a time above zero".to_owned());
-    }
-    Ok(Duration::from_secs(count.saturating_mul(unit)))
 }
 
 #[cfg(test)]
@@ -198,14 +164,5 @@ mod tests {
         }
         assert_eq!(stem(Path::new("data.v2.jsonl")), Path::new("data.v2"));
         assert_eq!(stem(Path::new("-")), Path::new("stdin"));
-    }
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
-        for wrong in ["", "h", "-1s", "0s", "5 m", "1w"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -5,16 +5,17 @@ use std::time::{Duration, Instant};
 use ditto_llm::wire::{Batch, BatchStatus};
 use ditto_server::model::lane::Pause;
 use ditto_server::{BatchRequest, LaneReport, Progress as BatchProgress, Server, Service};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::export;
-use super::failure::{Failure, Result};
 use super::input::Input;
-use super::job::{Job, Summary};
+use super::job::Job;
 use super::progress::Progress;
 use super::settings::Settings;
+use super::summary::Summary;
 use crate::exit;
+use crate::failure::{Failure, MAKE_SPACE, Result};
+use crate::signals::{Signal, Signals};
 
 /// Everything in the job's folder belongs to one tenant.
 pub(crate) const TENANT: &str = "local";
@@ -61,10 +62,10 @@ pub(crate) async fn until_the_end(
     };
     let (drained, ended) = tokio::select! {
         both = async { tokio::join!(engine, watched) } => both,
-        () = second_signal() => return Err(interrupted(exit::INTERRUPTED)),
+        () = second_signal() => return Err(interrupted(Signal::Interrupt)),
     };
     let summary = ended?;
-    drained.map_err(Failure::server)?;
+    drained?;
     export::drop_data(job);
     Ok(summary)
 }
@@ -79,10 +80,7 @@ async fn watch(
     let mut patience = Patience::default();
     let mut signals = Signals::new()?;
     loop {
-        let now = service
-            .progress(TENANT, &batch.id)
-            .await
-            .map_err(Failure::server)?;
+        let now = service.progress(TENANT, &batch.id).await?;
         let lanes = service.lanes();
         progress.show(&now, &lanes);
         if now.ended {
@@ -100,7 +98,7 @@ async fn watch(
             return Ok(Stop::Because(failure));
         }
         tokio::select! {
-            code = signals.next() => return Ok(Stop::Because(interrupted(code))),
+            signal = signals.next() => return Ok(Stop::Because(interrupted(signal))),
             () = tokio::time::sleep(LOOK) => {}
         }
     }
@@ -114,18 +112,14 @@ async fn batch(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<Batch> {
-    let listed = service
-        .batches(TENANT, 1, None)
-        .await
-        .map_err(Failure::server)?;
+    let listed = service.batches(TENANT, 1, None).await?;
     if let Some(batch) = listed.data.into_iter().next() {
         progress.say("resuming");
         return Ok(batch);
     }
     let file = service
         .file_in_place(TENANT, &input.name, input.bytes)
-        .await
-        .map_err(Failure::server)?;
+        .await?;
     let request = BatchRequest {
         input_file_id: file.id,
         endpoint: settings.endpoint_or(input.endpoint.clone()),
@@ -137,10 +131,7 @@ async fn batch(
         deadline: settings.deadline,
         ..BatchRequest::default()
     };
-    service
-        .create_batch(TENANT, request)
-        .await
-        .map_err(Failure::server)
+    Ok(service.create_batch(TENANT, request).await?)
 }
 
 fn ended(now: BatchProgress) -> Result<Stop> {
@@ -173,7 +164,11 @@ fn ended(now: BatchProgress) -> Result<Stop> {
     ))
 }
 
-fn interrupted(code: u8) -> Failure {
+fn interrupted(signal: Signal) -> Failure {
+    let code = match signal {
+        Signal::Interrupt => exit::INTERRUPTED,
+        Signal::Terminate => exit::NOT_FINISHED,
+    };
     Failure::new(code, "stopped before the end")
         .hint("what was recorded is kept; the same command goes on from here")
 }
@@ -195,11 +190,7 @@ impl Patience {
         if let Err(error) = service.ready().await {
             let since = *self.disk_since.get_or_insert_with(Instant::now);
             if since.elapsed() > DISK_PATIENCE {
-                return Some(
-                    Failure::new(exit::LOCAL_IO, error.to_string()).hint(
-                        "nothing recorded is lost; make space and run the same command again",
-                    ),
-                );
+                return Some(Failure::new(exit::LOCAL_IO, error.to_string()).hint(MAKE_SPACE));
             }
         } else {
             self.disk_since = None;
@@ -224,32 +215,6 @@ fn lane_lost(lane: &LaneReport, settings: &Settings) -> Option<Failure> {
         Failure::new(code, format!("model {}: {}", lane.model, pause.reason()))
             .hint("no line was charged for it; mend it and run the same command again")
     })
-}
-
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let listen = |kind| {
-            signal(kind)
-                .map_err(|e| Failure::new(exit::UNEXPECTED, format!("cannot hear signals: {e}")))
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    /// The exit code of the next signal.
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => exit::INTERRUPTED,
-            _ = self.terminate.recv() => exit::NOT_FINISHED,
-        }
-    }
 }
 
 /// Resolves at the second signal: the first one drains, the second one ends at once.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::Problem;
+use crate::failure::{Failure, Result};
 
 /// Everything a config file may say. What it leaves out stays as shipped.
 #[derive(Debug, Default, Deserialize)]
@@ -72,18 +72,14 @@ pub(super) struct LimitsTable {
 
 impl ConfigFile {
     /// Reads the file at this path; no path, no settings.
-    pub(super) fn read(path: Option<&Path>) -> Result<Self, Problem> {
+    pub(super) fn read(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else {
             return Ok(Self::default());
         };
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            Problem::local_io(format!(
-                "cannot read the config file {}: {e}",
-                path.display()
-            ))
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Failure::file("cannot read the config file", path, &e))?;
         Self::parse(&text)
-            .map_err(|e| Problem::usage(format!("in the config file {}: {e}", path.display())))
+            .map_err(|e| Failure::usage(format!("in the config file {}: {e}", path.display())))
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, toml::de::Error> {

@@ -1,13 +1,13 @@
-//! Keys by reference: where they stand, never what they are.
+//! Whose keys `serve` is told of: which upstream one is for, which tenant one lets in.
 
 use std::convert::Infallible;
 use std::path::Path;
 use std::str::FromStr;
 
 use ditto_server::TenantKey;
-use secrecy::SecretString;
 
-use super::Problem;
+use crate::failure::{Failure, Result};
+use crate::key;
 
 /// Whose files a key sees that stands in the key file without a tenant.
 const DEFAULT_TENANT: &str = "default";
@@ -39,46 +39,16 @@ impl FromStr for KeyOf {
     }
 }
 
-/// The key in an environment variable.
-pub(super) fn from_env(name: &str) -> Result<SecretString, Problem> {
-    match std::env::var(name) {
-        Ok(key) if !key.trim().is_empty() => Ok(key.trim().to_owned().into()),
-        Ok(_) => Err(Problem::usage(format!(
-            "the environment variable {name} is empty"
-        ))),
-        Err(_) => Err(Problem::usage(format!(
-            "the environment variable {name} is not set"
-        ))),
-    }
-}
-
-/// The key that is a file's only line.
-pub(super) fn from_file(path: &Path) -> Result<SecretString, Problem> {
-    let text = read(path)?;
-    match text.trim() {
-        "" => Err(Problem::usage(format!(
-            "the key file {} is empty",
-            path.display()
-        ))),
-        key => Ok(key.to_owned().into()),
-    }
-}
-
 /// The clients' keys in a file. None at all is a mistake: the server would serve everybody.
-pub(super) fn of_clients(path: &Path) -> Result<Vec<TenantKey>, Problem> {
-    let keys = parse_clients(&read(path)?);
+pub(super) fn of_clients(path: &Path) -> Result<Vec<TenantKey>> {
+    let keys = parse_clients(&key::read_file(path)?);
     if keys.is_empty() {
-        return Err(Problem::usage(format!(
+        return Err(Failure::usage(format!(
             "the key file {} has no keys: write one a line, `key` or `tenant:key`",
             path.display()
         )));
     }
     Ok(keys)
-}
-
-fn read(path: &Path) -> Result<String, Problem> {
-    std::fs::read_to_string(path)
-        .map_err(|e| Problem::local_io(format!("cannot read the key file {}: {e}", path.display())))
 }
 
 fn parse_clients(text: &str) -> Vec<TenantKey> {

@@ -5,12 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ditto_server::{Config, DEFAULT_CONCURRENCY, Limits, Mode, TenantKey, UpstreamConfig, Window};
-use secrecy::SecretString;
 
+use super::ServeArgs;
 use super::config_file::{ConfigFile, KeyTable, LimitsTable, UpstreamTable, WindowEnd};
 use super::keys::{self, KeyOf};
 use super::upstream::Target;
-use super::{Problem, ServeArgs};
+use crate::failure::{Failure, Result};
+use crate::key;
 
 const DEFAULT_PORT: u16 = 8650;
 const DEFAULT_DATA: &str = "ditto-data";
@@ -26,11 +27,11 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Flags and environment (which `args` has read), then the config file, then what is shipped.
-    pub(super) fn read(args: &ServeArgs) -> Result<Self, Problem> {
+    pub(super) fn read(args: &ServeArgs) -> Result<Self> {
         Self::merge(args, ConfigFile::read(args.config.as_deref())?)
     }
 
-    fn merge(args: &ServeArgs, file: ConfigFile) -> Result<Self, Problem> {
+    fn merge(args: &ServeArgs, file: ConfigFile) -> Result<Self> {
         let listen = args.listen.or(file.listen);
         let data = args.data.clone().or(file.data);
         let (targets, upstreams) = upstreams(args, file.upstream)?.into_iter().unzip();
@@ -102,7 +103,7 @@ impl Settings {
 type Upstream = (Target, UpstreamConfig);
 
 /// Those of the flags, else those of the file.
-fn upstreams(args: &ServeArgs, tables: Vec<UpstreamTable>) -> Result<Vec<Upstream>, Problem> {
+fn upstreams(args: &ServeArgs, tables: Vec<UpstreamTable>) -> Result<Vec<Upstream>> {
     let upstreams = if args.upstream.is_empty() {
         tables
             .into_iter()
@@ -112,7 +113,7 @@ fn upstreams(args: &ServeArgs, tables: Vec<UpstreamTable>) -> Result<Vec<Upstrea
         of_flags(args)?
     };
     if upstreams.is_empty() {
-        return Err(Problem::usage(
+        return Err(Failure::usage(
             "no upstream: name an OpenAI-compatible endpoint with --upstream \
              http://127.0.0.1:8000/v1, or try things out with --upstream sim",
         ));
@@ -120,7 +121,7 @@ fn upstreams(args: &ServeArgs, tables: Vec<UpstreamTable>) -> Result<Vec<Upstrea
     let mut names = BTreeSet::new();
     for (_, upstream) in &upstreams {
         if !names.insert(upstream.name.as_str()) {
-            return Err(Problem::usage(format!(
+            return Err(Failure::usage(format!(
                 "two upstreams are called {}: give them names, NAME=URL",
                 upstream.name
             )));
@@ -132,14 +133,14 @@ fn upstreams(args: &ServeArgs, tables: Vec<UpstreamTable>) -> Result<Vec<Upstrea
         .count()
         > 1
     {
-        return Err(Problem::usage(
+        return Err(Failure::usage(
             "there is one simulated upstream; name it once",
         ));
     }
     Ok(upstreams)
 }
 
-fn of_flags(args: &ServeArgs) -> Result<Vec<Upstream>, Problem> {
+fn of_flags(args: &ServeArgs) -> Result<Vec<Upstream>> {
     let mut upstreams: Vec<Upstream> = Vec::new();
     for flag in &args.upstream {
         let mut upstream = new_upstream(&flag.name, &flag.target);
@@ -148,23 +149,20 @@ fn of_flags(args: &ServeArgs) -> Result<Vec<Upstream>, Problem> {
         upstreams.push((flag.target.clone(), upstream));
     }
     for place in &args.upstream_key_env {
-        keyless(&mut upstreams, place)?.key = Some(keys::from_env(&place.place)?);
+        keyless(&mut upstreams, place)?.key = Some(key::from_env(&place.place)?);
     }
     for place in &args.upstream_key_file {
-        keyless(&mut upstreams, place)?.key = Some(keys::from_file(place.place.as_ref())?);
+        keyless(&mut upstreams, place)?.key = Some(key::from_file(place.place.as_ref())?);
     }
     Ok(upstreams)
 }
 
 /// The upstream that a key is meant for. A key is never sent to two by accident.
-fn keyless<'a>(
-    upstreams: &'a mut [Upstream],
-    key: &KeyOf,
-) -> Result<&'a mut UpstreamConfig, Problem> {
+fn keyless<'a>(upstreams: &'a mut [Upstream], key: &KeyOf) -> Result<&'a mut UpstreamConfig> {
     let upstream = match (&key.upstream, &mut *upstreams) {
         (None, [(_, only)]) => Some(only),
         (None, _) => {
-            return Err(Problem::usage(
+            return Err(Failure::usage(
                 "there are several upstreams: say which one a key is for, NAME=PLACE",
             ));
         }
@@ -172,9 +170,9 @@ fn keyless<'a>(
     };
     let name = key.upstream.as_deref().unwrap_or_default();
     let upstream = upstream
-        .ok_or_else(|| Problem::usage(format!("a key is for {name}, which is no upstream")))?;
+        .ok_or_else(|| Failure::usage(format!("a key is for {name}, which is no upstream")))?;
     if upstream.key.is_some() {
-        return Err(Problem::usage(format!(
+        return Err(Failure::usage(format!(
             "upstream {} is given two keys",
             upstream.name
         )));
@@ -182,9 +180,9 @@ fn keyless<'a>(
     Ok(upstream)
 }
 
-fn of_table(args: &ServeArgs, table: UpstreamTable) -> Result<Upstream, Problem> {
+fn of_table(args: &ServeArgs, table: UpstreamTable) -> Result<Upstream> {
     let target = Target::parse(&table.url)
-        .map_err(|e| Problem::usage(format!("in the config file, [[upstream]] url: {e}")))?;
+        .map_err(|e| Failure::usage(format!("in the config file, [[upstream]] url: {e}")))?;
     let name = table
         .name
         .unwrap_or_else(|| target.default_name().to_owned());
@@ -193,10 +191,10 @@ fn of_table(args: &ServeArgs, table: UpstreamTable) -> Result<Upstream, Problem>
     upstream.concurrency = concurrency(args.concurrency, table.concurrency)?;
     upstream.key = match (table.key_env, table.key_file) {
         (None, None) => None,
-        (Some(variable), None) => Some(keys::from_env(&variable)?),
-        (None, Some(path)) => Some(keys::from_file(&path)?),
+        (Some(variable), None) => Some(key::from_env(&variable)?),
+        (None, Some(path)) => Some(key::from_file(&path)?),
         (Some(_), Some(_)) => {
-            return Err(Problem::usage(format!("upstream {name} is given two keys")));
+            return Err(Failure::usage(format!("upstream {name} is given two keys")));
         }
     };
     Ok((target, upstream))
@@ -210,20 +208,19 @@ fn new_upstream(name: &str, target: &Target) -> UpstreamConfig {
     UpstreamConfig::new(name, url)
 }
 
-fn concurrency(flag: Option<usize>, file: Option<usize>) -> Result<usize, Problem> {
+fn concurrency(flag: Option<usize>, file: Option<usize>) -> Result<usize> {
     match flag.or(file).unwrap_or(DEFAULT_CONCURRENCY) {
-        0 => Err(Problem::usage(
+        0 => Err(Failure::usage(
             "concurrency 0 would send nothing: give 1 or more",
         )),
         n => Ok(n),
     }
 }
 
-fn client_key(table: KeyTable) -> Result<TenantKey, Problem> {
-    let key: SecretString = keys::from_env(&table.env)?;
+fn client_key(table: KeyTable) -> Result<TenantKey> {
     Ok(TenantKey {
         tenant: table.tenant,
-        key,
+        key: key::from_env(&table.env)?,
     })
 }
 
@@ -260,7 +257,7 @@ mod tests {
         args: ServeArgs,
     }
 
-    fn merged(flags: &[&str], file: &str) -> Result<Settings, Problem> {
+    fn merged(flags: &[&str], file: &str) -> Result<Settings> {
         let typed = Typed::parse_from(["serve"].iter().chain(flags));
         Settings::merge(&typed.args, ConfigFile::parse(file).unwrap())
     }
@@ -377,13 +374,13 @@ mod tests {
             ),
         ];
         for (flags, hint) in table {
-            let problem = merged(flags, "").unwrap_err();
+            let failure = merged(flags, "").unwrap_err();
             assert!(
-                problem.message.contains(hint),
+                failure.message.contains(hint),
                 "{flags:?}: {}",
-                problem.message
+                failure.message
             );
-            assert_eq!(problem.code, 2);
+            assert_eq!(failure.exit, 2);
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) async fn a_new_batch_is_validating_and_has_no_counts(
         expires_after: Some(DAY),
         ..new_batch("batch_1", TENANT)
     };
-    let row = catalog.create_batch(new).await.unwrap();
+    let row = create(catalog, new).await;
     assert_eq!(
         (row.state, row.total, row.completed, row.failed),
         (BatchState::Validating, 0, 0, 0)
@@ -37,10 +37,7 @@ pub(super) async fn pages_of_batches_are_newest_first_and_hold_each_once_while_o
     clock: &ManualClock,
 ) {
     for n in 0..5 {
-        catalog
-            .create_batch(new_batch(&format!("batch_{n}"), TENANT))
-            .await
-            .unwrap();
+        create(catalog, new_batch(&format!("batch_{n}"), TENANT)).await;
         clock.advance(Duration::from_secs(n % 2));
     }
     let mut seen: Vec<String> = Vec::new();
@@ -49,10 +46,7 @@ pub(super) async fn pages_of_batches_are_newest_first_and_hold_each_once_while_o
         let page = catalog.batches(TENANT, 2, after).await.unwrap().unwrap();
         seen.extend(page.rows.into_iter().map(|row| row.id));
         let late = format!("batch_new{}", seen.len());
-        catalog
-            .create_batch(new_batch(&late, TENANT))
-            .await
-            .unwrap();
+        create(catalog, new_batch(&late, TENANT)).await;
         if !page.has_more {
             break;
         }
@@ -68,11 +62,7 @@ pub(super) async fn a_cancel_before_validation_ended_is_over_at_once(
     _: &ManualClock,
 ) {
     catalog.register(ME, LEASE).await.unwrap();
-    let key = catalog
-        .create_batch(new_batch("batch_1", TENANT))
-        .await
-        .unwrap()
-        .key;
+    let key = create(catalog, new_batch("batch_1", TENANT)).await.key;
     catalog.lease_validation(ME).await.unwrap().unwrap();
     let Cancelled::Done(row) = cancel(catalog, key).await else {
         panic!("not cancelled")
@@ -140,11 +130,7 @@ pub(super) async fn a_cancel_after_the_end_is_refused_unless_it_was_a_cancel(
     };
     assert_eq!(row.state, BatchState::Completed);
 
-    let cancelled = catalog
-        .create_batch(new_batch("batch_2", TENANT))
-        .await
-        .unwrap()
-        .key;
+    let cancelled = create(catalog, new_batch("batch_2", TENANT)).await.key;
     cancel(catalog, cancelled).await;
     assert!(matches!(
         cancel(catalog, cancelled).await,
@@ -161,12 +147,8 @@ pub(super) async fn a_window_that_is_over_ends_a_batch_once(
         ..new_batch(id, TENANT)
     };
     let run = running(catalog, window("batch_1"), 1).await;
-    let waiting = catalog.create_batch(window("batch_2")).await.unwrap().key;
-    let for_ever = catalog
-        .create_batch(new_batch("batch_3", TENANT))
-        .await
-        .unwrap()
-        .key;
+    let waiting = create(catalog, window("batch_2")).await.key;
+    let for_ever = create(catalog, new_batch("batch_3", TENANT)).await.key;
     clock.advance(DAY - Duration::from_millis(1));
     assert_eq!(catalog.expire_due().await.unwrap(), 0);
 

@@ -45,11 +45,7 @@ pub(super) async fn another_tenant_sees_and_deletes_nothing(
     _: &ManualClock,
 ) {
     file(catalog, "file-1").await;
-    let key = catalog
-        .create_batch(new_batch("batch_1", TENANT))
-        .await
-        .unwrap()
-        .key;
+    let key = create(catalog, new_batch("batch_1", TENANT)).await.key;
     assert_eq!(catalog.file("stranger", "file-1").await.unwrap(), None);
     assert!(!catalog.delete_file("stranger", "file-1").await.unwrap());
     assert!(
@@ -228,11 +224,7 @@ pub(super) async fn a_deleted_input_is_swept_when_its_batches_have_ended(
     _: &ManualClock,
 ) {
     file(catalog, "file-input").await;
-    let key = catalog
-        .create_batch(new_batch("batch_1", TENANT))
-        .await
-        .unwrap()
-        .key;
+    let key = create(catalog, new_batch("batch_1", TENANT)).await.key;
     catalog.delete_file(TENANT, "file-input").await.unwrap();
     assert!(catalog.sweepable_files(10).await.unwrap().is_empty());
 

@@ -144,10 +144,7 @@ pub(super) async fn voided_leases_come_back_at_once_and_cannot_be_renewed(
     catalog.register(OTHER, LEASE).await.unwrap();
     running(catalog, new_batch("batch_1", TENANT), 1).await;
     let theirs = lease(catalog, OTHER, 1).await;
-    catalog
-        .create_batch(new_batch("batch_2", TENANT))
-        .await
-        .unwrap();
+    create(catalog, new_batch("batch_2", TENANT)).await;
     catalog.lease_validation(OTHER).await.unwrap().unwrap();
 
     catalog.register(ME, LEASE).await.unwrap();

@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use super::sqlite::SqliteCatalog;
 use super::{
-    BatchOptions, BatchRow, Cancelled, Catalog, Cut, Demand, FileQuery, FileRow, FileState, Finish,
-    Leased, NewBatch, NewFile, Order, Publication, ReadyFile, SealOutcome, Sealed, SegmentKey,
-    Usage, Validated,
+    BatchOptions, BatchRow, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow,
+    FileState, Finish, Leased, NewBatch, NewFile, Once, Order, Publication, ReadyFile, SealOutcome,
+    Sealed, SegmentKey, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
 use crate::model::batch::{BatchState, Ending};
 
 mod batches;
+mod creates;
 mod ends;
 mod files;
 mod leases;
@@ -76,6 +77,15 @@ fn new_batch(id: &str, tenant: &str) -> NewBatch {
         expires_after: None,
         metadata: None,
         options: BatchOptions::default(),
+        once: None,
+    }
+}
+
+/// A batch that was not there before.
+async fn create(catalog: &dyn Catalog, new: NewBatch) -> BatchRow {
+    match catalog.create_batch(new).await.unwrap() {
+        Created::New(row) => *row,
+        other => panic!("not made: {other:?}"),
     }
 }
 
@@ -90,7 +100,7 @@ fn found(total: u64, segments: u32) -> Validated {
 
 /// A batch of this many segments of ten lines, ready to be leased.
 async fn running(catalog: &dyn Catalog, new: NewBatch, segments: u32) -> i64 {
-    let key = catalog.create_batch(new).await.unwrap().key;
+    let key = create(catalog, new).await.key;
     catalog.register("inc_validator", LEASE).await.unwrap();
     let held = catalog
         .lease_validation("inc_validator")
@@ -232,6 +242,18 @@ promises! {
     batches::a_cancel_after_the_end_is_refused_unless_it_was_a_cancel,
     batches::a_window_that_is_over_ends_a_batch_once,
     batches::a_cancel_that_came_first_is_not_undone_by_the_window,
+    creates::the_same_key_and_body_are_the_same_batch_as_it_is_now,
+    creates::a_key_with_another_body_makes_nothing_and_names_what_it_made,
+    creates::a_key_is_free_again_after_a_day,
+    creates::two_tenants_with_one_key_have_a_batch_each,
+    creates::creates_at_once_under_one_key_make_one_batch,
+    creates::repeats_at_once_make_one_batch,
+    creates::a_key_decides_alone_also_for_a_repeat,
+    creates::a_repeat_within_ten_minutes_is_the_newest_batch_of_the_same_body,
+    creates::a_repeat_after_ten_minutes_makes_a_batch,
+    creates::a_repeat_of_another_body_or_tenant_makes_a_batch,
+    creates::creates_that_are_no_repeats_make_a_batch_each,
+    creates::creates_are_forgotten_when_no_repeat_can_mean_them_and_a_few_at_a_time,
     validation::the_oldest_batch_is_validated_first_and_by_one_worker,
     validation::a_try_that_failed_is_made_again_after_all_others,
     validation::a_validator_that_died_is_replaced_and_its_outcome_refused,

@@ -9,7 +9,7 @@ pub(super) async fn the_oldest_batch_is_validated_first_and_by_one_worker(
     catalog.register(ME, LEASE).await.unwrap();
     catalog.register(OTHER, LEASE).await.unwrap();
     for id in ["batch_1", "batch_2"] {
-        catalog.create_batch(new_batch(id, TENANT)).await.unwrap();
+        create(catalog, new_batch(id, TENANT)).await;
     }
     assert_eq!(
         catalog.lease_validation(ME).await.unwrap().unwrap().id,
@@ -29,13 +29,7 @@ pub(super) async fn a_try_that_failed_is_made_again_after_all_others(
     catalog.register(ME, LEASE).await.unwrap();
     let mut keys = Vec::new();
     for id in ["batch_1", "batch_2"] {
-        keys.push(
-            catalog
-                .create_batch(new_batch(id, TENANT))
-                .await
-                .unwrap()
-                .key,
-        );
+        keys.push(create(catalog, new_batch(id, TENANT)).await.key);
     }
     for expected in ["batch_1", "batch_2", "batch_1"] {
         assert_eq!(
@@ -59,11 +53,7 @@ pub(super) async fn a_validator_that_died_is_replaced_and_its_outcome_refused(
     clock: &ManualClock,
 ) {
     catalog.register(OTHER, LEASE).await.unwrap();
-    let key = catalog
-        .create_batch(new_batch("batch_1", TENANT))
-        .await
-        .unwrap()
-        .key;
+    let key = create(catalog, new_batch("batch_1", TENANT)).await.key;
     catalog.lease_validation(OTHER).await.unwrap().unwrap();
     clock.advance(LEASE);
     catalog.register(ME, LEASE).await.unwrap();
@@ -95,7 +85,7 @@ pub(super) async fn what_validation_found_is_kept_with_the_batch(
         options,
         ..new_batch("batch_1", TENANT)
     };
-    let key = catalog.create_batch(new).await.unwrap().key;
+    let key = create(catalog, new).await.key;
     catalog.lease_validation(ME).await.unwrap().unwrap();
     let found = Validated {
         model: Some("model-a".to_owned()),
@@ -115,11 +105,7 @@ pub(super) async fn a_refused_batch_has_failed_with_its_errors(
     _: &ManualClock,
 ) {
     catalog.register(ME, LEASE).await.unwrap();
-    let key = catalog
-        .create_batch(new_batch("batch_1", TENANT))
-        .await
-        .unwrap()
-        .key;
+    let key = create(catalog, new_batch("batch_1", TENANT)).await.key;
     catalog.lease_validation(ME).await.unwrap().unwrap();
     assert!(
         catalog

@@ -12,14 +12,15 @@ use async_trait::async_trait;
 use self::runner::Runner;
 use self::turns::Turns;
 use super::{
-    BatchRow, Cancelled, Catalog, Cut, Demand, FileQuery, FileRow, Finish, FinishWork, Leased,
-    NewBatch, NewFile, Publication, ReadyFile, Renewal, Rows, SealOutcome, Sealed, SealedRow,
-    SegmentKey, Validated,
+    BatchRow, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow, Finish, FinishWork,
+    Leased, NewBatch, NewFile, Publication, ReadyFile, Renewal, Rows, SealOutcome, Sealed,
+    SealedRow, SegmentKey, Validated,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 
 mod batches;
+mod creates;
 mod files;
 mod finish;
 mod incarnations;
@@ -128,9 +129,15 @@ impl Catalog for SqliteCatalog {
         self.runner.write(move |tx| batches::swept(tx, batch)).await
     }
 
-    async fn create_batch(&self, batch: NewBatch) -> Result<BatchRow> {
+    async fn create_batch(&self, batch: NewBatch) -> Result<Created> {
         self.runner
-            .write(move |tx| batches::create(tx, &batch))
+            .write(move |tx| creates::create(tx, &batch))
+            .await
+    }
+
+    async fn forget_creates(&self, limit: u32) -> Result<u32> {
+        self.runner
+            .write(move |tx| creates::forget(tx, limit))
             .await
     }
 
@@ -326,6 +333,7 @@ mod tests {
             expires_after: None,
             metadata: None,
             options: BatchOptions::default(),
+            once: None,
         }
     }
 
@@ -347,11 +355,11 @@ mod tests {
 
     async fn running(catalog: &SqliteCatalog, segments: u32) -> i64 {
         catalog.register("inc", LEASE).await.unwrap();
-        let key = catalog
-            .create_batch(new_batch("batch_1"))
-            .await
-            .unwrap()
-            .key;
+        let created = catalog.create_batch(new_batch("batch_1")).await.unwrap();
+        let Created::New(made) = created else {
+            panic!("not made")
+        };
+        let key = made.key;
         catalog.lease_validation("inc").await.unwrap().unwrap();
         let total = u64::from(segments) * 1_000;
         let found = Validated {

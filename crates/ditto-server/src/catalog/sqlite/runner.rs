@@ -66,6 +66,12 @@ impl Tx<'_> {
         let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         self.now_ms.saturating_add(ms)
     }
+
+    /// This long before now, in milliseconds.
+    pub(super) fn earlier(&self, duration: Duration) -> i64 {
+        let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        self.now_ms.saturating_sub(ms)
+    }
 }
 
 /// Tells the caller, once the commit has succeeded (or not: why).
@@ -336,6 +342,7 @@ mod tests {
     }
 
     /// Holds the writer inside a transaction until the sender is used or dropped.
+    #[expect(clippy::disallowed_methods, reason = "the test awaits what it spawns")]
     async fn hold(runner: &Arc<Runner>) -> (std::sync::mpsc::SyncSender<()>, JoinWrite) {
         let (go, wait) = std::sync::mpsc::sync_channel::<()>(1);
         let (begun, begins) = oneshot::channel();

@@ -18,6 +18,8 @@ statements! {
     BATCH_CURSOR = "batch_cursor",
     BATCH_LIFE = "batch_life",
     CREATE_BATCH = "create_batch",
+    CREATE_BY_HASH = "create_by_hash",
+    CREATE_BY_KEY = "create_by_key",
     CREATE_FILE = "create_file",
     DEAD_INCARNATIONS = "dead_incarnations",
     DELETE_FILE = "delete_file",
@@ -29,6 +31,7 @@ statements! {
     FENCE_SEGMENT = "fence_segment",
     FILE = "file",
     FILE_CURSOR = "file_cursor",
+    FORGET_CREATES = "forget_creates",
     FORGET_INCARNATION = "forget_incarnation",
     GIVE_UP_PENDING = "give_up_pending",
     GIVE_UP_RESULT = "give_up_result",
@@ -58,6 +61,7 @@ statements! {
     RELEASE_BATCH = "release_batch",
     RELEASE_HELD = "release_held",
     RELEASE_OWNED = "release_owned",
+    REMEMBER_CREATE = "remember_create",
     RENEW_INCARNATION = "renew_incarnation",
     RESERVE_FILE = "reserve_file",
     RESERVE_RESULTS = "reserve_results",
@@ -92,9 +96,11 @@ mod tests {
 
     /// A step that reads a whole table, or an index that holds a row for each row of a table.
     fn is_scan(step: &str) -> bool {
-        let table = ["files", "batches", "segments", "f", "b", "s"]
-            .iter()
-            .any(|table| step.split(' ').nth(1) == Some(table));
+        let table = [
+            "files", "batches", "creates", "segments", "f", "b", "c", "s",
+        ]
+        .iter()
+        .any(|table| step.split(' ').nth(1) == Some(table));
         // These hold only what is open, due or waiting, and are read up to a limit.
         let small = [
             "batches_validating",

@@ -1,1 +1,20 @@
+//! The engine, asked through [`Service`](crate::Service) and driven by [`Server`](crate::Server), in
+//! front of a simulated upstream.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test's own tasks end with its runtime"
+)]
+
+mod bytes;
+mod cancel;
+mod crash;
+mod deletion;
+mod faulty;
+mod leasing;
+mod outage;
+mod replies;
+mod rig;
+mod storage;
+mod turns;
+mod whole;

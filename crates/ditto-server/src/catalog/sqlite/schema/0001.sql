@@ -114,6 +114,22 @@ CREATE INDEX batches_unswept ON batches (key)
     WHERE swept = 0 AND files_left = 0
         AND state IN ('failed', 'completed', 'cancelled', 'expired');
 
+-- Creates of batches that may come again; a row is forgotten when no repeat can mean it any more.
+CREATE TABLE creates (
+    -- What it made.
+    batch INTEGER PRIMARY KEY REFERENCES batches (key),
+    tenant TEXT NOT NULL,
+    idempotency_key TEXT,
+    request_hash BLOB NOT NULL CHECK (length(request_hash) = 16),
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX creates_by_key ON creates (tenant, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+CREATE INDEX creates_by_hash ON creates (tenant, request_hash, created_ms, batch);
+CREATE INDEX creates_expiring ON creates (expires_ms);
+
 -- Rows exist from the first lease of a segment until its batch ends.
 CREATE TABLE segments (
     batch INTEGER NOT NULL REFERENCES batches (key),

@@ -1,0 +1,49 @@
+//! How things are said: data on stdout, talk on stderr. Commands are handed both, so that a test can
+//! read them; nothing else in this crate prints.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+/// A line for people. If nobody reads it any more, the work goes on all the same.
+pub(crate) fn say(err: &mut dyn Write, line: impl Display) {
+    let _ = writeln!(err, "{line}").and_then(|()| err.flush());
+}
+
+/// One JSON object on a line, for programs.
+pub(crate) fn show(out: &mut dyn Write, object: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, object)?;
+    writeln!(out)
+}
+
+/// `1 fault`, `12,345 faults`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(count))
+}
+
+/// `12,345`.
+pub(crate) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_nouns_agree() {
+        assert_eq!(counted(1, "fault"), "1 fault");
+        assert_eq!(counted(0, "fault"), "0 faults");
+        assert_eq!(counted(1_234_567, "fault"), "1,234,567 faults");
+    }
+}

@@ -1,0 +1,174 @@
+//! Leasing: how much is held at once, and leases that cross an ending on their way.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::rig::{Rig, TENANT, ended, lines, submit};
+use crate::Server;
+use crate::catalog::Demand;
+use crate::engine::LEASE;
+use crate::engine::lease::{LOADED_BYTES, OPEN_SEGMENTS, Stock, wanted};
+use crate::model::plan::MAX_BYTES;
+
+const NOTHING: Stock = Stock {
+    open: 0,
+    loaded: 0,
+    ready: 0,
+    hungry: false,
+};
+const PLENTY: usize = 1_000_000;
+
+proptest! {
+    #[test]
+    fn what_is_leased_never_exceeds_the_limits_by_more_than_a_segment(
+        open in 0..=OPEN_SEGMENTS, loaded in 0..2 * LOADED_BYTES, ready in 0..10_000usize, hungry: bool
+    ) {
+        let segments = wanted(Stock { open, loaded, ready, hungry });
+        prop_assert!(open + segments as usize <= OPEN_SEGMENTS);
+        let most = loaded + u64::from(segments) * MAX_BYTES;
+        prop_assert!(segments == 0 || most < LOADED_BYTES + MAX_BYTES);
+    }
+}
+
+#[test]
+fn an_idle_worker_leases_and_one_with_plenty_does_not() {
+    assert!(wanted(NOTHING) > 0);
+    assert_eq!(
+        wanted(Stock {
+            ready: PLENTY,
+            ..NOTHING
+        }),
+        0
+    );
+    assert_eq!(
+        wanted(Stock {
+            open: OPEN_SEGMENTS,
+            ..NOTHING
+        }),
+        0
+    );
+    assert_eq!(
+        wanted(Stock {
+            loaded: LOADED_BYTES,
+            ..NOTHING
+        }),
+        0
+    );
+}
+
+#[test]
+fn a_batch_that_ran_dry_gets_a_little_out_of_the_room_that_is_kept_for_it() {
+    let hungry = Stock {
+        hungry: true,
+        ..NOTHING
+    };
+    assert_eq!(
+        wanted(Stock {
+            ready: PLENTY,
+            ..hungry
+        }),
+        2
+    );
+    let full = (0..=OPEN_SEGMENTS).find(|open| {
+        wanted(Stock {
+            open: *open,
+            ..NOTHING
+        }) == 0
+    });
+    assert_eq!(
+        wanted(Stock {
+            open: full.unwrap(),
+            ..hungry
+        }),
+        2
+    );
+    assert_eq!(
+        wanted(Stock {
+            open: OPEN_SEGMENTS,
+            ..hungry
+        }),
+        0
+    );
+    assert_eq!(
+        wanted(Stock {
+            loaded: LOADED_BYTES,
+            ..hungry
+        }),
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filler_run_that_arrives_before_its_ending_is_not_sent() {
+    let rig = Rig::stopped(|_| {}, |_| {});
+    let server = Server::open(rig.config.clone()).await.unwrap();
+    let service = server.service();
+    let inner = Arc::clone(&service.engine.0);
+    // The duties do not run: each step is taken here, in the order that a race could take them.
+    inner
+        .catalog
+        .register(&inner.incarnation, LEASE)
+        .await
+        .unwrap();
+    let id = submit(&service, &lines(5_000), |_| {}).await;
+    let row = inner
+        .catalog
+        .lease_validation(&inner.incarnation)
+        .await
+        .unwrap()
+        .unwrap();
+    let key = row.key;
+    inner.validate_one(row).await;
+    let work = inner.work(key).await.unwrap();
+    service.cancel_batch(TENANT, &id).await.unwrap();
+    let leased = inner
+        .catalog
+        .lease(&inner.incarnation, Demand { segments: 1 })
+        .await
+        .unwrap();
+    assert!(leased[0].span > 1 && work.ending().is_none());
+
+    inner.open(&leased[0]).await.unwrap();
+    assert!(
+        work.ending().is_some(),
+        "what is open of the batch hears of it too"
+    );
+    let sealed = inner.catalog.sealed_segments(key, 0, 10).await.unwrap();
+    assert_eq!(sealed[0].sealed.span, leased[0].span);
+    drop((inner, work));
+
+    tokio::spawn(server.run_engine(std::future::pending()));
+    let left = ended(&service, &id).await;
+    left.is_conserved(5_000);
+    assert_eq!(rig.sim.stats().requests, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_in_use_is_never_forgotten() {
+    let rig = Rig::stopped(|_| {}, |_| {});
+    let server = Server::open(rig.config.clone()).await.unwrap();
+    let service = server.service();
+    let inner = Arc::clone(&service.engine.0);
+    inner
+        .catalog
+        .register(&inner.incarnation, LEASE)
+        .await
+        .unwrap();
+    submit(&service, &lines(10), |_| {}).await;
+    let row = inner
+        .catalog
+        .lease_validation(&inner.incarnation)
+        .await
+        .unwrap()
+        .unwrap();
+    let key = row.key;
+    inner.validate_one(row).await;
+
+    let work = inner.work(key).await.unwrap();
+    inner.works.forget_unused();
+    assert!(Arc::ptr_eq(&work, &inner.work(key).await.unwrap()));
+    drop(work);
+    inner.works.forget_unused();
+    assert!(inner.works.get(key).is_none());
+}

@@ -1,0 +1,134 @@
+//! Storage that refuses: work stands still, says why, and goes on by itself.
+
+use std::path::PathBuf;
+
+use ditto_llm::wire::BatchStatus;
+
+use super::rig::{Rig, TENANT, lines, prompts, until};
+
+/// A folder that was moved away and is put back when asked to.
+struct Away(PathBuf);
+
+impl Away {
+    fn take(rig: &Rig, folder: &str) -> Self {
+        let path = rig.config.data.join(folder);
+        std::fs::rename(&path, path.with_extension("away")).unwrap();
+        std::fs::write(&path, "in the way").unwrap();
+        Self(path)
+    }
+
+    fn put_back(self) {
+        std::fs::remove_file(&self.0).unwrap();
+        std::fs::rename(self.0.with_extension("away"), &self.0).unwrap();
+    }
+}
+
+/// Waits until `readyz` would say no for a reason with this word in it.
+async fn until_refused(rig: &Rig, word: &str) {
+    until(rig.service(), "the reason can be read", async || {
+        let reason = rig.service().ready().await.err()?;
+        reason.message().contains(word).then_some(())
+    })
+    .await;
+}
+
+async fn until_ready(rig: &Rig) {
+    until(rig.service(), "it is ready again", async || {
+        rig.service().ready().await.ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_cannot_be_written_stalls_sending_and_loses_nothing() {
+    let rig = Rig::with(|sim| sim.answer_bytes = Some(100_000), |_| {}).await;
+    let away = Away::take(&rig, "journal");
+    let id = rig.submit(&lines(500)).await;
+    until_refused(&rig, "journal").await;
+    until(rig.service(), "every slot waits for room", async || {
+        let lanes = rig.service().lanes();
+        (lanes.first()?.in_flight == 8 && rig.sim.stats().in_flight == 0).then_some(())
+    })
+    .await;
+    let asked = rig.sim.stats().requests;
+    assert!(
+        asked < 60,
+        "{asked} answers of 100 kB are more than 4 MiB and those in flight"
+    );
+    assert_eq!(rig.batch(&id).await.request_counts.unwrap().completed, 0);
+
+    away.put_back();
+    let left = rig.ended(&id).await;
+    left.is_conserved(500);
+    assert_eq!(rig.sim.stats().asked_more_than_once, 0);
+    until_ready(&rig).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_that_cannot_be_sealed_wait_and_are_sealed_later() {
+    let rig = Rig::start().await;
+    let id = rig.submit(&prompts(&["sim: delay 300ms"; 6])).await;
+    until(rig.service(), "all are in flight", async || {
+        (rig.sim.stats().in_flight == 6).then_some(())
+    })
+    .await;
+    let away = Away::take(&rig, "blobs/batches");
+    until_refused(&rig, "sealing a segment").await;
+    away.put_back();
+    let left = rig.ended(&id).await;
+    left.is_conserved(6);
+    assert_eq!(rig.sim.stats().asked_more_than_once, 0);
+    until_ready(&rig).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_that_cannot_be_opened_wait_and_say_why() {
+    let mut rig = Rig::with(|sim| sim.latency = "5ms".parse().unwrap(), |_| {}).await;
+    let id = rig.submit(&lines(300)).await;
+    until(rig.service(), "one is answered", async || {
+        (rig.sim.stats().answered >= 1).then_some(())
+    })
+    .await;
+    assert!(rig.stop().await);
+    let away = Away::take(&rig, "blobs/batches");
+    rig.open().await;
+    until_refused(&rig, "opening a segment").await;
+    away.put_back();
+    rig.ended(&id).await.is_conserved(300);
+    assert_eq!(rig.sim.stats().asked_more_than_once, 0);
+    until_ready(&rig).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_while_finalizing_changes_nothing() {
+    let rig = Rig::start().await;
+    let id = rig.submit(&prompts(&["sim: delay 500ms", "say"])).await;
+    until(rig.service(), "the lines are in flight", async || {
+        (rig.sim.stats().requests == 2).then_some(())
+    })
+    .await;
+    // The two files cannot be named now.
+    let away = Away::take(&rig, "blobs/files");
+    until_refused(&rig, "naming the result files").await;
+    let batch = rig.service().cancel_batch(TENANT, &id).await.unwrap();
+    assert_eq!(batch.status, BatchStatus::Finalizing);
+
+    away.put_back();
+    let left = rig.ended(&id).await;
+    left.is(BatchStatus::Completed);
+    left.is_conserved(2);
+    assert_eq!(left.output.len(), 2);
+    until_ready(&rig).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_journal_refuses_ends_and_the_lines_are_asked_again() {
+    let mut rig = Rig::start().await;
+    let away = Away::take(&rig, "journal");
+    let id = rig.submit(&lines(20)).await;
+    until_refused(&rig, "journal").await;
+    assert!(rig.stop().await);
+    away.put_back();
+    rig.open().await;
+    rig.ended(&id).await.is_conserved(20);
+}

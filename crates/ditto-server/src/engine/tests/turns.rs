@@ -1,0 +1,89 @@
+//! Whose line is next: nobody waits behind somebody else's plenty.
+
+use super::rig::{Rig, line_for, lines, sim, until};
+use crate::UpstreamConfig;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_batch_does_not_wait_for_a_large_one() {
+    let rig = Rig::with(
+        |sim| sim.latency = "10ms".parse().unwrap(),
+        |config| config.upstreams[0].concurrency = 4,
+    )
+    .await;
+    let large = rig.submit(&lines(20_000)).await;
+    until(
+        rig.service(),
+        "the large one has filled its lane",
+        async || {
+            rig.service()
+                .lanes()
+                .iter()
+                .any(|lane| lane.waiting >= 4_096)
+                .then_some(())
+        },
+    )
+    .await;
+    let before = rig.sim.stats().answered;
+    let small = rig.submit(&lines(60)).await;
+    rig.ended(&small).await.is_conserved(60);
+    let meanwhile = rig.sim.stats().answered - before;
+    assert!(
+        meanwhile < 400,
+        "{meanwhile} lines were answered while 60 had their turn"
+    );
+    drop(large);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_whose_lane_is_paused_does_not_hold_up_another() {
+    let bad = sim(|sim| sim.faults = "401:1".parse().unwrap());
+    let rig = Rig::with(
+        |_| {},
+        |config| {
+            config.upstreams[0].models = Some(vec!["m".to_owned()]);
+            config
+                .upstreams
+                .push(UpstreamConfig::new("bad", bad.base_url()));
+        },
+    )
+    .await;
+    let stuck: String = (1..=12_000).map(|n| line_for("bad", n, "say")).collect();
+    let stuck = rig.submit(stuck.as_bytes()).await;
+    until(rig.service(), "its lane is paused", async || {
+        let lanes = rig.service().lanes();
+        lanes
+            .iter()
+            .any(|l| l.paused.is_some() && l.waiting >= 4_000)
+            .then_some(())
+    })
+    .await;
+    let well = rig.submit(&lines(1_000)).await;
+    rig.ended(&well).await.is_conserved(1_000);
+    assert_eq!(rig.batch(&stuck).await.request_counts.unwrap().completed, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_whose_lane_is_paused_does_not_hold_up_another_of_the_same_file() {
+    let bad = sim(|sim| sim.faults = "401:1".parse().unwrap());
+    let rig = Rig::with(
+        |_| {},
+        |config| {
+            config.upstreams[0].models = Some(vec!["m".to_owned()]);
+            config
+                .upstreams
+                .push(UpstreamConfig::new("bad", bad.base_url()));
+        },
+    )
+    .await;
+    let models = ["m", "bad"];
+    let file: String = (0..12_000)
+        .map(|n| line_for(models[n % 2], n, "say"))
+        .collect();
+    let id = rig
+        .submit_with(file.as_bytes(), |r| r.lenient = Some(true))
+        .await;
+    rig.until(&id, "all lines of the well one are answered", |batch| {
+        batch.request_counts.as_ref().unwrap().completed == 6_000
+    })
+    .await;
+}
