@@ -129,6 +129,12 @@ impl Error {
 
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
-        Self::storage("the blob store failed", error)
+        match error {
+            // Waiting does not bring it back.
+            object_store::Error::NotFound { path, .. } => Self::internal(format!(
+                "the blob {path} is missing; nothing else was touched: restore the data folder's `blobs` from a backup"
+            )),
+            error => Self::storage("the blob store failed", error),
+        }
     }
 }

@@ -332,8 +332,11 @@ pub(crate) struct Leased {
 /// How much a worker wants.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Demand {
-    /// Segments, at most 64 a call.
+    /// Segments to be sent, at most 64 a call.
     pub(crate) segments: u32,
+    /// Runs to be filled, of batches with an ending. They are granted beside the segments, however
+    /// many of those there are: a cancel must not wait for another batch to end.
+    pub(crate) runs: u32,
 }
 
 /// Settled counts of an open segment, as far as durable. Only ever larger than before.

@@ -83,6 +83,8 @@ impl Inner {
         tokio::select! {
             () = self.journal.room() => {}
             () = work.cut_off.cancelled() => return None,
+            // It is not in flight yet: a stop need not wait for a disk that refuses.
+            () = self.stop.cancelled() => return None,
         }
         let line_id = work.line_id(job.number);
         let request = Request {

@@ -110,8 +110,7 @@ impl Inner {
                 faults::read_run(&self.blobs.range(&name::faults(&work.row.id), range).await?)?;
         }
         let mut out = Vec::with_capacity(entry.requests as usize * 200);
-        if entry.requests == 1 && entry.faults == 1 {
-            // It may be over-long: it is named, not read.
+        if self.is_over_long(entry) {
             for fault in faulty.values() {
                 let custom_id = fault.custom_id.as_ref().map_or("null", |id| id.get());
                 out = fault_line(&work.line_id(fault.line), custom_id.as_bytes(), fault);

@@ -397,8 +397,21 @@ impl Lane {
         since.is_some_and(|since| now.saturating_sub(since) >= long)
     }
 
-    /// All waiting lines for which this holds, taken out.
-    pub(crate) fn take_waiting(&self, wanted: &impl Fn(&LineJob) -> bool) -> Vec<LineJob> {
+    /// All waiting lines for which this holds, taken out, with those that wait for a retry.
+    fn take_waiting(&self, wanted: &impl Fn(&LineJob) -> bool) -> Vec<LineJob> {
+        let mut taken = self.take_ready(wanted);
+        let mut inner = lock(&self.inner);
+        let retries = std::mem::take(&mut inner.retries);
+        let (out, stay): (Vec<_>, Vec<_>) = retries
+            .into_iter()
+            .partition(|Reverse(retry)| wanted(&retry.job));
+        inner.retries = stay.into();
+        taken.extend(out.into_iter().map(|Reverse(retry)| retry.job));
+        taken
+    }
+
+    /// All lines that wait for a slot and for which this holds, taken out.
+    pub(crate) fn take_ready(&self, wanted: &impl Fn(&LineJob) -> bool) -> Vec<LineJob> {
         let mut inner = lock(&self.inner);
         let mut taken = Vec::new();
         for waiting in &mut inner.batches {
@@ -409,12 +422,6 @@ impl Lane {
             taken.extend(out);
         }
         inner.batches.retain(|waiting| !waiting.lines.is_empty());
-        let retries = std::mem::take(&mut inner.retries);
-        let (out, stay): (Vec<_>, Vec<_>) = retries
-            .into_iter()
-            .partition(|Reverse(retry)| wanted(&retry.job));
-        inner.retries = stay.into();
-        taken.extend(out.into_iter().map(|Reverse(retry)| retry.job));
         taken
     }
 

@@ -1,7 +1,7 @@
 //! Leases segments ahead of the slots and opens them: fence, replay, read, check, hand out.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -23,7 +23,6 @@ use crate::catalog::{Cut, Demand, Leased, SegmentKey, Usage};
 use crate::clock::boot_time;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Kind, OnDurable, PartName, Record};
-use crate::model::batch::Ending;
 use crate::model::plan::{Entry, MAX_BYTES};
 
 /// As `readyz` names it.
@@ -34,7 +33,7 @@ pub(crate) const OPEN_SEGMENTS: usize = 256;
 /// lease, even when a lease takes as long as a slow disk's sync and answers come at once.
 pub(crate) const LOW_WATER: usize = 4096;
 /// Bytes of segments in memory above which nothing more is leased.
-pub(crate) const LOADED_BYTES: u64 = 32 << 20;
+pub(crate) const LOADED_BYTES: u64 = 24 << 20;
 /// Of these, kept for batches that have no line waiting.
 const SPARE_SEGMENTS: usize = 64;
 /// Likewise.
@@ -48,6 +47,9 @@ const HUNGRY_SEGMENTS: u32 = 2;
 const LOOK: Duration = Duration::from_secs(1);
 /// A segment that could not be opened is left alone for this long.
 const SETBACK: Duration = Duration::from_secs(5);
+
+/// Runs of ending batches filled side by side.
+const FILLERS: usize = 2;
 
 /// What is in memory, as far as it decides how much to lease.
 #[derive(Debug, Clone, Copy)]
@@ -99,17 +101,37 @@ impl Inner {
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 () = arrived => {}
-                () = tokio::time::sleep(LOOK) => {}
+                // Another process may have ended a batch that none of ours is open of.
+                () = tokio::time::sleep(LOOK) => self.fillable.store(true, Ordering::Release),
             }
         }
     }
 
     /// How much to lease now; `None`: there is enough.
     fn demand(&self) -> Option<Demand> {
-        let opening = self.opening.load(Ordering::Acquire);
         let now = boot_time();
-        if opening > 0 || self.journal.stalled().is_some() || !self.may_send(now) {
+        if self.journal.stalled().is_some() || !self.may_send(now) {
             return None;
+        }
+        let demand = Demand {
+            segments: self.segments_wanted(now),
+            runs: self.runs_wanted(),
+        };
+        (demand.segments + demand.runs > 0).then_some(demand)
+    }
+
+    /// Runs are filled a few at a time beside everything else, whatever the stock of lines.
+    fn runs_wanted(&self) -> u32 {
+        let room = FILLERS.saturating_sub(self.filling.load(Ordering::Acquire));
+        if room == 0 || !self.fillable.swap(false, Ordering::AcqRel) {
+            return 0;
+        }
+        u32::try_from(room).unwrap_or(1)
+    }
+
+    fn segments_wanted(&self, now: Duration) -> u32 {
+        if self.opening.load(Ordering::Acquire) > 0 {
+            return 0;
         }
         let stock = Stock {
             open: lock(&self.segments).len(),
@@ -121,29 +143,40 @@ impl Inner {
             hungry: self.lanes.hungry.load(Ordering::Acquire),
         };
         let segments = wanted(stock);
-        if segments == 0 {
-            return None;
+        if segments > 0 {
+            self.lanes.hungry.store(false, Ordering::Release);
         }
-        self.lanes.hungry.store(false, Ordering::Release);
-        Some(Demand { segments })
+        segments
     }
 
     fn open_all(self: &Arc<Self>, leased: Vec<Leased>) {
-        self.opening.fetch_add(leased.len(), Ordering::AcqRel);
         for one in leased {
             let inner = Arc::clone(self);
+            let is_run = one.span > 1;
+            self.under_way(is_run).fetch_add(1, Ordering::AcqRel);
             self.tasks.spawn(async move {
-                let permit = inner.openers.acquire().await;
+                // Runs have a count of their own: a long one must not keep lines from being leased.
+                let permit = match is_run {
+                    true => None,
+                    false => Some(inner.openers.acquire().await),
+                };
                 match inner.open(&one).await {
                     Ok(()) => inner.storage_works(STEP),
                     Err(error) => inner.could_not_open(&one, &error).await,
                 }
                 drop(permit);
-                if inner.opening.fetch_sub(1, Ordering::AcqRel) == 1 {
+                // Where one run was there may be another.
+                inner.fillable.fetch_or(is_run, Ordering::AcqRel);
+                if inner.under_way(is_run).fetch_sub(1, Ordering::AcqRel) == 1 || is_run {
                     inner.wake();
                 }
             });
         }
+    }
+
+    /// Leases that are not open yet: runs to be filled, or segments.
+    fn under_way(&self, is_run: bool) -> &AtomicUsize {
+        if is_run { &self.filling } else { &self.opening }
     }
 
     async fn could_not_open(&self, leased: &Leased, error: &Error) {
@@ -178,7 +211,7 @@ impl Inner {
         let Some(cuts) = self.fence(leased).await? else {
             return Ok(());
         };
-        if let Some(ending) = self.known_ending(leased, &work).await?
+        if let Some(ending) = work.ending()
             && cuts.is_empty()
         {
             return self.fill(leased, &work, ending).await;
@@ -196,23 +229,6 @@ impl Inner {
             return Ok(());
         }
         self.hand_out(&segment).await
-    }
-
-    /// The batch's ending. A run of many entries is only leased of an ending batch: it may arrive
-    /// before the renewal that brings the ending, and must not be taken for lines to send.
-    async fn known_ending(
-        self: &Arc<Self>,
-        leased: &Leased,
-        work: &Work,
-    ) -> Result<Option<Ending>> {
-        if work.ending().is_none() && leased.span > 1 {
-            let row = self.catalog.leased_batch(leased.key.batch).await?;
-            if let Some(ending) = row.and_then(|row| row.ending) {
-                self.end_batch(leased.key.batch, ending);
-                return Ok(Some(ending));
-            }
-        }
-        Ok(work.ending())
     }
 
     /// The parts to replay. An earlier owner's part is cut first: what it adds from now on does not
@@ -298,8 +314,7 @@ impl Inner {
     /// The segment's bytes; nothing if no line of it will be sent.
     async fn segment_bytes(&self, segment: &OpenSegment) -> Result<Bytes> {
         let entry = &segment.entry;
-        let alone_and_faulty = entry.requests == 1 && entry.faults == 1;
-        if alone_and_faulty {
+        if self.is_over_long(entry) {
             return Ok(Bytes::new());
         }
         let range = entry.offset..entry.offset + entry.length;
@@ -310,6 +325,12 @@ impl Inner {
             .inspect_err(|error| {
                 self.input_is_gone(segment, error);
             })
+    }
+
+    /// A line over the limit, alone in its segment: it is named, never read again.
+    pub(crate) fn is_over_long(&self, entry: &Entry) -> bool {
+        let limit = self.config.limits.line_bytes as u64;
+        entry.requests == 1 && entry.faults == 1 && entry.length > limit
     }
 
     /// Lines by lane, in order; faulty ones and those of an ending batch are settled here.

@@ -4,10 +4,10 @@
 //! [`settle`], [`seal`], [`finish`]; beside them [`renew`] (the lease, publishing, endings) and
 //! [`sweep`]; [`ending`] and [`park`] are their unusual turns. What it works on: [`work`] (a batch), [`segment`], [`lane`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -74,10 +74,16 @@ pub(crate) struct Inner {
     /// Open segments, at most [`lease::OPEN_SEGMENTS`].
     segments: Mutex<HashMap<SegmentKey, Arc<OpenSegment>>>,
     seal_queue: Arc<SealQueue>,
+    /// Batches being validated here.
+    validating: Mutex<HashSet<i64>>,
     /// Bytes of segments in memory.
     loaded: AtomicU64,
     /// Leases asked for whose segments are not open yet.
     opening: AtomicUsize,
+    /// Runs of ending batches being filled.
+    filling: AtomicUsize,
+    /// There may be such runs.
+    fillable: AtomicBool,
     openers: Semaphore,
     sealers: Semaphore,
     /// Milliseconds since boot up to which our lease runs for sure.
@@ -134,8 +140,11 @@ impl Engine {
             works: Works::default(),
             segments: Mutex::default(),
             seal_queue: Arc::default(),
+            validating: Mutex::default(),
             loaded: AtomicU64::new(0),
             opening: AtomicUsize::new(0),
+            filling: AtomicUsize::new(0),
+            fillable: AtomicBool::new(true),
             openers: Semaphore::new(OPENERS),
             sealers: Semaphore::new(SEALERS),
             leased_until_ms: AtomicU64::new(0),

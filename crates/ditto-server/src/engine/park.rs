@@ -24,7 +24,7 @@ impl Inner {
     pub(crate) async fn park_waiting(self: &Arc<Self>) {
         for lane in self.lanes.paused_for(PAUSED_FOR, boot_time()) {
             let mut by_segment: HashMap<SegmentKey, Vec<LineJob>> = HashMap::new();
-            for job in lane.take_waiting(&|_| true) {
+            for job in lane.take_ready(&|_| true) {
                 by_segment.entry(job.segment.key).or_default().push(job);
             }
             let mut segments: Vec<_> = by_segment.into_values().collect();
@@ -47,7 +47,7 @@ impl Inner {
             drop(jobs);
             self.park(&segment).await;
         } else {
-            // Some of its lines are in flight or wait for another lane.
+            // Some of its lines are in flight, wait for a retry, or for another lane.
             self.wait_on(lane, jobs);
         }
     }

@@ -45,6 +45,7 @@ impl Inner {
 
     async fn end_windows(&self) -> Result<()> {
         if self.catalog.expire_due().await? > 0 {
+            self.fillable.store(true, Ordering::Release);
             self.renew_now.notify_one();
             self.lanes.hungry.store(true, Ordering::Release);
             self.wake();

@@ -11,21 +11,27 @@ use ditto_llm::ids::IdSet;
 use ditto_llm::jsonl::{Content, Line, LineSplitter};
 use ditto_llm::wire::BatchError;
 use futures_util::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::Inner;
 use super::faults::{self, FaultSpool, FaultyLine, scratch_failed};
 use super::work::fill;
+use super::{Inner, lock};
 use crate::blobs::{Blobs, name};
 use crate::catalog::{BatchRow, Validated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
+use crate::model::batch::BatchState;
 use crate::model::plan::{Entry, Geometry, Span};
 
 /// Ids kept in memory; past it they go to disk in partitions. About 40 bytes each.
 const IDS_IN_MEMORY: usize = 500_000;
 /// What nobody has woken us for is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
+/// Files read side by side: two fill two processors, and one is never behind the other.
+const VALIDATORS: usize = 2;
+/// As `readyz` names it.
+const STEP: &str = "validating a batch";
 
 /// The hash of a segment's lines: of each line's bytes without its ending, so that the plan and
 /// the reader need not agree on more than what a line is.
@@ -58,17 +64,27 @@ enum Found {
 }
 
 impl Inner {
-    /// Duty: validates batches, oldest first.
+    /// Duty: validates batches, oldest first, a few side by side: a small file must not wait for
+    /// one of ten gigabytes.
     pub(crate) async fn validate_batches(self: Arc<Self>) {
         while !self.stop.is_cancelled() {
             let arrived = self.work_arrived();
-            match self.catalog.lease_validation(&self.incarnation).await {
-                Ok(Some(row)) => {
-                    self.validate_one(row).await;
-                    continue;
+            if lock(&self.validating).len() < VALIDATORS {
+                match self.catalog.lease_validation(&self.incarnation).await {
+                    // The catalog also gives what we hold already, should we have given it up.
+                    Ok(Some(row)) if lock(&self.validating).insert(row.key) => {
+                        let inner = Arc::clone(&self);
+                        self.tasks.spawn(async move {
+                            let key = row.key;
+                            inner.validate_one(row).await;
+                            lock(&inner.validating).remove(&key);
+                            inner.wake();
+                        });
+                        continue;
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(%error, "looking for batches to validate failed"),
                 }
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "looking for batches to validate failed"),
             }
             tokio::select! {
                 () = self.stop.cancelled() => {}
@@ -80,26 +96,61 @@ impl Inner {
 
     pub(crate) async fn validate_one(&self, row: BatchRow) {
         let (id, key) = (row.id.clone(), row.key);
+        let given_up = self.stop.child_token();
         let done = tokio::select! {
-            done = self.validate(row) => done,
+            done = self.validate(row, &given_up) => done,
             // Nothing was written that counts: the next start begins again.
             () = self.stop.cancelled() => return,
+            () = self.moved_on(key) => {
+                given_up.cancel();
+                tracing::info!(batch = id, "batch ended while it was validated");
+                return self.let_go(key).await;
+            }
         };
-        if let Err(error) = done {
-            tracing::error!(batch = id, %error, "validation failed");
-            let broken = BatchError {
-                code: Some("internal_error".to_owned()),
-                message: Some(format!("The file could not be validated: {error}")),
-                ..BatchError::default()
-            };
-            self.refuse(key, &[broken]).await;
+        match done {
+            Ok(()) => self.storage_works(STEP),
+            // The disk, not the file: we still hold the batch and begin again.
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                self.storage_refused(STEP, &error);
+                tokio::time::sleep(LOOK).await;
+                return;
+            }
+            Err(error) => self.refuse_broken(&id, key, &error).await,
         }
         self.lanes.hungry.store(true, Ordering::Release);
         self.wake();
         self.announce();
     }
 
-    async fn validate(&self, row: BatchRow) -> Result<()> {
+    /// Resolves once the batch is not to be validated any more: it was cancelled or expired.
+    async fn moved_on(&self, batch: i64) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            // If the catalog does not answer, validation itself will hear of it.
+            if let Ok(Some(row)) = self.catalog.leased_batch(batch).await
+                && row.state != BatchState::Validating
+            {
+                return;
+            }
+        }
+    }
+
+    /// Tells the catalog that nobody works on the batch any more, so that it can be swept.
+    async fn let_go(&self, batch: i64) {
+        self.refuse(batch, &[]).await;
+    }
+
+    async fn refuse_broken(&self, id: &str, key: i64, error: &Error) {
+        tracing::error!(batch = id, %error, "validation failed");
+        let broken = BatchError {
+            code: Some("internal_error".to_owned()),
+            message: Some(format!("The file could not be validated: {error}")),
+            ..BatchError::default()
+        };
+        self.refuse(key, &[broken]).await;
+    }
+
+    async fn validate(&self, row: BatchRow, given_up: &CancellationToken) -> Result<()> {
         let Some(manifest) = self.input(&row).await? else {
             self.refuse(row.key, &[cannot_find(&row.input_file_id)])
                 .await;
@@ -107,7 +158,7 @@ impl Inner {
         };
         let key = row.key;
         let id = row.id.clone();
-        match self.pass(row, manifest).await? {
+        match self.pass(row, manifest, given_up.clone()).await? {
             Found::Errors(errors) => self.refuse(key, &errors).await,
             Found::Plan { plan, validated } => {
                 // Bytes first, then the row that leans on them.
@@ -142,16 +193,21 @@ impl Inner {
     }
 
     /// Reads the file once. Parsing is work for a processor, so it has a thread of its own.
-    async fn pass(&self, row: BatchRow, manifest: Manifest) -> Result<Found> {
+    async fn pass(
+        &self,
+        row: BatchRow,
+        manifest: Manifest,
+        given_up: CancellationToken,
+    ) -> Result<Found> {
         let bytes = manifest.bytes();
         let chunks = self.blobs.read(manifest.slice(0..bytes));
         let limits = self.config.limits;
         let pass = Pass::new(&row, bytes, limits, self.config.data.clone())?;
         let runtime = tokio::runtime::Handle::current();
-        let (blobs, stop) = (self.blobs.clone(), self.stop.clone());
+        let blobs = self.blobs.clone();
         tokio::task::spawn_blocking(move || {
             runtime.block_on(async {
-                let pass = pass.run(chunks, || stop.is_cancelled()).await?;
+                let pass = pass.run(chunks, || given_up.is_cancelled()).await?;
                 pass.finish(&blobs, &row.id).await
             })
         })

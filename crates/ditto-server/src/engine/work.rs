@@ -108,7 +108,8 @@ impl Inner {
             tenant: self.works.tenants.hash_one(&row.tenant),
             deadline: row.expires_at.map(|at| {
                 let window = at.saturating_sub(row.created_at);
-                boot_time() + Duration::from_secs(u64::try_from(window).unwrap_or_default())
+                // Times are in whole seconds: a window of less must not look over already.
+                boot_time() + Duration::from_secs(u64::try_from(window).unwrap_or_default() + 1)
             }),
             ending,
             cut_off: self.cut_off.child_token(),

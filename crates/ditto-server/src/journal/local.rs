@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,8 @@ struct Shared {
     arrived: Condvar,
     unrecorded: AtomicU64,
     room: Notify,
+    /// The disk refused the last write: what comes now could not be recorded.
+    refused: AtomicBool,
     stalled: Mutex<Option<String>>,
 }
 
@@ -113,6 +115,7 @@ impl LocalJournal {
             arrived: Condvar::new(),
             unrecorded: AtomicU64::new(0),
             room: Notify::new(),
+            refused: AtomicBool::new(false),
             stalled: Mutex::new(None),
         });
         let flushers = (0..FLUSHERS)
@@ -167,7 +170,8 @@ impl Journal for LocalJournal {
     async fn room(&self) {
         loop {
             let notified = self.shared.room.notified();
-            if self.shared.unrecorded.load(Ordering::Relaxed) < UNRECORDED_BYTES {
+            let unrecorded = self.shared.unrecorded.load(Ordering::Relaxed);
+            if unrecorded < UNRECORDED_BYTES && !self.shared.refused.load(Ordering::Relaxed) {
                 return;
             }
             notified.await;
@@ -340,8 +344,7 @@ impl LocalPart {
 
     fn write(&self, bytes: &[u8], durable: u64) -> io::Result<u64> {
         let mut slot = lock(&self.file);
-        let first = slot.is_none();
-        if first {
+        if slot.is_none() {
             let file = OpenOptions::new()
                 .create(true)
                 .truncate(true)
@@ -360,7 +363,7 @@ impl LocalPart {
         file.write_all_at(bytes, length)?;
         file.flush()?;
         file.sync_data()?;
-        if first {
+        if durable == 0 {
             // The file's name must survive too.
             File::open(&self.shared.folder)?.sync_all()?;
         }
@@ -384,7 +387,8 @@ impl LocalPart {
             }
             buffer.durable_records
         };
-        if lock(&self.shared.stalled).take().is_some() {
+        if self.shared.refused.swap(false, Ordering::Relaxed) {
+            lock(&self.shared.stalled).take();
             tracing::info!("the journal can be written again");
         }
         self.shared.unrecorded.fetch_sub(grown, Ordering::Relaxed);
@@ -401,6 +405,7 @@ impl LocalPart {
         );
         tracing::error!(reason, "journal stalled");
         *lock(&self.shared.stalled) = Some(reason);
+        self.shared.refused.store(true, Ordering::Relaxed);
         if let Some(file) = lock(&self.file).as_ref() {
             // Best effort: the next try writes over the same bytes, and replay checks every record.
             let _ = file.set_len(durable);

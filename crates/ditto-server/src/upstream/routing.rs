@@ -38,6 +38,7 @@ impl Routing {
                 Ok(Route {
                     upstream: Arc::new(HttpUpstream::new(
                         upstream,
+                        &config.endpoints,
                         sending.timeout,
                         config.limits.answer_bytes,
                     )?),

@@ -77,8 +77,8 @@ impl Job {
                 version: VERSION,
                 model: settings.model.clone(),
                 endpoint: settings.endpoint.clone(),
-                output: settings.output.clone(),
-                errors: settings.errors.clone(),
+                output: place(&settings.output, &settings.folder)?,
+                errors: place(&settings.errors, &settings.folder)?,
                 ..Known::default()
             },
         };
@@ -119,14 +119,18 @@ impl Job {
         let Some(summary) = &self.known.ended else {
             return Ok(None);
         };
-        for file in [&summary.output, &summary.errors] {
-            let there = std::fs::metadata(&file.path).map(|m| m.len());
+        let files = [
+            (&self.output, &summary.output),
+            (&self.errors, &summary.errors),
+        ];
+        for (path, file) in files {
+            let there = std::fs::metadata(path).map(|m| m.len());
             if there.as_ref().ok() != Some(&file.bytes) {
                 return Err(Failure::new(
                     exit::CONFLICT,
                     format!(
                         "this job has ended, but {} is not the file that it wrote",
-                        file.path.display()
+                        path.display()
                     ),
                 )
                 .hint(format!(
@@ -135,7 +139,10 @@ impl Job {
                 )));
             }
         }
-        Ok(Some(summary.clone()))
+        let mut summary = summary.clone();
+        summary.output.path.clone_from(&self.output);
+        summary.errors.path.clone_from(&self.errors);
+        Ok(Some(summary))
     }
 
     /// Results are about to be written. What came to stand in their places while the job ran is not
@@ -194,8 +201,8 @@ impl Job {
                 text(&before.endpoint),
                 text(&self.known.endpoint),
             ),
-            ("--output", shown(&before.output), shown(&self.output)),
-            ("--errors", shown(&before.errors), shown(&self.errors)),
+            ("--output", shown(&before.output), shown(&self.known.output)),
+            ("--errors", shown(&before.errors), shown(&self.known.errors)),
         ];
         for (option, before, now) in pairs {
             if before != now {
@@ -211,6 +218,19 @@ impl Job {
         }
         Ok(())
     }
+}
+
+/// Where a result goes, as seen from the job's folder: the same from wherever the command is given,
+/// also after the folder and its neighbours were moved together.
+fn place(path: &Path, job_folder: &Path) -> Result<PathBuf> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path).map_err(|e| Failure::file("cannot tell the place of", path, &e))
+    };
+    let (path, folder) = (absolute(path)?, absolute(job_folder)?);
+    let beside = folder
+        .parent()
+        .and_then(|home| path.strip_prefix(home).ok());
+    Ok(beside.map(Path::to_owned).unwrap_or(path))
 }
 
 fn require_input(settings: &Settings) -> Result<()> {

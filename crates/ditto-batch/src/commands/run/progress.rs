@@ -82,7 +82,8 @@ impl Progress {
         }
         match &self.bar {
             Some(bar) => {
-                bar.set_length(counts.total);
+                // A length of zero would show as a full bar.
+                bar.set_length(counts.total.max(1));
                 bar.set_position(done);
                 bar.set_message(message);
             }

@@ -40,7 +40,11 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn new(args: &RunArgs) -> Result<Self> {
         let stem = stem(&args.input);
-        let beside = |end: &str| PathBuf::from(format!("{}{end}", stem.display()));
+        let beside = |end: &str| {
+            let mut name = stem.clone().into_os_string();
+            name.push(end);
+            PathBuf::from(name)
+        };
         Ok(Self {
             output: args
                 .output

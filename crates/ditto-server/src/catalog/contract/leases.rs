@@ -384,6 +384,25 @@ pub(super) async fn untouched_segments_of_an_ending_batch_come_last_and_in_runs(
     assert_eq!(lease(catalog, ME, 64).await.len(), 1);
 }
 
+pub(super) async fn runs_are_granted_however_many_segments_are_wanted(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 1_000).await;
+    let ending = running(catalog, new_batch("batch_2", TENANT), 1_000).await;
+    cancel(catalog, ending).await;
+
+    for segments in [0, 5] {
+        let demand = Demand { segments, runs: 2 };
+        let leased = catalog.lease(ME, demand).await.unwrap();
+        let runs: Vec<_> = leased.iter().filter(|l| l.span > 1).collect();
+        assert_eq!(leased.len() - runs.len(), segments as usize);
+        assert_eq!(runs.len(), 2);
+        assert!(runs.iter().all(|run| run.key.batch == ending));
+    }
+}
+
 pub(super) async fn an_ended_batch_is_finalizing_when_every_run_is_sealed(
     catalog: &dyn Catalog,
     _: &ManualClock,

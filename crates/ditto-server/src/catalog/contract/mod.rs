@@ -130,7 +130,13 @@ async fn cancel(catalog: &dyn Catalog, key: i64) -> Cancelled {
 
 async fn lease(catalog: &dyn Catalog, incarnation: &str, segments: u32) -> Vec<Leased> {
     catalog
-        .lease(incarnation, Demand { segments })
+        .lease(
+            incarnation,
+            Demand {
+                segments,
+                runs: segments,
+            },
+        )
         .await
         .unwrap()
 }
@@ -278,6 +284,7 @@ promises! {
     leases::more_tenants_than_one_lease_looks_at_are_all_served,
     leases::a_small_batch_does_not_wait_behind_a_large_one_of_the_same_tenant,
     leases::an_earlier_deadline_goes_first,
+    leases::runs_are_granted_however_many_segments_are_wanted,
     leases::untouched_segments_of_an_ending_batch_come_last_and_in_runs,
     leases::an_ended_batch_is_finalizing_when_every_run_is_sealed,
     seals::published_counts_never_fall,

@@ -380,7 +380,16 @@ mod tests {
         let key = running(&catalog, 10_000).await;
         let begin = Instant::now();
         loop {
-            let leased = catalog.lease("inc", Demand { segments: 64 }).await.unwrap();
+            let leased = catalog
+                .lease(
+                    "inc",
+                    Demand {
+                        segments: 64,
+                        runs: 0,
+                    },
+                )
+                .await
+                .unwrap();
             if leased.is_empty() {
                 break;
             }
@@ -407,7 +416,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let catalog = open(folder.path());
         let key = running(&catalog, 2).await;
-        let leased = catalog.lease("inc", Demand { segments: 1 }).await.unwrap();
+        let leased = catalog
+            .lease(
+                "inc",
+                Demand {
+                    segments: 1,
+                    runs: 0,
+                },
+            )
+            .await
+            .unwrap();
         catalog
             .seal("inc", leased[0].key, leased[0].epoch, sealed(&leased[0]))
             .await
@@ -417,7 +435,16 @@ mod tests {
 
         let catalog = open(folder.path());
         assert_eq!(catalog.leased_batch(key).await.unwrap(), before);
-        let leased = catalog.lease("inc", Demand { segments: 9 }).await.unwrap();
+        let leased = catalog
+            .lease(
+                "inc",
+                Demand {
+                    segments: 9,
+                    runs: 0,
+                },
+            )
+            .await
+            .unwrap();
         assert_eq!(leased.iter().map(|l| l.key.index).collect::<Vec<_>>(), [1]);
     }
 
@@ -428,9 +455,15 @@ mod tests {
         running(&catalog, 250).await;
         let names: Vec<_> = (0..100).map(|n| format!("inc_{n}")).collect();
         join_all(names.iter().map(|name| catalog.register(name, LEASE))).await;
-        let leases = names
-            .iter()
-            .map(|name| catalog.lease(name, Demand { segments: 3 }));
+        let leases = names.iter().map(|name| {
+            catalog.lease(
+                name,
+                Demand {
+                    segments: 3,
+                    runs: 0,
+                },
+            )
+        });
         let leased = join_all(leases).await.into_iter().flat_map(Result::unwrap);
         let mut indexes: Vec<_> = leased.map(|l| l.key.index).collect();
         indexes.sort_unstable();
@@ -469,7 +502,8 @@ mod tests {
             (0..=2, _) => {
                 catalog.renew(&worker, LEASE, &[]).await.unwrap();
                 let demand = Demand {
-                    segments: chance.u32(1..5),
+                    segments: chance.u32(0..5),
+                    runs: chance.u32(0..3),
                 };
                 let leased = catalog.lease(&worker, demand).await.unwrap();
                 held.extend(leased.into_iter().map(|leased| (worker.clone(), leased)));

@@ -25,10 +25,12 @@ pub(super) fn lease(
     if !incarnations::is_live(tx, incarnation)? {
         return Ok(Vec::new());
     }
-    let wanted = usize::try_from(demand.segments.min(LEASE)).unwrap_or_default();
-    let mut leased = returning(tx, incarnation, wanted)?;
-    fresh(tx, turns, incarnation, wanted, &mut leased)?;
-    runs(tx, incarnation, wanted, &mut leased)?;
+    let count = |wanted: u32| usize::try_from(wanted.min(LEASE)).unwrap_or_default();
+    let (segments, fillers) = (count(demand.segments), count(demand.runs));
+    // What comes back may belong to an ending, so that its share is open to it too.
+    let mut leased = returning(tx, incarnation, segments.max(fillers))?;
+    fresh(tx, turns, incarnation, segments, &mut leased)?;
+    runs(tx, incarnation, fillers, &mut leased)?;
     Ok(leased)
 }
 
@@ -94,7 +96,7 @@ fn fresh(
 
 /// What an ending left untouched, many plan entries at a time.
 fn runs(tx: &Tx<'_>, incarnation: &str, wanted: usize, leased: &mut Vec<Leased>) -> Result<()> {
-    while leased.len() < wanted {
+    for _ in 0..wanted {
         let next = tx.row(sql::NEXT_FILLABLE, [], |row| {
             Ok((row.get("key")?, row.get("span")?))
         })?;

@@ -124,7 +124,13 @@ async fn a_filler_run_that_arrives_before_its_ending_is_not_sent() {
     service.cancel_batch(TENANT, &id).await.unwrap();
     let leased = inner
         .catalog
-        .lease(&inner.incarnation, Demand { segments: 1 })
+        .lease(
+            &inner.incarnation,
+            Demand {
+                segments: 0,
+                runs: 1,
+            },
+        )
         .await
         .unwrap();
     assert!(leased[0].span > 1 && work.ending().is_none());
