@@ -2,23 +2,28 @@
 //!
 //! The HTTP layer and `ditto-batch run` call the same methods, so that both see the same batch.
 
+mod objects;
+mod upload;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ditto_llm::wire::{
-    Batch, BatchErrors, BatchRequestCounts, BatchUsage, FileObject, InputTokensDetails,
-    OutputTokensDetails,
-};
+use ditto_llm::wire::{Batch, FileObject};
 use futures_util::Stream;
 
+pub use self::upload::Upload;
 pub use crate::catalog::Once;
 
-use crate::blobs::{BlobWriter, Blobs, name};
+use self::objects::{
+    batch_object, file_object, key_reused, listed, no_such_batch, no_such_file, spoken_list,
+    unknown_cursor,
+};
+use crate::blobs::{Blobs, name};
 use crate::catalog::{
-    BatchOptions, BatchRow, Cancelled, Catalog, Created, FileQuery, FileRow, FileState, NewBatch,
-    NewFile, Order, ReadyFile, Rows, Usage,
+    BatchOptions, Cancelled, Catalog, Created, FileQuery, FileRow, NewBatch, NewFile, Order,
+    ReadyFile,
 };
 use crate::config::{Config, Window};
 use crate::engine::{Engine, LaneReport};
@@ -27,8 +32,6 @@ use crate::id;
 use crate::manifest::{LineIndex, Manifest};
 use crate::model::batch::wire_status;
 
-/// Input files live as long as OpenAI's, 30 days, unless the client asks for another time.
-const INPUT_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The one window that OpenAI has.
 const COMPLETION_WINDOW: &str = "24h";
 const COMPLETION_WINDOW_LENGTH: Duration = Duration::from_secs(24 * 3600);
@@ -133,27 +136,6 @@ impl Content {
 
 impl Service {
     // --- files -------------------------------------------------------------------------------
-
-    /// Begins a file whose bytes are about to come; nothing is visible until
-    /// [`Upload::finish`]. The id is in the catalog before the first byte is stored.
-    pub async fn upload(&self, tenant: &str) -> Result<Upload> {
-        let id = id::file();
-        self.catalog
-            .create_file(NewFile {
-                id: id.clone(),
-                tenant: tenant.to_owned(),
-            })
-            .await?;
-        let writer = self.blobs.writer(&name::data(&id)).await?;
-        Ok(Upload {
-            service: self.clone(),
-            id,
-            writer: Some(writer),
-            index: LineIndex::default(),
-            lines: 0,
-            at_line_start: true,
-        })
-    }
 
     /// Names a file that stays where it is, for `run`: `file_name` is in the folder that the
     /// server was opened with.
@@ -379,230 +361,5 @@ impl Service {
             Some(reason) => Err(Error::new(ErrorKind::Unavailable, reason)),
             None => Ok(()),
         }
-    }
-}
-
-/// A file that is coming in. Dropped before [`finish`](Self::finish), it leaves nothing behind.
-#[derive(Debug)]
-pub struct Upload {
-    service: Service,
-    id: String,
-    writer: Option<BlobWriter>,
-    index: LineIndex,
-    lines: u64,
-    at_line_start: bool,
-}
-
-impl Upload {
-    /// The next bytes. Past the limit on file size: [`ErrorKind::TooLarge`].
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let limit = self.service.config.limits.file_bytes;
-        let writer = self.writer.as_mut().expect("present until finish takes it");
-        let before = writer.written();
-        if before + bytes.len() as u64 > limit {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!("The file is larger than the limit of {limit} bytes."),
-            )
-            .with_code("file_too_large")
-            .with_param("file"));
-        }
-        self.count_lines(before, bytes);
-        self.writer
-            .as_mut()
-            .expect("present until finish takes it")
-            .write(bytes)
-            .await
-    }
-
-    /// Each byte is seen once, here.
-    fn count_lines(&mut self, before: u64, bytes: &[u8]) {
-        if self.at_line_start && !bytes.is_empty() {
-            self.lines += 1;
-            self.index.line(self.lines, before);
-            self.at_line_start = false;
-        }
-        for at in memchr::memchr_iter(b'\n', bytes) {
-            if at + 1 < bytes.len() {
-                self.lines += 1;
-                self.index.line(self.lines, before + at as u64 + 1);
-            } else {
-                self.at_line_start = true;
-            }
-        }
-    }
-
-    /// Bytes so far.
-    pub fn written(&self) -> u64 {
-        self.writer.as_ref().map_or(0, BlobWriter::written)
-    }
-
-    /// Makes the file durable, then visible.
-    ///
-    /// If we stop between the two, the pending row and its blobs are litter that the sweeper takes.
-    pub async fn finish(mut self, description: FileDescription) -> Result<FileObject> {
-        let writer = self.writer.take().expect("finish is called once");
-        let bytes = writer.finish().await?;
-        let manifest = Manifest::whole(name::data(&self.id), bytes);
-        self.service
-            .blobs
-            .put_map(&self.id, &manifest, &self.index)
-            .await?;
-        let lifetime = match description.purpose.as_str() {
-            "batch" => Some(description.expires_after.unwrap_or(INPUT_LIFETIME)),
-            _ => description.expires_after,
-        };
-        let ready = ReadyFile {
-            purpose: description.purpose,
-            filename: description.filename,
-            bytes,
-            lines: Some(self.lines),
-            expires_after: lifetime,
-        };
-        let id = std::mem::take(&mut self.id);
-        Ok(file_object(
-            &self.service.catalog.ready_file(&id, ready).await?,
-        ))
-    }
-
-    /// Gives the file up: its bytes go at once.
-    pub async fn abandon(mut self) -> Result<()> {
-        drop(self.writer.take());
-        let id = std::mem::take(&mut self.id);
-        self.service.give_up(&id).await
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if self.id.is_empty() {
-            return;
-        }
-        // A client that went away. The engine's task set owns the clean-up, so that a stop waits for it.
-        let (service, id) = (self.service.clone(), std::mem::take(&mut self.id));
-        drop(self.writer.take());
-        let engine = service.engine.clone();
-        engine.clean_up(async move { service.give_up(&id).await });
-    }
-}
-
-impl Service {
-    async fn give_up(&self, id: &str) -> Result<()> {
-        self.blobs.delete_below(&name::file(id)).await?;
-        self.catalog.abandon_file(id).await
-    }
-}
-
-fn listed<R, T>(rows: Rows<R>, object: impl Fn(&R) -> T) -> Listed<T> {
-    Listed {
-        data: rows.rows.iter().map(object).collect(),
-        has_more: rows.has_more,
-    }
-}
-
-fn no_such_file(id: &str) -> Error {
-    Error::missing(format!("No such File object: {id}")).with_param("id")
-}
-
-fn no_such_batch(id: &str) -> Error {
-    Error::missing(format!("No batch found with id '{id}'."))
-}
-
-fn key_reused(batch: &str) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        format!(
-            "This Idempotency-Key belongs to a request with another body, which made the batch \
-             '{batch}'. Use a new key for a new batch."
-        ),
-    )
-    .with_code("idempotency_key_reused")
-}
-
-fn unknown_cursor(after: Option<&str>) -> Error {
-    Error::invalid(format!(
-        "No object found with id '{}' to list after.",
-        after.unwrap_or_default()
-    ))
-    .with_param("after")
-    .with_code("invalid_value")
-}
-
-/// `'a', 'b', and 'c'`
-fn spoken_list(items: &[String]) -> String {
-    match items {
-        [] => String::new(),
-        [one] => one.clone(),
-        [first, second] => format!("{first} and {second}"),
-        [rest @ .., last] => format!("{}, and {last}", rest.join(", ")),
-    }
-}
-
-fn file_object(row: &FileRow) -> FileObject {
-    FileObject {
-        id: row.id.clone(),
-        bytes: Some(row.bytes),
-        created_at: Some(row.created_at),
-        expires_at: row.expires_at,
-        filename: Some(row.filename.clone()),
-        purpose: Some(row.purpose.clone()),
-        status: Some(match row.state {
-            FileState::Pending => "uploaded".to_owned(),
-            FileState::Ready | FileState::Deleted => "processed".to_owned(),
-        }),
-        ..FileObject::default()
-    }
-}
-
-pub(crate) fn batch_object(row: &BatchRow) -> Batch {
-    Batch {
-        id: row.id.clone(),
-        endpoint: Some(row.endpoint.clone()),
-        model: row.model.clone(),
-        errors: row.errors.as_deref().and_then(|json| {
-            Some(BatchErrors {
-                object: Some("list".to_owned()),
-                data: serde_json::from_str(json).ok()?,
-            })
-        }),
-        input_file_id: Some(row.input_file_id.clone()),
-        completion_window: Some(row.completion_window.clone()),
-        status: wire_status(row.state, row.ending),
-        output_file_id: row.output_file_id.clone(),
-        error_file_id: row.error_file_id.clone(),
-        created_at: Some(row.created_at),
-        in_progress_at: row.in_progress_at,
-        expires_at: row.expires_at,
-        finalizing_at: row.finalizing_at,
-        completed_at: row.completed_at,
-        failed_at: row.failed_at,
-        expired_at: row.expired_at,
-        cancelling_at: row.cancelling_at,
-        cancelled_at: row.cancelled_at,
-        request_counts: Some(BatchRequestCounts {
-            total: row.total,
-            completed: row.completed,
-            failed: row.failed,
-        }),
-        usage: row.state.is_terminal().then(|| usage_object(&row.usage)),
-        metadata: row
-            .metadata
-            .as_deref()
-            .and_then(|json| serde_json::from_str(json).ok()),
-        ..Batch::default()
-    }
-}
-
-fn usage_object(usage: &Usage) -> BatchUsage {
-    BatchUsage {
-        input_tokens: usage.input,
-        input_tokens_details: InputTokensDetails {
-            cached_tokens: usage.cached,
-        },
-        output_tokens: usage.output,
-        output_tokens_details: OutputTokensDetails {
-            reasoning_tokens: usage.reasoning,
-        },
-        total_tokens: usage.total,
     }
 }

@@ -7,8 +7,8 @@ use ditto_llm::check::parse_request;
 use ditto_llm::jsonl::split_lines;
 
 use super::Inner;
-use super::faults;
-use super::lease::{fault_line, is_blank, without_bom};
+use super::faults::{self, fault_line};
+use super::lines::{is_blank, without_bom};
 use super::settle::ended_line;
 use super::work::Work;
 use crate::blobs::name;

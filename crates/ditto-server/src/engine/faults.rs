@@ -12,6 +12,7 @@ use ditto_llm::jsonl::split_lines;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::result_line::{self, LineError, Name};
 use crate::blobs::BlobWriter;
 use crate::error::{Error, Result};
 use crate::model::plan::Entry;
@@ -46,6 +47,25 @@ impl FaultyLine {
             message: format!("The model '{model}' is not served by any upstream."),
         }
     }
+}
+
+/// The error line of a faulty line.
+pub(crate) fn fault_line(line_id: &str, custom_id: &[u8], fault: &FaultyLine) -> Vec<u8> {
+    let mut out = Vec::new();
+    let error = LineError {
+        code: &fault.code,
+        message: &fault.message,
+    };
+    result_line::write(
+        &mut out,
+        Name {
+            id: line_id,
+            custom_id,
+        },
+        None,
+        Some(error),
+    );
+    out
 }
 
 /// Reads one segment's run of the faults blob, by line.

@@ -31,6 +31,8 @@ mod faults;
 mod finish;
 mod lane;
 mod lease;
+mod lines;
+mod open;
 mod park;
 mod renew;
 mod result_line;

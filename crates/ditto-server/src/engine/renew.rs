@@ -25,7 +25,6 @@ impl Inner {
                 () = self.stop.cancelled() => return,
             }
             self.renew().await;
-            self.park_waiting().await;
         }
     }
 

@@ -26,6 +26,8 @@ impl Inner {
                 _ = ticks.tick() => {}
                 () = self.stop.cancelled() => return,
             }
+            // Here and not beside the renewal: its flush may wait for a disk that refuses.
+            self.park_waiting().await;
             let done = async {
                 self.end_windows().await?;
                 if round.is_multiple_of(FILES_EVERY) {

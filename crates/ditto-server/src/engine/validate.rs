@@ -12,9 +12,9 @@ use ditto_llm::jsonl::{Content, Line, LineSplitter};
 use ditto_llm::wire::BatchError;
 use futures_util::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::faults::{self, FaultSpool, FaultyLine, scratch_failed};
+use super::lines::LineHash;
 use super::work::fill;
 use super::{Inner, lock};
 use crate::blobs::{Blobs, name};
@@ -32,28 +32,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const VALIDATORS: usize = 2;
 /// As `readyz` names it.
 const STEP: &str = "validating a batch";
-
-/// The hash of a segment's lines: of each line's bytes without its ending, so that the plan and
-/// the reader need not agree on more than what a line is.
-#[derive(Default)]
-pub(crate) struct LineHash(Box<Xxh3>);
-
-impl LineHash {
-    pub(crate) fn line(&mut self, line: &[u8]) {
-        self.0.update(line);
-        self.0.update(b"\n");
-    }
-
-    pub(crate) fn finish(&self) -> u64 {
-        self.0.digest()
-    }
-
-    fn take(&mut self) -> u64 {
-        let hash = self.0.digest();
-        self.0.reset();
-        hash
-    }
-}
 
 /// What a pass over a file found.
 enum Found {

@@ -1,0 +1,125 @@
+//! What clients see of a row, and the sentences of what is not there: OpenAI's objects and words.
+
+use ditto_llm::wire::{
+    Batch, BatchErrors, BatchRequestCounts, BatchUsage, FileObject, InputTokensDetails,
+    OutputTokensDetails,
+};
+
+use super::Listed;
+use crate::catalog::{BatchRow, FileRow, FileState, Rows, Usage};
+use crate::error::{Error, ErrorKind};
+use crate::model::batch::wire_status;
+
+pub(super) fn listed<R, T>(rows: Rows<R>, object: impl Fn(&R) -> T) -> Listed<T> {
+    Listed {
+        data: rows.rows.iter().map(object).collect(),
+        has_more: rows.has_more,
+    }
+}
+
+pub(super) fn no_such_file(id: &str) -> Error {
+    Error::missing(format!("No such File object: {id}")).with_param("id")
+}
+
+pub(super) fn no_such_batch(id: &str) -> Error {
+    Error::missing(format!("No batch found with id '{id}'."))
+}
+
+pub(super) fn key_reused(batch: &str) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "This Idempotency-Key belongs to a request with another body, which made the batch \
+             '{batch}'. Use a new key for a new batch."
+        ),
+    )
+    .with_code("idempotency_key_reused")
+}
+
+pub(super) fn unknown_cursor(after: Option<&str>) -> Error {
+    Error::invalid(format!(
+        "No object found with id '{}' to list after.",
+        after.unwrap_or_default()
+    ))
+    .with_param("after")
+    .with_code("invalid_value")
+}
+
+/// `'a', 'b', and 'c'`
+pub(super) fn spoken_list(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first, second] => format!("{first} and {second}"),
+        [rest @ .., last] => format!("{}, and {last}", rest.join(", ")),
+    }
+}
+
+pub(super) fn file_object(row: &FileRow) -> FileObject {
+    FileObject {
+        id: row.id.clone(),
+        bytes: Some(row.bytes),
+        created_at: Some(row.created_at),
+        expires_at: row.expires_at,
+        filename: Some(row.filename.clone()),
+        purpose: Some(row.purpose.clone()),
+        status: Some(match row.state {
+            FileState::Pending => "uploaded".to_owned(),
+            FileState::Ready | FileState::Deleted => "processed".to_owned(),
+        }),
+        ..FileObject::default()
+    }
+}
+
+pub(super) fn batch_object(row: &BatchRow) -> Batch {
+    Batch {
+        id: row.id.clone(),
+        endpoint: Some(row.endpoint.clone()),
+        model: row.model.clone(),
+        errors: row.errors.as_deref().and_then(|json| {
+            Some(BatchErrors {
+                object: Some("list".to_owned()),
+                data: serde_json::from_str(json).ok()?,
+            })
+        }),
+        input_file_id: Some(row.input_file_id.clone()),
+        completion_window: Some(row.completion_window.clone()),
+        status: wire_status(row.state, row.ending),
+        output_file_id: row.output_file_id.clone(),
+        error_file_id: row.error_file_id.clone(),
+        created_at: Some(row.created_at),
+        in_progress_at: row.in_progress_at,
+        expires_at: row.expires_at,
+        finalizing_at: row.finalizing_at,
+        completed_at: row.completed_at,
+        failed_at: row.failed_at,
+        expired_at: row.expired_at,
+        cancelling_at: row.cancelling_at,
+        cancelled_at: row.cancelled_at,
+        request_counts: Some(BatchRequestCounts {
+            total: row.total,
+            completed: row.completed,
+            failed: row.failed,
+        }),
+        usage: row.state.is_terminal().then(|| usage_object(&row.usage)),
+        metadata: row
+            .metadata
+            .as_deref()
+            .and_then(|json| serde_json::from_str(json).ok()),
+        ..Batch::default()
+    }
+}
+
+pub(super) fn usage_object(usage: &Usage) -> BatchUsage {
+    BatchUsage {
+        input_tokens: usage.input,
+        input_tokens_details: InputTokensDetails {
+            cached_tokens: usage.cached,
+        },
+        output_tokens: usage.output,
+        output_tokens_details: OutputTokensDetails {
+            reasoning_tokens: usage.reasoning,
+        },
+        total_tokens: usage.total,
+    }
+}
