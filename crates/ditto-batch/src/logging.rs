@@ -1,5 +1,7 @@
 //! Logs, on stderr.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// Errors of the engine are said by the commands in their own words; logs are for looking deeper.
@@ -27,6 +29,7 @@ pub(crate) fn start(filter: Option<&str>, audience: Audience) {
     let filter = EnvFilter::try_new(filter.unwrap_or(usual));
     let filter = filter.unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt()
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::local::LocalFileSystem;
 use tokio::net::TcpListener;
@@ -13,11 +14,12 @@ use crate::blobs::Blobs;
 use crate::catalog::Catalog;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, UpstreamConfig};
 use crate::engine::{Engine, Trouble};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::local::LocalJournal;
 use crate::service::Service;
+use crate::upstream::http::HttpUpstream;
 
 /// One server on one data folder.
 #[derive(Debug)]
@@ -135,6 +137,17 @@ impl Server {
     /// If the catalog cannot be written.
     pub async fn run_engine(self, shutdown: impl Future<Output = ()> + Send) -> Result<bool> {
         self.engine.run(shutdown).await
+    }
+}
+
+impl UpstreamConfig {
+    /// Whether a server could use this upstream. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] with a sentence about the URL or the key.
+    pub fn check(&self) -> Result<()> {
+        HttpUpstream::new(self, &[], Duration::from_secs(1), 1).map(drop)
     }
 }
 

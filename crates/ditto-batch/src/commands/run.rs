@@ -6,6 +6,7 @@
 mod export;
 mod input;
 mod job;
+mod places;
 mod preview;
 mod progress;
 mod settings;
@@ -50,7 +51,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
     /// The url of lines that name none [default: that of the first line, else /v1/chat/completions]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = settings::endpoint)]
     pub(crate) endpoint: Option<String>,
     /// Environment variable that holds the upstream's key; nothing is sent by default
     #[arg(long, value_name = "NAME", conflicts_with = "upstream_key_file")]
@@ -106,6 +107,7 @@ pub(crate) async fn run(args: &RunArgs, out: &mut dyn Write, err: &mut dyn Write
 
 async fn work(args: &RunArgs, progress: &Progress) -> Result<Summary> {
     let settings = Settings::new(args)?;
+    settings.check_upstream()?;
     let mut job = Job::open(&settings)?;
     if let Some(summary) = job.ended()? {
         input::still_the_same(&mut job, &settings, progress)?;
@@ -113,7 +115,7 @@ async fn work(args: &RunArgs, progress: &Progress) -> Result<Summary> {
     }
     let input = input::prepare(&mut job, &settings, progress)?;
     let sim = settings.start_sim()?;
-    let endpoint = settings.endpoint_or(input.endpoint.clone());
+    let endpoint = settings.endpoint_of(&input)?;
     let config = settings.server_config(job.data_folder(), endpoint, sim.as_ref());
     let server = Server::open_in_place(config, &input.folder).await?;
     let summary = watch::until_the_end(server, &mut job, &input, &settings, progress).await?;

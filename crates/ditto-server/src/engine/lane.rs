@@ -271,14 +271,16 @@ impl Lane {
         start
     }
 
-    /// A line that has done nothing wrong goes back to the front of its batch.
-    pub(crate) fn put_back(&self, job: LineJob, pause: Pause, sent: Duration, now: Duration) {
+    /// A line that may have done nothing wrong goes back behind its batch's other lines: the next
+    /// probe is another line, so that a poison line does not keep a lane shut.
+    pub(crate) fn put_back(&self, mut job: LineJob, pause: Pause, sent: Duration, now: Duration) {
         let work = Arc::clone(&job.segment.work);
+        job.put_backs += 1;
         let mut inner = lock(&self.inner);
         inner.state.pause(pause, sent, now);
         let batch = work.row.key;
         match inner.batches.iter_mut().find(|w| w.batch == batch) {
-            Some(waiting) => waiting.lines.push_front(job),
+            Some(waiting) => waiting.lines.push_back(job),
             None => inner.batches.push(Waiting {
                 batch,
                 work,
@@ -313,8 +315,14 @@ impl Lane {
         }
     }
 
-    pub(crate) fn view(&self, patience: Duration, large_batch: bool) -> LaneView {
-        lock(&self.inner).state.view(patience, large_batch)
+    pub(crate) fn view(
+        &self,
+        patience: Duration,
+        large_batch: bool,
+        worked_before: bool,
+    ) -> LaneView {
+        let inner = lock(&self.inner);
+        inner.state.view(patience, large_batch, worked_before)
     }
 
     /// The next line, if the gate is open and there is one.
@@ -328,10 +336,7 @@ impl Lane {
             Gate::ClosedUntil(at) => return Taken::Wait(Some(at.saturating_sub(now))),
         };
         let batches = inner.batches.len();
-        let (job, was_ready) = match inner.due_retry(now) {
-            Some(job) => (Some(job), false),
-            None => (inner.next_by_turn(), true),
-        };
+        let (job, was_ready) = inner.next(is_probe, now);
         let Some(job) = job else {
             let next = inner
                 .retries
@@ -447,6 +452,23 @@ impl Lane {
 }
 
 impl LaneInner {
+    /// The next line, and whether it waited for a slot rather than for a retry.
+    fn next(&mut self, is_probe: bool, now: Duration) -> (Option<LineJob>, bool) {
+        if is_probe && let Some(place) = self.least_put_back() {
+            return (self.pop(place), true);
+        }
+        match self.due_retry(now) {
+            Some(job) => (Some(job), false),
+            None => (self.next_by_turn(), true),
+        }
+    }
+
+    /// The batch whose first line was put back the fewest times.
+    fn least_put_back(&self) -> Option<usize> {
+        let put_backs = |waiting: &Waiting| waiting.lines.front().map_or(0, |job| job.put_backs);
+        (0..self.batches.len()).min_by_key(|place| put_backs(&self.batches[*place]))
+    }
+
     fn due_retry(&mut self, now: Duration) -> Option<LineJob> {
         self.retries
             .peek()
@@ -461,7 +483,11 @@ impl LaneInner {
             [_] => 0,
             _ => self.whose_turn()?,
         };
-        let waiting = &mut self.batches[place];
+        self.pop(place)
+    }
+
+    fn pop(&mut self, place: usize) -> Option<LineJob> {
+        let waiting = self.batches.get_mut(place)?;
         let job = waiting.lines.pop_front();
         if waiting.lines.is_empty() {
             self.batches.swap_remove(place);

@@ -254,6 +254,8 @@ pub(crate) struct LineJob {
     pub(crate) tries: u32,
     /// Since when it waits without being charged.
     pub(crate) waiting_since: Option<std::time::Duration>,
+    /// Times it went back unsent because its lane was taken to be at fault.
+    pub(crate) put_backs: u32,
 }
 
 impl LineJob {
@@ -274,6 +276,7 @@ impl LineJob {
             charged: 0,
             tries: 0,
             waiting_since: None,
+            put_backs: 0,
         }
     }
 }

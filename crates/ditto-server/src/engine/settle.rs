@@ -22,6 +22,10 @@ use crate::upstream::Reply;
 const LARGE_BATCH: u64 = 100;
 /// Room for what stands around a body in a result line.
 const AROUND: usize = 256;
+/// Keys of providers are longer than this, names of models and words are shorter.
+const SECRET_LENGTH: usize = 16;
+/// A longer id is no id.
+const MAX_REQUEST_ID: usize = 256;
 
 impl Inner {
     /// What becomes of a line that was sent at `sent`.
@@ -40,10 +44,15 @@ impl Inner {
             tries: job.tries,
             limit: self.config.sending.attempts,
             sent,
+            put_backs: job.put_backs,
             waiting_since: job.waiting_since,
             deadline: work.deadline,
         };
-        let view = lane.view(self.config.sending.patience, work.row.total > LARGE_BATCH);
+        let view = lane.view(
+            self.config.sending.patience,
+            work.row.total > LARGE_BATCH,
+            work.row.completed > 0,
+        );
         match policy::decide(outcome, &attempt, &view, now, fastrand::f64()) {
             Next::Settle(verdict) => {
                 tell_lane(lane, outcome, verdict, now);
@@ -108,7 +117,8 @@ impl Inner {
             Reply::Timeout | Reply::Unreachable { .. } => (0, Bytes::new(), &None),
         };
         let body = without_secret(&body, lane.upstream.secret());
-        let request_id = request_id.as_deref().unwrap_or(&line_id);
+        let request_id = request_id_of(request_id.as_deref(), &line_id, lane.upstream.secret());
+        let request_id = request_id.as_ref();
         let response = |body| {
             Some(Response {
                 status,
@@ -280,9 +290,26 @@ fn json_or_raw(body: &[u8]) -> ResponseBody<'_> {
     }
 }
 
-/// The body with the upstream's key replaced, should the upstream have echoed it.
+/// The upstream's id of the answer, else ours of the line. It comes from a header, so that anything
+/// may stand in it.
+fn request_id_of<'a>(
+    given: Option<&'a str>,
+    line_id: &'a str,
+    secret: Option<&str>,
+) -> Cow<'a, str> {
+    match given.filter(|id| id.len() <= MAX_REQUEST_ID) {
+        None => Cow::Borrowed(line_id),
+        Some(id) => match without_secret(id.as_bytes(), secret) {
+            Cow::Borrowed(_) => Cow::Borrowed(id),
+            Cow::Owned(masked) => Cow::Owned(String::from_utf8_lossy(&masked).into_owned()),
+        },
+    }
+}
+
+/// The body with the upstream's key replaced, should the upstream have echoed it. A short key is no
+/// secret but a word (`ollama`, `EMPTY`): replacing it would change answers.
 fn without_secret<'a>(body: &'a [u8], secret: Option<&str>) -> Cow<'a, [u8]> {
-    let Some(secret) = secret.filter(|secret| !secret.is_empty()) else {
+    let Some(secret) = secret.filter(|secret| secret.len() >= SECRET_LENGTH) else {
         return Cow::Borrowed(body);
     };
     let finder = memchr::memmem::Finder::new(secret.as_bytes());
@@ -316,9 +343,29 @@ mod tests {
 
     #[test]
     fn an_echoed_key_is_replaced_everywhere() {
-        let body = b"{\"error\":\"bad key sk-canary, yes sk-canary\"}";
-        let masked = without_secret(body, Some("sk-canary"));
+        const KEY: Option<&str> = Some("sk-canary-0123456789");
+        let body = b"{\"error\":\"bad key sk-canary-0123456789, yes sk-canary-0123456789\"}";
+        let masked = without_secret(body, KEY);
         assert_eq!(&masked[..], b"{\"error\":\"bad key ***, yes ***\"}");
         assert!(matches!(without_secret(body, None), Cow::Borrowed(_)));
+        assert_eq!(
+            request_id_of(Some("req-sk-canary-0123456789"), "ours", KEY),
+            "req-***"
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_only_a_word_changes_no_answer() {
+        let body = b"{\"choices\":[\"use ollama\"],\"n\":1.0e5}";
+        for word in ["ollama", "choices", "1", "EMPTY", ""] {
+            assert_eq!(&without_secret(body, Some(word))[..], body);
+        }
+    }
+
+    #[test]
+    fn an_id_of_any_length_is_not_taken() {
+        let long = "x".repeat(60_000);
+        assert_eq!(request_id_of(Some(&long), "ours", None), "ours");
+        assert_eq!(request_id_of(None, "ours", None), "ours");
     }
 }

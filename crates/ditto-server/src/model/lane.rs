@@ -11,8 +11,12 @@ use super::policy::FIRST_REFUSALS;
 pub enum Pause {
     /// Nothing succeeds: time-outs, lost connections, 502, 503, 504, 529.
     Fault,
-    /// 401, 402, 407 or a redirect: the key or the address is not accepted.
+    /// 401 or 407: the key is not accepted.
     NotAllowed,
+    /// 402: somebody has to pay first.
+    Unpaid,
+    /// 3xx: the API is somewhere else. It is not followed: the key would go along.
+    Redirected,
     /// 403, 404, 405, 410 or 501 from something that is not the API.
     WrongAddress,
     /// 429 that names quota or billing.
@@ -26,8 +30,10 @@ impl Pause {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Fault => "the upstream does not answer; lines wait and nothing is charged",
-            Self::NotAllowed => {
-                "the upstream does not accept the key or redirects elsewhere; check the key and the base URL"
+            Self::NotAllowed => "the upstream does not accept the key (401 or 407)",
+            Self::Unpaid => "the upstream wants to be paid first (402)",
+            Self::Redirected => {
+                "the upstream redirects elsewhere (3xx); give the address that it redirects to"
             }
             Self::WrongAddress => {
                 "what answers at this address is not the API; check the base URL and any proxy"
@@ -43,7 +49,12 @@ impl Pause {
     pub fn needs_person(self) -> bool {
         match self {
             Self::Fault => false,
-            Self::NotAllowed | Self::WrongAddress | Self::Quota | Self::Refused => true,
+            Self::NotAllowed
+            | Self::Unpaid
+            | Self::Redirected
+            | Self::WrongAddress
+            | Self::Quota
+            | Self::Refused => true,
         }
     }
 }
@@ -63,9 +74,17 @@ pub struct LaneView {
     pub successes: u64,
     /// The line's batch is large enough for a pattern to show.
     pub large_batch: bool,
+    /// The lane has answered lines, now or in an earlier life of the batch: it can work.
+    pub proven: bool,
 }
 
 impl LaneView {
+    /// How long nothing has succeeded.
+    pub fn at_fault_for(&self, now: Duration) -> Duration {
+        self.fault_since
+            .map_or(Duration::ZERO, |since| now.saturating_sub(since))
+    }
+
     /// The lane was at fault for so long that its lines are charged again.
     pub fn out_of_patience(&self, now: Duration) -> bool {
         self.fault_since
@@ -143,7 +162,7 @@ impl LaneState {
     }
 
     /// For [`super::policy::decide`].
-    pub fn view(&self, patience: Duration, large_batch: bool) -> LaneView {
+    pub fn view(&self, patience: Duration, large_batch: bool, worked_before: bool) -> LaneView {
         LaneView {
             last_success: self.last_success,
             fault_since: self.fault_since,
@@ -151,6 +170,7 @@ impl LaneState {
             refusals: self.refusals,
             successes: self.successes,
             large_batch,
+            proven: worked_before || self.successes > 0,
         }
     }
 
@@ -184,7 +204,12 @@ impl LaneState {
         };
         let cap = match pause {
             Pause::Fault => PAUSE_CAP,
-            Pause::NotAllowed | Pause::WrongAddress | Pause::Quota | Pause::Refused => CLOSED_CAP,
+            Pause::NotAllowed
+            | Pause::Unpaid
+            | Pause::Redirected
+            | Pause::WrongAddress
+            | Pause::Quota
+            | Pause::Refused => CLOSED_CAP,
         };
         let length = PAUSE_BASE.saturating_mul(1 << count.min(16)).min(cap);
         self.paused = Some(Paused {
@@ -233,7 +258,7 @@ mod tests {
     fn patience_is_counted_from_the_first_fault() {
         let mut lane = LaneState::default();
         lane.pause(Pause::Fault, at(0), at(1_000));
-        let view = lane.view(at(5_000), false);
+        let view = lane.view(at(5_000), false, false);
         assert!(!view.out_of_patience(at(6_000)));
         assert!(view.out_of_patience(at(6_001)));
     }

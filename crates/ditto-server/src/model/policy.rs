@@ -57,6 +57,8 @@ pub struct Attempt {
     pub limit: u32,
     /// When this attempt was sent.
     pub sent: Duration,
+    /// Times the line went back unsent because its lane was taken to be at fault.
+    pub put_backs: u32,
     /// When the line was first told to come back later without being charged.
     pub waiting_since: Option<Duration>,
     /// The batch's deadline.
@@ -102,6 +104,12 @@ pub enum Verdict {
 
 /// Answers that are all refusals, before a lane of a large batch is taken for misconfigured.
 pub const FIRST_REFUSALS: u32 = 20;
+/// A lane probes with the lines that were put back least: one that was put back this often has seen
+/// all others fail too.
+const LAST_LINES_PUT_BACKS: u32 = 3;
+/// How long the last lines of a lane that has worked may fail before they are taken for poison. An
+/// outage that ends within it costs nobody an attempt.
+const LAST_LINES_PATIENCE: Duration = Duration::from_secs(300);
 /// First pause between two sendings of one line.
 const BACKOFF_BASE: Duration = Duration::from_millis(500);
 /// Longest of our own pauses; an upstream may name a longer one.
@@ -136,18 +144,13 @@ pub fn decide(
         Reading::Final(verdict) => Next::Settle(verdict),
         Reading::Refused if lane.only_refusals() => Next::PutBack(Pause::Refused),
         Reading::Refused => Next::Settle(Verdict::HttpError),
-        // Patience over: the line is given up with what was said, so that nothing waits for ever.
-        Reading::Closed(_) if lane.out_of_patience(now) => Next::Settle(last_word(outcome)),
-        Reading::Closed(pause) => Next::PutBack(pause),
-        Reading::Line => charge(outcome, attempt, now, jitter),
-        Reading::LineOrLane => {
-            let others_succeed = lane.last_success.is_some_and(|at| at >= attempt.sent);
-            if others_succeed || lane.out_of_patience(now) {
-                charge(outcome, attempt, now, jitter)
-            } else {
-                Next::PutBack(Pause::Fault)
-            }
+        // An account is never the fault of a line.
+        Reading::Closed(pause @ (Pause::Quota | Pause::Unpaid)) if !lane.out_of_patience(now) => {
+            Next::PutBack(pause)
         }
+        Reading::Closed(pause) => line_or_lane(outcome, attempt, lane, now, jitter, pause),
+        Reading::Line => charge(outcome, attempt, now, jitter),
+        Reading::LineOrLane => line_or_lane(outcome, attempt, lane, now, jitter, Pause::Fault),
         Reading::Full => {
             let since = attempt.waiting_since.unwrap_or(now);
             if now.saturating_sub(since) > lane.patience {
@@ -159,6 +162,28 @@ pub fn decide(
             }
             Next::RetryAt(at, Charge::Nobody)
         }
+    }
+}
+
+/// What could be an outage or a poison line. It is the line's if another line succeeded since this
+/// one was sent; if only lines are left that failed again and again, for long, in a lane that has
+/// worked; and once the lane's patience is over, so that nothing waits for ever.
+fn line_or_lane(
+    outcome: Outcome,
+    attempt: &Attempt,
+    lane: &LaneView,
+    now: Duration,
+    jitter: f64,
+    pause: Pause,
+) -> Next {
+    let others_succeed = lane.last_success.is_some_and(|at| at >= attempt.sent);
+    let only_such_lines_are_left = lane.proven
+        && attempt.put_backs >= LAST_LINES_PUT_BACKS
+        && lane.at_fault_for(now) >= LAST_LINES_PATIENCE;
+    if others_succeed || only_such_lines_are_left || lane.out_of_patience(now) {
+        charge(outcome, attempt, now, jitter)
+    } else {
+        Next::PutBack(pause)
     }
 }
 
@@ -174,7 +199,9 @@ fn read(outcome: Outcome) -> Reading {
             Body::Json | Body::ApiError => Reading::Final(Verdict::Output),
             Body::Empty | Body::Other => Reading::Line,
         },
-        401 | 402 | 407 | 300..=399 => Reading::Closed(Pause::NotAllowed),
+        401 | 407 => Reading::Closed(Pause::NotAllowed),
+        402 => Reading::Closed(Pause::Unpaid),
+        300..=399 => Reading::Closed(Pause::Redirected),
         403 | 404 | 405 | 410 | 501 if from_api => Reading::Refused,
         403 | 404 | 405 | 410 | 501 => Reading::Closed(Pause::WrongAddress),
         429 if answer.quota => Reading::Closed(Pause::Quota),
@@ -247,6 +274,7 @@ mod tests {
             tries: charged,
             limit: 5,
             sent: NOW - Duration::from_secs(1),
+            put_backs: 0,
             waiting_since: None,
             deadline: None,
         }
@@ -260,6 +288,7 @@ mod tests {
             refusals: 0,
             successes: 1,
             large_batch: true,
+            proven: true,
         }
     }
 
@@ -275,7 +304,9 @@ mod tests {
     fn every_status_has_one_reading() {
         for status in 100..=999 {
             for body in [Body::Json, Body::ApiError, Body::Empty, Body::Other] {
-                let next = decide(answer(status, body), &attempt(0), &lane(), NOW, 0.5);
+                let alone = matches!(status, 300..=399 | 401..=405 | 407 | 410 | 501);
+                let lane = if alone { silent_lane() } else { lane() };
+                let next = decide(answer(status, body), &attempt(0), &lane, NOW, 0.5);
                 let expected = match (status, body) {
                     (200..=299, Body::Json | Body::ApiError) => "output",
                     (200..=299, _) => "retry",
@@ -373,14 +404,64 @@ mod tests {
             quota: true,
         });
         assert_eq!(
-            decide(quota, &attempt(0), &lane(), NOW, 0.5),
+            decide(quota, &attempt(0), &silent_lane(), NOW, 0.5),
             Next::PutBack(Pause::Quota)
         );
         let key = answer(401, Body::ApiError);
         assert_eq!(
-            decide(key, &attempt(0), &lane(), NOW, 0.5),
+            decide(key, &attempt(0), &silent_lane(), NOW, 0.5),
             Next::PutBack(Pause::NotAllowed)
         );
+    }
+
+    #[test]
+    fn a_line_that_alone_is_not_let_in_is_charged_while_others_succeed() {
+        for status in [401, 302, 403, 404] {
+            let next = decide(answer(status, Body::Other), &attempt(0), &lane(), NOW, 0.5);
+            assert!(
+                matches!(next, Next::RetryAt(_, Charge::Line)),
+                "{status}: {next:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_lines_of_a_lane_that_worked_do_not_wait_for_ever() {
+        let long_ago = LaneView {
+            last_success: Some(NOW - Duration::from_secs(400)),
+            fault_since: Some(NOW - Duration::from_secs(301)),
+            ..lane()
+        };
+        let often = Attempt {
+            put_backs: 3,
+            ..attempt(0)
+        };
+        let poison = decide(Outcome::Timeout, &often, &long_ago, NOW, 0.5);
+        assert!(
+            matches!(poison, Next::RetryAt(_, Charge::Line)),
+            "{poison:?}"
+        );
+
+        for (attempt, lane) in [
+            (attempt(0), long_ago),
+            (
+                often,
+                LaneView {
+                    proven: false,
+                    ..long_ago
+                },
+            ),
+            (
+                often,
+                LaneView {
+                    fault_since: Some(NOW - Duration::from_secs(299)),
+                    ..long_ago
+                },
+            ),
+        ] {
+            let outage = decide(Outcome::Timeout, &attempt, &lane, NOW, 0.5);
+            assert_eq!(outage, Next::PutBack(Pause::Fault));
+        }
     }
 
     #[test]

@@ -8,13 +8,15 @@ use ditto_server::{Progress as BatchProgress, Service};
 use futures_util::TryStreamExt;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::job::Job;
+use super::input::digest;
+use super::job::{Job, shown};
+use super::places;
 use super::settings::Settings;
 use super::summary::{ResultFile, Summary, exit_of};
 use super::watch::TENANT;
 use crate::exit;
 use crate::failure::{Failure, Result};
-use crate::whole_file;
+use crate::whole_file::WholeFile;
 
 /// Written at a time.
 const BUFFER: usize = 1 << 20;
@@ -28,7 +30,6 @@ pub(crate) async fn results(
     settings: &Settings,
     started: Instant,
 ) -> Result<Summary> {
-    job.begin_export()?;
     let batch = &ended.batch;
     let output = write(service, batch.output_file_id.as_deref(), &settings.output).await?;
     let errors = write(service, batch.error_file_id.as_deref(), &settings.errors).await?;
@@ -81,11 +82,11 @@ pub(crate) fn drop_data(job: &Job) {
 /// One result file, counted and hashed on its way.
 async fn write(service: &Service, id: Option<&str>, path: &Path) -> Result<ResultFile> {
     let failed = |e: std::io::Error| Failure::file("cannot write", path, &e);
-    let file = whole_file::begin(path).map_err(failed)?;
+    let file = WholeFile::begin(path).map_err(failed)?;
     let mut out = std::io::BufWriter::with_capacity(BUFFER, file);
     let mut hash = Box::new(Xxh3::new());
     let mut written = ResultFile {
-        path: path.to_owned(),
+        path: shown(path),
         lines: 0,
         bytes: 0,
         xxh3: String::new(),
@@ -102,7 +103,16 @@ async fn write(service: &Service, id: Option<&str>, path: &Path) -> Result<Resul
         }
     }
     let file = out.into_inner().map_err(|e| failed(e.into_error()))?;
-    whole_file::finish(file, path).map_err(failed)?;
     written.xxh3 = format!("{:032x}", hash.digest128());
+    // What stands there is ours only if it is the same to the byte: of a command that was stopped
+    // on its way.
+    if !file.place_new().map_err(failed)? && !holds(path, &written.xxh3) {
+        return Err(places::not_ours(path));
+    }
     Ok(written)
+}
+
+fn holds(path: &Path, xxh3: &str) -> bool {
+    let there = std::fs::File::open(path).and_then(|mut file| digest(&mut file));
+    there.is_ok_and(|there| there == xxh3)
 }

@@ -1,25 +1,26 @@
 //! The job's input: the same bytes from its first command to its last, read in place if that can be.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::job::{InputIdentity, Job};
+use super::job::{InputIdentity, Job, shown};
 use super::progress::Progress;
 use super::settings::Settings;
 use crate::compression::Compression;
 use crate::exit;
 use crate::failure::{Failure, Result};
+use crate::whole_file::WholeFile;
 
 /// Read at a time.
 const CHUNK: usize = 1 << 20;
 /// What the engine knows the input as.
 const NAME: &str = "requests.jsonl";
-/// The first line is looked at for its url; a longer one has none that matters.
-const FIRST_LINE: u64 = 64 * 1024;
+/// The first lines are looked at for their url: room for the longest line that is allowed.
+const FIRST_LINES: u64 = 20 << 20;
 
 /// The file that the engine reads.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ fn recognise(job: &mut Job, path: &Path, progress: &Progress) -> Result<()> {
         return Ok(());
     }
     progress.say(&format!("reading {}", path.display()));
-    now.xxh3 = hash(&mut File::open(path).map_err(failed)?).map_err(failed)?;
+    now.xxh3 = digest(&mut File::open(path).map_err(failed)?).map_err(failed)?;
     if let Some(before) = job.input()
         && before.xxh3 != now.xxh3
     {
@@ -77,6 +78,13 @@ fn recognise(job: &mut Job, path: &Path, progress: &Progress) -> Result<()> {
 }
 
 fn changed(job: &Job, before: &InputIdentity, now: &InputIdentity) -> Failure {
+    if file_name(&before.path) != file_name(&now.path) {
+        return Failure::new(
+            exit::CONFLICT,
+            format!("the folder {} belongs to the job of {}", job.folder().display(), before.path),
+        )
+        .hint("nothing was changed; rename one of the two inputs, so that their results have names of their own");
+    }
     let what = if before.bytes == now.bytes {
         "its bytes are others".to_owned()
     } else {
@@ -86,13 +94,17 @@ fn changed(job: &Job, before: &InputIdentity, now: &InputIdentity) -> Failure {
         exit::CONFLICT,
         format!(
             "the input {} changed since this job began: {what}",
-            now.path.display()
+            now.path
         ),
     )
     .hint(format!(
         "nothing was sent and nothing is lost; put the original back, or delete {} to begin anew",
         job.folder().display()
     ))
+}
+
+fn file_name(path: &str) -> Option<&std::ffi::OsStr> {
+    Path::new(path).file_name()
 }
 
 /// stdin or a compressed file, written out into the job's folder.
@@ -106,7 +118,7 @@ fn spool(
     let failed = |e: io::Error| Failure::file("cannot read", &settings.input, &e);
     let mut now = match settings.is_stdin() {
         true => InputIdentity {
-            path: settings.input.clone(),
+            path: shown(&settings.input),
             bytes: 0,
             modified: 0,
             xxh3: String::new(),
@@ -140,10 +152,7 @@ fn spool(
         return Err(changed(job, before, &now));
     }
     temporary
-        .persist(&spool)
-        .map_err(|e| Failure::file("cannot write", &spool, &e.error))?;
-    File::open(job.folder())
-        .and_then(|folder| folder.sync_all())
+        .replace()
         .map_err(|e| Failure::file("cannot write", &spool, &e))?;
     job.set_input(now)?;
     Ok(spool)
@@ -154,9 +163,9 @@ fn write_spool(
     source: &mut Hashed,
     compression: Option<Compression>,
     settings: &Settings,
-) -> Result<tempfile::NamedTempFile> {
+) -> Result<WholeFile> {
     let folder = job.folder();
-    let mut out = tempfile::NamedTempFile::new_in(folder)
+    let mut out = WholeFile::begin(&job.spool())
         .map_err(|e| Failure::file("cannot write into", folder, &e))?;
     let mut reader: Box<dyn Read + '_> = match compression {
         None => Box::new(&mut *source),
@@ -176,9 +185,6 @@ fn write_spool(
             .map_err(|e| Failure::file("cannot write into", folder, &e))?;
     }
     drop(reader);
-    out.as_file()
-        .sync_all()
-        .map_err(|e| Failure::file("cannot write into", folder, &e))?;
     Ok(out)
 }
 
@@ -189,14 +195,15 @@ fn look(path: &Path) -> io::Result<InputIdentity> {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Ok(InputIdentity {
-        path: path.to_owned(),
+        path: shown(path),
         bytes: there.len(),
         modified: i128::try_from(modified.as_nanos()).unwrap_or_default(),
         xxh3: String::new(),
     })
 }
 
-fn hash(file: &mut File) -> io::Result<String> {
+/// xxh3-128 of what is left of a file, in hex.
+pub(crate) fn digest(file: &mut File) -> io::Result<String> {
     let mut hash = Box::new(Xxh3::new());
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -249,12 +256,17 @@ fn describe(job: &Job, path: &Path) -> Result<Input> {
 /// The url of the first line that names one among the first bytes of the file.
 fn first_url(path: &Path) -> io::Result<Option<String>> {
     #[derive(serde::Deserialize)]
-    struct Line {
-        url: Option<String>,
+    struct Line<'a> {
+        #[serde(borrow)]
+        url: Option<std::borrow::Cow<'a, str>>,
     }
-    let mut head = Vec::new();
-    File::open(path)?.take(FIRST_LINE).read_to_end(&mut head)?;
-    Ok(ditto_llm::jsonl::split_lines(&head)
-        .filter_map(|line| serde_json::from_slice::<Line>(line).ok())
-        .find_map(|line| line.url))
+    let mut reader = BufReader::with_capacity(CHUNK, File::open(path)?).take(FIRST_LINES);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        if let Ok(Line { url: Some(url) }) = serde_json::from_slice(&line) {
+            return Ok(Some(url.into_owned()));
+        }
+        line.clear();
+    }
+    Ok(None)
 }

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::input::digest;
+use super::places;
 use super::settings::Settings;
 use super::summary::Summary;
 use crate::exit;
 use crate::failure::{Failure, Result};
-use crate::whole_file;
+use crate::whole_file::WholeFile;
 
 /// Raised when a folder of an older version cannot be read any more.
 const VERSION: u32 = 1;
@@ -34,11 +36,6 @@ pub(crate) struct Known {
     pub(crate) input: Option<InputIdentity>,
     model: Option<String>,
     endpoint: Option<String>,
-    output: PathBuf,
-    errors: PathBuf,
-    /// From now on files at the places of the results are ours.
-    #[serde(default)]
-    exporting: bool,
     /// The summary of a job that has ended.
     ended: Option<Summary>,
 }
@@ -46,7 +43,8 @@ pub(crate) struct Known {
 /// What tells one input from another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InputIdentity {
-    pub(crate) path: PathBuf,
+    /// As it was given, for people.
+    pub(crate) path: String,
     pub(crate) bytes: u64,
     /// Nanoseconds since the epoch; 0 for stdin.
     pub(crate) modified: i128,
@@ -60,8 +58,9 @@ impl Job {
         let path = settings.folder.join("job.json");
         let resumed = path.exists();
         if !resumed {
-            refuse_to_overwrite([&settings.output, &settings.errors, &settings.report])?;
             require_input(settings)?;
+            places::check(settings)?;
+            places::refuse_to_overwrite(settings)?;
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -77,8 +76,6 @@ impl Job {
                 version: VERSION,
                 model: settings.model.clone(),
                 endpoint: settings.endpoint.clone(),
-                output: place(&settings.output, &settings.folder)?,
-                errors: place(&settings.errors, &settings.folder)?,
                 ..Known::default()
             },
         };
@@ -86,6 +83,9 @@ impl Job {
             let before = job.read(&path)?;
             job.refuse_changes(&before)?;
             job.known = before;
+            if job.known.ended.is_none() {
+                places::check(settings)?;
+            }
         }
         Ok(job)
     }
@@ -124,8 +124,8 @@ impl Job {
             (&self.errors, &summary.errors),
         ];
         for (path, file) in files {
-            let there = std::fs::metadata(path).map(|m| m.len());
-            if there.as_ref().ok() != Some(&file.bytes) {
+            let there = File::open(path).and_then(|mut file| digest(&mut file));
+            if there.as_ref().ok() != Some(&file.xxh3) {
                 return Err(Failure::new(
                     exit::CONFLICT,
                     format!(
@@ -140,29 +140,42 @@ impl Job {
             }
         }
         let mut summary = summary.clone();
-        summary.output.path.clone_from(&self.output);
-        summary.errors.path.clone_from(&self.errors);
+        summary.output.path = shown(&self.output);
+        summary.errors.path = shown(&self.errors);
         Ok(Some(summary))
-    }
-
-    /// Results are about to be written. What came to stand in their places while the job ran is not
-    /// ours and is not touched.
-    pub(crate) fn begin_export(&mut self) -> Result<()> {
-        if self.known.exporting {
-            return Ok(());
-        }
-        refuse_to_overwrite([&self.output, &self.errors, &self.report])?;
-        self.known.exporting = true;
-        self.save()
     }
 
     /// Writes the report, then marks the job as ended. If we stop between the two, the next command
     /// exports the same results again.
     pub(crate) fn end(&mut self, summary: &Summary) -> Result<()> {
+        if !self.report_is_ours(summary) {
+            return Err(places::not_ours(&self.report));
+        }
         let report = serde_json::to_string_pretty(summary).expect("a summary is plain data");
         write_whole(&self.report, report.as_bytes())?;
         self.known.ended = Some(summary.clone());
         self.save()
+    }
+
+    /// Nothing stands in its place, or a report about the same bytes: of a command that was stopped
+    /// before it could say that the job has ended.
+    fn report_is_ours(&self, summary: &Summary) -> bool {
+        if std::fs::symlink_metadata(&self.report).is_err() {
+            return true;
+        }
+        let there = std::fs::read(&self.report).ok();
+        let there = there.and_then(|bytes| serde_json::from_slice::<Summary>(&bytes).ok());
+        there.is_some_and(|there| {
+            (there.input.xxh3, there.output.xxh3)
+                == (summary.input.xxh3.clone(), summary.output.xxh3.clone())
+        })
+    }
+
+    /// The input was refused: nothing was sent and there is nothing to resume. A mended file under
+    /// the same name is a job of its own.
+    pub(crate) fn discard(&self) {
+        // What cannot be removed is found by the next command, which says so.
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 
     fn save(&self) -> Result<()> {
@@ -190,10 +203,9 @@ impl Job {
         }
     }
 
-    /// Options that change requests or where results go must be the same.
+    /// Options that change requests must be the same.
     fn refuse_changes(&self, before: &Known) -> Result<()> {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-        let shown = |path: &Path| path.display().to_string();
         let pairs = [
             ("--model", text(&before.model), text(&self.known.model)),
             (
@@ -201,8 +213,6 @@ impl Job {
                 text(&before.endpoint),
                 text(&self.known.endpoint),
             ),
-            ("--output", shown(&before.output), shown(&self.known.output)),
-            ("--errors", shown(&before.errors), shown(&self.known.errors)),
         ];
         for (option, before, now) in pairs {
             if before != now {
@@ -218,19 +228,6 @@ impl Job {
         }
         Ok(())
     }
-}
-
-/// Where a result goes, as seen from the job's folder: the same from wherever the command is given,
-/// also after the folder and its neighbours were moved together.
-fn place(path: &Path, job_folder: &Path) -> Result<PathBuf> {
-    let absolute = |path: &Path| {
-        std::path::absolute(path).map_err(|e| Failure::file("cannot tell the place of", path, &e))
-    };
-    let (path, folder) = (absolute(path)?, absolute(job_folder)?);
-    let beside = folder
-        .parent()
-        .and_then(|home| path.strip_prefix(home).ok());
-    Ok(beside.map(Path::to_owned).unwrap_or(path))
 }
 
 fn require_input(settings: &Settings) -> Result<()> {
@@ -249,25 +246,17 @@ fn require_input(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn refuse_to_overwrite(places: [&PathBuf; 3]) -> Result<()> {
-    for path in places {
-        if path.exists() {
-            return Err(Failure::new(
-                exit::CONFLICT,
-                format!("{} is there already and was not written by this job", path.display()),
-            )
-            .hint("nothing was changed and nothing is lost; move it away and run the same command again, or begin with other names (-o, -e)"));
-        }
-    }
-    Ok(())
+/// A path for people; a name that is no UTF-8 is shown as well as it can be.
+pub(crate) fn shown(path: &Path) -> String {
+    path.display().to_string()
 }
 
-/// A small file, all at once.
+/// A small file of ours, all at once.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    whole_file::begin(path)
+    WholeFile::begin(path)
         .and_then(|mut file| {
             file.write_all(bytes)?;
-            whole_file::finish(file, path)
+            file.replace()
         })
         .map_err(|e| Failure::file("cannot write", path, &e))
 }

@@ -8,6 +8,7 @@ use ditto_sim::Sim;
 use secrecy::SecretString;
 
 use super::RunArgs;
+use super::input::Input;
 use crate::failure::{Failure, Result};
 use crate::key;
 
@@ -111,11 +112,28 @@ impl Settings {
         config
     }
 
-    /// The endpoint of the whole job, once the first line's own is known.
-    pub(crate) fn endpoint_or(&self, first_line: Option<String>) -> String {
-        first_line
-            .or_else(|| self.endpoint.clone())
-            .unwrap_or_else(|| "/v1/chat/completions".to_owned())
+    /// The endpoint of the whole job: that of the first line that names one, else the flag's.
+    pub(crate) fn endpoint_of(&self, input: &Input) -> Result<String> {
+        match (&input.endpoint, &self.endpoint) {
+            (Some(own), Some(given)) if own != given => Err(Failure::usage(format!(
+                "the file's first line has the url {own}, but --endpoint says {given}"
+            ))
+            .hint("a job has one endpoint: leave --endpoint out, or split the file")),
+            (Some(endpoint), _) | (None, Some(endpoint)) => Ok(endpoint.clone()),
+            (None, None) => Ok("/v1/chat/completions".to_owned()),
+        }
+    }
+
+    /// An address that cannot work is said before a folder is made.
+    pub(crate) fn check_upstream(&self) -> Result<()> {
+        if self.upstream == "sim" {
+            return Ok(());
+        }
+        let upstream = UpstreamConfig {
+            key: self.key.clone(),
+            ..UpstreamConfig::new("upstream", &self.upstream)
+        };
+        upstream.check().map_err(Failure::of_settings)
     }
 }
 
@@ -144,6 +162,18 @@ fn key(args: &RunArgs) -> Result<Option<SecretString>> {
     }
 }
 
+/// A path of the API: it goes behind the upstream's address as it is.
+pub(crate) fn endpoint(text: &str) -> std::result::Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/_.-:".contains(c);
+    let fits = text.starts_with('/')
+        && text.chars().all(plain)
+        && !text.split('/').any(|part| part == "..");
+    match fits {
+        true => Ok(text.to_owned()),
+        false => Err("a path such as /v1/chat/completions".to_owned()),
+    }
+}
+
 pub(crate) fn concurrency(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..=MAX_CONCURRENCY) => Ok(n),
@@ -154,6 +184,22 @@ pub(crate) fn concurrency(text: &str) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_path_and_nothing_else() {
+        assert!(endpoint("/v1/chat/completions").is_ok());
+        for wrong in [
+            "foo",
+            "http://h/x",
+            "../../x",
+            "/v1/../admin",
+            "/foo#bar",
+            "/a?b",
+            "/a b",
+        ] {
+            assert!(endpoint(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn results_are_named_after_the_input() {

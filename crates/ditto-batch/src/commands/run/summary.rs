@@ -1,7 +1,7 @@
 //! How a job ended, and what is said of it at the end.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,8 @@ use crate::printer::{counted, say};
 /// One result file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ResultFile {
-    pub(crate) path: PathBuf,
+    /// As it was given, for people.
+    pub(crate) path: String,
     pub(crate) lines: u64,
     pub(crate) bytes: u64,
     /// xxh3-128, in hex.
@@ -63,10 +64,10 @@ impl Summary {
         say(err, format_args!("{counts}; {tokens}"));
         for file in [&self.output, &self.errors] {
             let lines = counted(file.lines, "line");
-            say(err, format_args!("  {} ({lines})", file.path.display()));
+            say(err, format_args!("  {} ({lines})", file.path));
         }
         if self.total <= preview::MAX_LINES {
-            let answers = preview::first_answers(&self.output.path);
+            let answers = preview::first_answers(Path::new(&self.output.path));
             if !answers.is_empty() {
                 say(err, "first answers:");
             }
@@ -83,7 +84,7 @@ impl Summary {
         let errors = quoted(&self.errors.path);
         let why = (self.failed > 0).then(|| format!("why lines failed is in {errors}"));
         // What came by stdin is kept nowhere, so there is nothing to hold the results against.
-        let prove = (self.input.path != Path::new("-")).then(|| {
+        let prove = (self.input.path != "-").then(|| {
             let [input, output] = [&self.input.path, &self.output.path].map(|path| quoted(path));
             format!("to prove that nothing is lost: ditto-batch verify {input} {output} {errors}")
         });
@@ -92,11 +93,10 @@ impl Summary {
 }
 
 /// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
+fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
-        return text;
+        return text.to_owned();
     }
     format!("'{}'", text.replace('\'', r"'\''"))
 }
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_path_is_quoted_for_the_shell_only_where_it_must_be() {
-        assert_eq!(quoted(Path::new("a/b-1.jsonl.gz")), "a/b-1.jsonl.gz");
-        assert_eq!(quoted(Path::new("it's $1")), r"'it'\''s $1'");
+        assert_eq!(quoted("a/b-1.jsonl.gz"), "a/b-1.jsonl.gz");
+        assert_eq!(quoted("it's $1"), r"'it'\''s $1'");
     }
 }

@@ -23,6 +23,8 @@ pub(crate) const TENANT: &str = "local";
 const LOOK: Duration = Duration::from_millis(200);
 /// A disk that refuses for this long will not be waited for.
 const DISK_PATIENCE: Duration = Duration::from_secs(3);
+/// So few lines may all be at fault themselves.
+const FEW: usize = 20;
 
 /// Why the engine is stopped.
 enum Stop {
@@ -53,7 +55,9 @@ pub(crate) async fn until_the_end(
                 export::results(&service, &ended, job, settings, started).await
             }
             Ok(Stop::Because(failure)) | Err(failure) => {
-                progress.say("stopping: lines in flight are let finish; again to stop at once");
+                if [exit::INTERRUPTED, exit::NOT_FINISHED].contains(&failure.exit) {
+                    progress.say("stopping: lines in flight may finish; again to stop at once");
+                }
                 Err(failure)
             }
         };
@@ -62,9 +66,13 @@ pub(crate) async fn until_the_end(
     };
     let (drained, ended) = tokio::select! {
         both = async { tokio::join!(engine, watched) } => both,
-        () = second_signal() => return Err(interrupted(Signal::Interrupt)),
+        signal = second_signal() => return Err(interrupted(signal)),
     };
-    let summary = ended?;
+    let summary = ended.inspect_err(|failure| {
+        if failure.exit == exit::REFUSED {
+            job.discard();
+        }
+    })?;
     drained?;
     export::drop_data(job);
     Ok(summary)
@@ -94,7 +102,12 @@ async fn watch(
             };
             return Ok(Stop::Because(Failure::new(code, trouble.sentence)));
         }
-        if let Some(failure) = patience.lost(service, &lanes, settings).await {
+        let answered = now
+            .batch
+            .request_counts
+            .as_ref()
+            .map_or(0, |counts| counts.completed);
+        if let Some(failure) = patience.lost(service, &lanes, answered > 0, settings).await {
             return Ok(Stop::Because(failure));
         }
         tokio::select! {
@@ -115,18 +128,25 @@ async fn batch(
     let listed = service.batches(TENANT, 1, None).await?;
     if let Some(batch) = listed.data.into_iter().next() {
         progress.say("resuming");
+        if settings.deadline.is_some() && batch.expires_at.is_none() {
+            return Err(
+                Failure::usage("this job began without --deadline and cannot get one now")
+                    .hint("leave it out, or stop with Ctrl-C and keep what is there"),
+            );
+        }
         return Ok(batch);
     }
     let file = service
         .file_in_place(TENANT, &input.name, input.bytes)
         .await?;
+    let endpoint = settings.endpoint_of(input)?;
     let request = BatchRequest {
         input_file_id: file.id,
-        endpoint: settings.endpoint_or(input.endpoint.clone()),
+        endpoint: endpoint.clone(),
         completion_window: "24h".to_owned(),
         lenient: Some(true),
         fill_model: settings.model.clone(),
-        fill_endpoint: Some(settings.endpoint_or(input.endpoint.clone())),
+        fill_endpoint: Some(endpoint),
         bare_lines: true,
         deadline: settings.deadline,
         ..BatchRequest::default()
@@ -185,6 +205,7 @@ impl Patience {
         &mut self,
         service: &Service,
         lanes: &[LaneReport],
+        begun: bool,
         settings: &Settings,
     ) -> Option<Failure> {
         if let Err(error) = service.ready().await {
@@ -195,33 +216,38 @@ impl Patience {
         } else {
             self.disk_since = None;
         }
-        lanes.iter().find_map(|lane| lane_lost(lane, settings))
+        lanes
+            .iter()
+            .find_map(|lane| lane_lost(lane, begun, settings))
     }
 }
 
-fn lane_lost(lane: &LaneReport, settings: &Settings) -> Option<Failure> {
+fn lane_lost(lane: &LaneReport, begun: bool, settings: &Settings) -> Option<Failure> {
     let pause = lane.pause?;
     let given_up = lane
         .at_fault_for
         .is_some_and(|long| long > settings.give_up_after);
     let code = match pause {
-        Pause::Fault => exit::AWAY,
-        Pause::WrongAddress => exit::AWAY,
-        Pause::NotAllowed | Pause::Quota | Pause::Refused => exit::NOT_ALLOWED,
+        Pause::Fault | Pause::WrongAddress | Pause::Redirected => exit::AWAY,
+        Pause::NotAllowed | Pause::Unpaid | Pause::Quota | Pause::Refused => exit::NOT_ALLOWED,
     };
-    // A key that never worked will not begin to; one that did may come back.
-    let hopeless = pause.needs_person() && lane.successes == 0;
+    // A key that never worked will not begin to; one that did may come back. Of a few last lines
+    // of a job it is they that may be at fault: the engine finds out.
+    let hopeless = pause.needs_person() && lane.successes == 0 && !(begun && lane.waiting < FEW);
     (given_up || hopeless).then(|| {
         Failure::new(code, format!("model {}: {}", lane.model, pause.reason()))
-            .hint("no line was charged for it; mend it and run the same command again")
+            .hint(match pause {
+                Pause::Refused => "the first lines were refused for good and will be in the error file; the others were not sent: mend it and run the same command again",
+                _ => "no line was charged for it; mend it and run the same command again",
+            })
     })
 }
 
-/// Resolves at the second signal: the first one drains, the second one ends at once.
-async fn second_signal() {
+/// The second signal: the first one drains, the second one ends at once.
+async fn second_signal() -> Signal {
     let Ok(mut signals) = Signals::new() else {
         return std::future::pending().await;
     };
     signals.next().await;
-    signals.next().await;
+    signals.next().await
 }

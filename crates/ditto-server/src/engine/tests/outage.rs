@@ -79,8 +79,8 @@ async fn a_while_of_nothing_but_503_costs_no_line() {
         rig.service(),
         "it has been probed a few times",
         async || {
-            let stats = rig.sim.stats();
-            (stats.requests >= 3 && stats.asked_more_than_once > 0).then_some(())
+            // What was in flight, and then a line a pause.
+            (rig.sim.stats().requests >= 11).then_some(())
         },
     )
     .await;
@@ -113,7 +113,10 @@ async fn a_key_that_is_not_accepted_pauses_the_lane_with_its_reason() {
     let id = rig.submit(&lines(200)).await;
     until_paused(&rig, Pause::NotAllowed).await;
     let lane = rig.service().lanes().remove(0);
-    assert!(lane.paused.unwrap().contains("check the key"), "{lane:?}");
+    assert!(
+        lane.paused.unwrap().contains("does not accept the key"),
+        "{lane:?}"
+    );
     assert_eq!(lane.successes, 0);
 
     replace(&mut rig, |_| {}).await;
@@ -162,4 +165,18 @@ async fn a_request_that_takes_long_does_not_keep_a_paused_lane_from_its_probe() 
         .cancel_batch(super::rig::TENANT, &id)
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_lines_do_not_keep_their_lane_shut() {
+    let rig = Rig::start().await;
+    for _ in 0..3 {
+        rig.submit(&prompts(&["sim: 403 plain"])).await;
+    }
+    until_paused(&rig, Pause::WrongAddress).await;
+
+    let good = rig.submit(&lines(300)).await;
+    let left = rig.ended(&good).await;
+    left.is_conserved(300);
+    assert_eq!(left.output.len(), 300);
 }
