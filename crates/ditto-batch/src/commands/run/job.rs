@@ -22,6 +22,8 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct Job {
     folder: PathBuf,
+    /// The input as this command names it.
+    given: PathBuf,
     output: PathBuf,
     errors: PathBuf,
     report: PathBuf,
@@ -69,6 +71,7 @@ impl Job {
         }
         let mut job = Self {
             folder: settings.folder.clone(),
+            given: settings.input.clone(),
             output: settings.output.clone(),
             errors: settings.errors.clone(),
             report: settings.report.clone(),
@@ -142,6 +145,7 @@ impl Job {
         let mut summary = summary.clone();
         summary.output.path = shown(&self.output);
         summary.errors.path = shown(&self.errors);
+        summary.input.path = shown(&self.given);
         Ok(Some(summary))
     }
 
