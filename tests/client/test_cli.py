@@ -1,6 +1,7 @@
 """The command line as a person meets it: what it says, and the exit codes that scripts build on."""
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -136,6 +137,112 @@ def test_a_file_of_somebody_else_is_not_written_over(example):
     assert theirs.read_text() == "mine\n"
 
 
+def test_two_results_in_one_file_are_refused_before_anything_is_written(example, tmp_path):
+    done = harness.ditto("run", example, "--upstream", "sim", "-o", tmp_path / "both", "-e", tmp_path / "both")
+
+    assert done.returncode == 2
+    assert said_once(done, "both", "-o", "-e")
+    assert list(tmp_path.iterdir()) == [example]
+
+
+def test_a_file_that_appears_while_the_job_runs_is_not_written_over(example):
+    theirs = example.with_name("requests.output.jsonl")
+    with harness.sim("--latency", "300ms") as upstream:
+        command = ("run", str(example), "--upstream", upstream.base_url)
+        running = subprocess.Popen([harness.binary(), *command], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        harness.until("a request", lambda: upstream.get("/sim/stats")["requests"] > 0)
+        theirs.write_text("mine\n")
+        assert running.wait(harness.COMMAND_SECONDS) == 5
+        kept = theirs.read_text()
+        theirs.rename(example.with_name("theirs.jsonl"))
+
+        done = harness.ditto(*command)
+
+        assert kept == "mine\n"
+        assert done.returncode == 0, done.stderr
+        assert len(harness.json_lines(theirs)) == 200
+        # Only the writing was left to do.
+        assert upstream.get("/sim/stats")["requests"] == 200
+
+
+def test_a_link_to_nowhere_is_not_replaced(example):
+    link = example.with_name("requests.output.jsonl")
+    link.symlink_to("nowhere")
+
+    done = harness.ditto("run", example, "--upstream", "sim")
+
+    assert done.returncode == 5
+    assert said_once(done, link.name)
+    assert os.readlink(link) == "nowhere"
+    assert not link.exists(), "something was written through the link"
+
+
+def test_an_output_that_was_altered_after_the_end_is_found(example):
+    harness.ditto("run", example, "--upstream", "sim")
+    output = example.with_name("requests.output.jsonl")
+    altered = output.read_bytes().replace(b"positive", b"negative", 1)
+    output.write_bytes(altered)
+
+    done = harness.ditto("run", example, "--upstream", "sim")
+
+    assert done.returncode == 5
+    assert said_once(done, output.name)
+    assert output.read_bytes() == altered
+
+
+def test_the_same_job_from_another_folder_is_the_same_job(example, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    with harness.sim() as upstream:
+        first = harness.ditto("run", example, "--upstream", upstream.base_url)
+
+        again = harness.ditto("run", "../requests.jsonl", "--upstream", upstream.base_url, cwd=other)
+
+        assert (first.returncode, again.returncode) == (0, 0), again.stderr
+        assert upstream.get("/sim/stats")["requests"] == 200
+    assert list(other.iterdir()) == []
+
+
+def test_an_input_whose_name_is_not_utf_8_runs(example):
+    odd = example.rename(example.with_name(os.fsdecode(b"r\xe9views.jsonl")))
+
+    done = harness.ditto("run", odd, "--upstream", "sim")
+
+    assert done.returncode == 0, done.stderr
+    assert len(harness.json_lines(odd.with_name(os.fsdecode(b"r\xe9views.output.jsonl")))) == 200
+
+
+def test_the_url_of_a_long_first_line_is_the_jobs_endpoint(tmp_path):
+    job = tmp_path / "job.jsonl"
+    row = {"custom_id": "long", "method": "POST", "url": "/v1/responses"}
+    # The url comes behind the body, where a look at the first bytes would miss it.
+    body = {"body": {"model": "demo-small", "input": "Labels: a, b " + "x" * 100_000}}
+    job.write_text(json.dumps(body | row) + "\n")
+
+    done = harness.ditto("run", job, "--upstream", "sim")
+
+    assert done.returncode == 0, done.stderr
+    [answer] = harness.json_lines(tmp_path / "job.output.jsonl")
+    assert answer["response"]["body"]["object"] == "response"
+
+
+def test_an_endpoint_against_the_file_is_a_usage_error(example):
+    done = harness.ditto("run", example, "--upstream", "sim", "--endpoint", "/v1/responses")
+
+    assert done.returncode == 2
+    assert said_once(done, "/v1/chat/completions", "/v1/responses")
+    assert not example.with_name("requests.output.jsonl").exists()
+
+
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "ftp://127.0.0.1/v1", "nonsense"])
+def test_an_address_that_cannot_work_is_said_before_a_folder_is_made(example, tmp_path, address):
+    done = harness.ditto("run", example, "--upstream", address)
+
+    assert done.returncode == 2
+    assert said_once(done, address)
+    assert list(tmp_path.iterdir()) == [example]
+
+
 def test_an_unknown_flag_is_a_usage_error():
     assert harness.ditto("run", "--no-such-flag").returncode == 2
 
@@ -165,6 +272,18 @@ def test_an_empty_file_is_refused(command, tmp_path):
 
     assert done.returncode == 12
     assert said_once(done)
+
+
+def test_an_empty_file_that_was_mended_runs_under_the_same_name(example, tmp_path):
+    job = tmp_path / "job.jsonl"
+    job.touch()
+    assert harness.ditto("run", job, "--upstream", "sim").returncode == 12
+
+    shutil.copy(example, job)
+    done = harness.ditto("run", job, "--upstream", "sim")
+
+    assert done.returncode == 0, done.stderr
+    assert len(harness.json_lines(tmp_path / "job.output.jsonl")) == 200
 
 
 def upstream_of(command):

@@ -115,7 +115,9 @@ async fn work(args: &RunArgs, progress: &Progress) -> Result<Summary> {
     }
     let input = input::prepare(&mut job, &settings, progress)?;
     let sim = settings.start_sim()?;
-    let endpoint = settings.endpoint_of(&input)?;
+    let endpoint = settings
+        .endpoint_of(&input)
+        .inspect_err(|_| job.discard_unbegun())?;
     let config = settings.server_config(job.data_folder(), endpoint, sim.as_ref());
     let server = Server::open_in_place(config, &input.folder).await?;
     let summary = watch::until_the_end(server, &mut job, &input, &settings, progress).await?;

@@ -53,7 +53,8 @@ impl Inner {
     }
 
     fn wait_on(self: &Arc<Self>, lane: &Arc<Lane>, mut jobs: Vec<LineJob>) {
-        jobs.sort_by_key(|job| job.ordinal);
+        // In the order of the lane: the next probe is a line that was put back least.
+        jobs.sort_by_key(|job| (job.put_backs, job.ordinal));
         self.dispatch(lane, jobs);
     }
 

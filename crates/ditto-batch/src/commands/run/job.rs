@@ -182,6 +182,13 @@ impl Job {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 
+    /// As [`discard`](Self::discard), unless the engine has begun: then there may be answers.
+    pub(crate) fn discard_unbegun(&self) {
+        if !self.data_folder().exists() {
+            self.discard();
+        }
+    }
+
     fn save(&self) -> Result<()> {
         let json = serde_json::to_string_pretty(&self.known).expect("a job is plain data");
         write_whole(&self.folder.join("job.json"), json.as_bytes())

@@ -63,19 +63,22 @@ pub(crate) fn not_ours(path: &Path) -> Failure {
 /// The path with its folder resolved; the file itself need not be there, and is not followed.
 fn whole(path: &Path) -> Result<PathBuf> {
     let folder = folder_of(path);
-    let resolved = folder.canonicalize().map_err(|e| {
-        let failure = Failure::file("there is no folder", folder, &e);
-        // "Not found" is for an input or a batch; this is a place on the disk.
-        Failure {
-            exit: exit::LOCAL_IO,
-            ..failure
-        }
-    })?;
+    let resolved = folder
+        .canonicalize()
+        .map_err(|e| of_a_place("there is no folder", folder, &e))?;
     Ok(resolved.join(path.file_name().unwrap_or_default()))
+}
+
+/// "Not found" is the exit code of an input or a batch; a place is the disk's.
+fn of_a_place(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure {
+        exit: exit::LOCAL_IO,
+        ..Failure::file(what, path, error)
+    }
 }
 
 fn try_to_write(path: &Path) -> Result<()> {
     WholeFile::begin(path)
         .map(drop)
-        .map_err(|e| Failure::file("cannot write", path, &e))
+        .map_err(|e| of_a_place("cannot write", path, &e))
 }
