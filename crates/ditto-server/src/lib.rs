@@ -17,6 +17,10 @@ mod manifest;
 pub mod model;
 mod server;
 mod service;
+/// Whole runs in one thread from one seed; beside the other tests, and inside for what it needs.
+#[cfg(test)]
+#[path = "../tests/sim/mod.rs"]
+mod sim;
 mod upstream;
 
 pub use clock::{Clock, ManualClock, SystemClock};

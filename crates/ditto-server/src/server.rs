@@ -15,10 +15,11 @@ use crate::catalog::Catalog;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, UpstreamConfig};
-use crate::engine::{Engine, Trouble};
+use crate::engine::{Around, Engine, Host, Trouble, Workers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::local::LocalJournal;
 use crate::service::Service;
+use crate::upstream::Routing;
 use crate::upstream::http::HttpUpstream;
 
 /// One server on one data folder.
@@ -70,12 +71,15 @@ impl Server {
         }
         let journal = Arc::new(LocalJournal::open(&journal_folder));
         let config = Arc::new(config);
-        let engine = Engine::new(
-            Arc::clone(&config),
-            Arc::clone(&catalog),
-            blobs.clone(),
+        let around = Around {
+            catalog: Arc::clone(&catalog),
+            blobs: blobs.clone(),
             journal,
-        )?;
+            routing: Routing::new(&config)?,
+            host: Host::machine(),
+            workers: Workers::Alone,
+        };
+        let engine = Engine::new(Arc::clone(&config), around);
         let service = Service {
             config: Arc::clone(&config),
             catalog,

@@ -24,6 +24,8 @@ mod creates;
 mod files;
 mod finish;
 mod incarnations;
+#[cfg(test)]
+pub(crate) mod inline;
 mod rows;
 mod runner;
 mod schema;
@@ -53,12 +55,25 @@ impl SqliteCatalog {
     }
 
     /// A catalog that goes with the process and runs on its callers' thread.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for tests and simulated runs"))]
+    #[cfg(test)]
     pub(crate) fn in_memory(clock: Arc<dyn Clock>) -> Result<Self> {
-        Ok(Self::on(Runner::Inline(
-            Mutex::new(schema::open_memory()?),
+        Ok(Self::inline(inline::Inline {
+            conn: Self::memory()?,
             clock,
-        )))
+            gate: Arc::new(inline::Open),
+        }))
+    }
+
+    /// As one of several simulated processes.
+    #[cfg(test)]
+    pub(crate) fn inline(inline: inline::Inline) -> Self {
+        Self::on(Runner::Inline(inline))
+    }
+
+    /// A database without a file.
+    #[cfg(test)]
+    pub(crate) fn memory() -> Result<Arc<Mutex<rusqlite::Connection>>> {
+        Ok(Arc::new(Mutex::new(schema::open_memory()?)))
     }
 
     fn on(runner: Runner) -> Self {
@@ -259,6 +274,13 @@ impl Catalog for SqliteCatalog {
         let incarnation = incarnation.to_owned();
         self.runner
             .write(move |tx| segments::park(tx, &incarnation, key, cut, pause))
+            .await
+    }
+
+    async fn let_go(&self, incarnation: &str, key: SegmentKey, epoch: u32) -> Result<()> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| segments::let_go(tx, &incarnation, key, epoch))
             .await
     }
 
