@@ -1,5 +1,6 @@
 """The command line as a person meets it: what it says, and the exit codes that scripts build on."""
 
+import gzip
 import json
 import os
 import shutil
@@ -15,6 +16,11 @@ EXAMPLE = harness.ROOT / "examples/requests.jsonl"
 @pytest.fixture
 def example(tmp_path):
     return shutil.copy(EXAMPLE, tmp_path / "requests.jsonl")
+
+
+@pytest.fixture
+def job_of_2000(debian_rows, tmp_path):
+    return shutil.copy(debian_rows, tmp_path / "job.jsonl")
 
 
 def said_once(done, *words):
@@ -175,6 +181,94 @@ def test_a_link_to_nowhere_is_not_replaced(example):
     assert said_once(done, link.name)
     assert os.readlink(link) == "nowhere"
     assert not link.exists(), "something was written through the link"
+
+
+def test_no_file_is_taken_for_a_part_of_ours_by_its_name(example):
+    theirs = example.with_name(".requests.output.jsonl.ditto-part")
+    theirs.write_text("mine\n")
+    victim = example.with_name("victim")
+    victim.write_text("precious\n")
+    example.with_name(".requests.errors.jsonl.ditto-part").symlink_to(victim)
+
+    done = harness.ditto("run", example, "--upstream", "sim")
+
+    assert done.returncode == 0, done.stderr
+    assert theirs.read_text() == "mine\n"
+    assert victim.read_text() == "precious\n"
+
+
+def test_nothing_is_left_beside_the_results(example, tmp_path):
+    done = harness.ditto("run", example, "--upstream", "sim")
+
+    assert done.returncode == 0, done.stderr
+    ends = ["ditto", "errors.jsonl", "jsonl", "output.jsonl", "report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"requests.{end}" for end in ends]
+
+
+def test_a_second_command_does_not_disturb_the_first(job_of_2000):
+    command = [harness.binary(), "run", str(job_of_2000), "--upstream", "sim"]
+    first = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    folder = job_of_2000.with_name("job.ditto")
+    harness.until("the first has begun", lambda: (folder / "data").exists() or first.poll() is not None)
+    others = []
+    while first.poll() is None:
+        others.append(harness.ditto(*command[1:]))
+
+    assert first.returncode == 0, first.stderr.read()
+    assert len(harness.json_lines(job_of_2000.with_name("job.output.jsonl"))) == 2000
+    assert others and all(done.returncode in (0, 5) for done in others)
+    refused = [done for done in others if done.returncode == 5]
+    assert all(said_once(done, "another command", folder) for done in refused)
+
+
+@pytest.mark.parametrize("occupied", ["file", "folder"])
+def test_a_job_that_goes_on_looks_at_a_new_place_before_it_pays(example, tmp_path, occupied):
+    with harness.sim("--latency", "100ms") as upstream:
+        command = ("run", str(example), "--upstream", upstream.base_url, "--concurrency", "4")
+        stop_after_a_request(upstream, command)
+        asked = upstream.get("/sim/stats")["requests"]
+        place = tmp_path / "elsewhere.jsonl"
+        place.mkdir() if occupied == "folder" else place.write_text("mine\n")
+
+        done = harness.ditto(*command, "-o", place)
+
+        assert done.returncode == 5
+        assert said_once(done, place)
+        assert upstream.get("/sim/stats")["requests"] == asked
+        assert harness.ditto(*command).returncode == 0
+
+
+def stop_after_a_request(upstream, command):
+    running = subprocess.Popen([harness.binary(), *command], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    harness.until("a request", lambda: upstream.get("/sim/stats")["requests"] > 0)
+    running.terminate()
+    assert running.wait(harness.STOP_SECONDS) == 10
+
+
+def test_what_is_in_a_job_is_for_its_owner_only(example):
+    folder = example.with_name("requests.ditto")
+    folder.mkdir(mode=0o755)
+    packed = example.with_name("requests.jsonl.gz")
+    packed.write_bytes(gzip.compress(example.read_bytes()))
+    with harness.sim("--latency", "100ms") as upstream:
+        stop_after_a_request(upstream, ("run", str(packed), "--upstream", upstream.base_url))
+
+    inside = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert {"job.json", "input.jsonl"} <= {path.name for path in inside}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.name: oct(path.stat().st_mode & 0o077) for path in inside if path.stat().st_mode & 0o077} == {}
+
+
+def test_a_folder_of_somebody_else_is_not_made_the_jobs(example):
+    folder = example.with_name("requests.ditto")
+    folder.mkdir()
+    (folder / "poem.txt").write_text("mine\n")
+
+    done = harness.ditto("run", example, "--upstream", "sim")
+
+    assert done.returncode == 5
+    assert said_once(done, folder)
+    assert [path.name for path in folder.iterdir()] == ["poem.txt"]
 
 
 def test_an_output_that_was_altered_after_the_end_is_found(example):

@@ -4,6 +4,7 @@
 //! input read in place. The same command again goes on where the last one stopped.
 
 mod export;
+mod folder;
 mod input;
 mod job;
 mod places;

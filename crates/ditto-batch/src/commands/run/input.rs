@@ -13,7 +13,7 @@ use super::settings::Settings;
 use crate::compression::Compression;
 use crate::exit;
 use crate::failure::{Failure, Result};
-use crate::whole_file::WholeFile;
+use crate::whole_file::{Readers, WholeFile};
 
 /// Read at a time.
 const CHUNK: usize = 1 << 20;
@@ -165,7 +165,7 @@ fn write_spool(
     settings: &Settings,
 ) -> Result<WholeFile> {
     let folder = job.folder();
-    let mut out = WholeFile::begin(&job.spool())
+    let mut out = WholeFile::begin(&job.spool(), job.mark(), Readers::Owner)
         .map_err(|e| Failure::file("cannot write into", folder, &e))?;
     let mut reader: Box<dyn Read + '_> = match compression {
         None => Box::new(&mut *source),
