@@ -337,6 +337,121 @@ def test_an_address_that_cannot_work_is_said_before_a_folder_is_made(example, tm
     assert list(tmp_path.iterdir()) == [example]
 
 
+def test_other_rows_by_standard_input_are_not_given_the_old_answers(example, tmp_path):
+    rows = example.read_text().splitlines(keepends=True)
+    with harness.sim() as upstream:
+
+        def run(rows):
+            command = ("run", "-", "--upstream", upstream.base_url)
+            return harness.ditto(*command, cwd=tmp_path, stdin="".join(rows))
+
+        first = run(rows[:5])
+        before = (tmp_path / "stdin.output.jsonl").read_bytes()
+        other, same = run(rows[5:]), run(rows[:5])
+
+        assert (first.returncode, same.returncode) == (0, 0), same.stderr
+        assert other.returncode == 5
+        assert said_once(other, "standard input", "stdin.ditto")
+        assert upstream.get("/sim/stats")["requests"] == 5
+    assert (tmp_path / "stdin.output.jsonl").read_bytes() == before
+
+
+def test_rows_that_are_added_while_the_job_runs_are_noticed_at_its_end(example):
+    original = example.read_bytes()
+    with harness.sim("--latency", "100ms") as upstream:
+        command = ("run", str(example), "--upstream", upstream.base_url)
+        running = subprocess.Popen(
+            [harness.binary(), *command], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        harness.until("a request", lambda: upstream.get("/sim/stats")["requests"] > 0)
+        example.write_bytes(original + original.splitlines(keepends=True)[0].replace(b"review-001", b"late"))
+        said = running.communicate(timeout=harness.COMMAND_SECONDS)[1]
+        assert running.returncode == 5, said
+        assert "changed" in said and str(example) in said
+        assert not example.with_name("requests.output.jsonl").exists()
+
+        example.write_bytes(original)
+        done = harness.ditto(*command)
+
+        assert done.returncode == 0, done.stderr
+        assert upstream.get("/sim/stats")["requests"] == 200
+
+
+def test_a_file_with_a_byte_order_mark_runs(tmp_path):
+    job = tmp_path / "job.jsonl"
+    row = {"custom_id": "a", "method": "POST", "url": "/v1/responses"}
+    job.write_text("\ufeff" + json.dumps(row | {"body": {"model": "m", "input": "Labels: a, b"}}) + "\n")
+
+    done = harness.ditto("run", job, "--upstream", "sim")
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("packed", ["gz", "zst"])
+@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize("damage", ["empty", "plain", "cut"])
+def test_a_packed_file_that_is_not_whole_is_refused(command, packed, damage, example, tmp_path):
+    path = tmp_path / f"job.jsonl.{packed}"
+    if damage == "cut":
+        pack = {"gz": ["gzip", "-c"], "zst": ["zstd", "-q", "-c"]}[packed]
+        if shutil.which(pack[0]) is None:
+            pytest.skip(f"there is no {pack[0]} here")
+        whole = subprocess.run([*pack, example], stdout=subprocess.PIPE, check=True).stdout
+        path.write_bytes(whole[: len(whole) // 2])
+    else:
+        path.write_bytes(b"" if damage == "empty" else example.read_bytes())
+
+    done = harness.ditto(command, path, *upstream_of(command))
+
+    assert done.returncode == 12, done.stderr
+    assert said_once(done)
+    assert sorted(tmp_path.iterdir()) == [path, example]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_signal_while_the_input_is_read_leaves_nothing(tmp_path, packed):
+    source = tmp_path / "pipe.jsonl.gz" if packed else "-"
+    command = [harness.binary(), "run", source, "--upstream", "sim"]
+    if packed:
+        # A file that never ends: packed zeros, unpacked for longer than anybody waits.
+        source.write_bytes(gzip.compress(bytes(1 << 20)) * 20_000)
+    running = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "spooling" in running.stderr.readline()
+    running.terminate()
+
+    assert running.wait(harness.STOP_SECONDS) == 10
+    assert "stopped before the end" in running.stderr.read()
+    running.stdin.close()
+    assert [path for path in tmp_path.iterdir() if path != source] == []
+
+
+def test_a_pipe_by_name_is_refused_with_what_to_do(example, tmp_path):
+    fifo = tmp_path / "pipe.jsonl"
+    os.mkfifo(fifo)
+    for name in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "/dev/zero", fifo]:
+        with open(example) as rows:
+            command = [harness.binary(), "run", name, "--upstream", "sim"]
+            done = subprocess.run(command, stdin=rows, capture_output=True, text=True, timeout=60)
+
+        assert done.returncode == 2, name
+        assert said_once(done, name, "`-`")
+    assert sorted(tmp_path.iterdir()) == [fifo, example]
+
+
+def test_an_input_in_a_folder_of_others_can_be_run_by_a_link(example, tmp_path):
+    script = """
+        mount -o remount,ro $DISK; mkdir $DISK/../mine; cd $DISK/../mine
+        $DITTO run $DISK/job.jsonl --upstream sim -o out -e err
+        test $? = 8 || { echo "wanted exit 8, got $?" >&2; exit 100; }
+        ln -s $DISK/job.jsonl . && $DITTO run job.jsonl --upstream sim || exit
+        test $(wc -l < job.output.jsonl) = 200
+    """
+    done = on_a_small_disk(tmp_path, "64m", script, example)
+
+    assert done.returncode == 0, done.stderr
+    assert said_once(done, "ln -s")
+
+
 def test_an_unknown_flag_is_a_usage_error():
     assert harness.ditto("run", "--no-such-flag").returncode == 2
 

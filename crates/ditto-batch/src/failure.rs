@@ -62,6 +62,18 @@ impl Failure {
         }
     }
 
+    /// An input could not be read. What it holds may be at fault, and not the disk.
+    pub(crate) fn input(path: &Path, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::new(
+                exit::REFUSED,
+                format!("cannot unpack {}: {error}", path.display()),
+            )
+            .hint("nothing was sent; pack it anew, or take `.gz` or `.zst` off its name if it is not packed"),
+            _ => Self::file("cannot read", path, error),
+        }
+    }
+
     /// The server refuses its settings.
     pub(crate) fn of_settings(error: ditto_server::Error) -> Self {
         let failure = Self::from(error);
