@@ -337,6 +337,55 @@ def test_an_address_that_cannot_work_is_said_before_a_folder_is_made(example, tm
     assert list(tmp_path.iterdir()) == [example]
 
 
+SECRET_ADDRESSES = [
+    "http://me:canary@127.0.0.1:1/v1",
+    "ftp://me:canary@127.0.0.1/v1",
+    "http://me:canary#@127.0.0.1:1/v1",
+    "http://127.0.0.1:1/v1?api-key=canary",
+]
+
+
+@pytest.mark.parametrize("address", SECRET_ADDRESSES)
+def test_a_secret_in_an_address_is_refused_and_not_shown(example, tmp_path, address):
+    config = tmp_path / "ditto.toml"
+    config.write_text(f'[[upstream]]\nurl = "{address}"\n')
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(f'[[upstream]]\nurl = "{address}" "\n')
+    data = ("--data", tmp_path / "data")
+    commands = [
+        ("run", example, "--upstream", address),
+        ("serve", *data, "--upstream", address),
+        ("serve", *data, "--upstream", f"gpu={address}"),
+        ("serve", *data, "--config", config),
+        ("serve", *data, "--config", wrong),
+    ]
+    for command in commands:
+        done = harness.ditto(*command)
+
+        assert done.returncode == 2, command
+        assert said_once(done)
+        assert "canary" not in done.stdout + done.stderr
+    assert sorted(tmp_path.iterdir()) == sorted([config, example, wrong])
+
+
+def test_help_does_not_show_what_the_environment_holds():
+    for command in ["run", "serve"]:
+        env = os.environ | {"DITTO_UPSTREAM": SECRET_ADDRESSES[0]}
+        done = subprocess.run([harness.binary(), command, "--help"], env=env, capture_output=True, text=True)
+
+        assert "DITTO_UPSTREAM" in done.stdout
+        assert "canary" not in done.stdout
+
+
+@pytest.mark.parametrize("rest", ["?api-version=2024-10-21", "#part"])
+def test_an_address_with_a_query_is_a_usage_error(example, tmp_path, rest):
+    done = harness.ditto("run", example, "--upstream", f"http://127.0.0.1:1/v1{rest}")
+
+    assert done.returncode == 2
+    assert said_once(done, "http://127.0.0.1:1/v1)", "query")
+    assert list(tmp_path.iterdir()) == [example]
+
+
 def test_other_rows_by_standard_input_are_not_given_the_old_answers(example, tmp_path):
     rows = example.read_text().splitlines(keepends=True)
     with harness.sim() as upstream:

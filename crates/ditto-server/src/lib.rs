@@ -30,3 +30,4 @@ pub use server::Server;
 pub use service::{
     BatchRequest, Content, FileDescription, FileList, Listed, Once, Progress, Service, Upload,
 };
+pub use upstream::address::{BadAddress, check_address, shown_address};

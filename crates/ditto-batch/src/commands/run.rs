@@ -42,7 +42,12 @@ pub(crate) struct RunArgs {
     #[arg(value_name = "INPUT")]
     pub(crate) input: PathBuf,
     /// An OpenAI-compatible endpoint, or `sim` for a simulated one in this process
-    #[arg(long, value_name = "URL", env = "DITTO_UPSTREAM")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DITTO_UPSTREAM",
+        hide_env_values = true
+    )]
     pub(crate) upstream: String,
     /// Where answers go [default: X.output.jsonl]
     #[arg(short, long, value_name = "FILE")]

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use self::keys::KeyOf;
 use self::settings::Settings;
-use self::upstream::{Target, UpstreamFlag};
+use self::upstream::Target;
 use super::sim::SimFlags;
 use crate::exit;
 use crate::failure::{Failure, Result};
@@ -46,9 +46,11 @@ pub(crate) struct ServeArgs {
         long,
         value_name = "UPSTREAM",
         env = "DITTO_UPSTREAM",
+        hide_env_values = true,
         value_delimiter = ' '
     )]
-    upstream: Vec<UpstreamFlag>,
+    // Parsed later: clap would show a wrong one, with the password in it.
+    upstream: Vec<String>,
     /// Environment variable that holds the upstream's key; NAME=VARIABLE if there are several
     #[arg(long, value_name = "VARIABLE")]
     upstream_key_env: Vec<KeyOf>,
