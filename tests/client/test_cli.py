@@ -505,6 +505,72 @@ def test_an_unknown_flag_is_a_usage_error():
     assert harness.ditto("run", "--no-such-flag").returncode == 2
 
 
+def test_another_deadline_is_not_ignored_when_a_job_goes_on(example):
+    with harness.sim("--latency", "100ms") as upstream:
+        command = ("run", str(example), "--upstream", upstream.base_url)
+        stop_after_a_request(upstream, (*command, "--deadline", "2h"))
+        asked = upstream.get("/sim/stats")["requests"]
+
+        other = harness.ditto(*command, "--deadline", "3h")
+
+        assert other.returncode == 2
+        assert said_once(other, "--deadline", "7200s", "10800s")
+        assert upstream.get("/sim/stats")["requests"] == asked
+        assert harness.ditto(*command, "--deadline", "2h").returncode == 0
+
+
+def test_a_server_that_is_stopped_at_once_says_what_is_kept(three_rows, tmp_path):
+    with harness.serve(tmp_path / "data", "--sim-latency", "60s") as server:
+        uploaded = harness.ditto("files", "upload", three_rows, "--base-url", server.base_url)
+        file = json.loads(uploaded.stdout)["id"]
+        made = harness.ditto("batches", "create", file, "--base-url", server.base_url)
+        assert made.returncode == 0, made.stderr
+        log = lambda: os.pread(server.log.fileno(), 1 << 20, 0).decode()
+        harness.until("lines are under way", lambda: "validated" in log())
+        server.process.terminate()
+        harness.until("it drains", lambda: "stopping:" in log())
+        server.process.terminate()
+
+        assert server.process.wait(harness.STOP_SECONDS) == 1
+        assert "stopped at once" in log() and "recorded is kept" in log()
+
+
+def test_a_damaged_catalog_is_the_disks_fault_and_not_the_inputs(example, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "catalog.db").write_text("not a database " * 500)
+    with harness.sim("--latency", "100ms") as upstream:
+        command = ("run", str(example), "--upstream", upstream.base_url)
+        stop_after_a_request(upstream, command)
+        catalog = example.with_name("requests.ditto") / "data/catalog.db"
+        for beside in ["-wal", "-shm"]:
+            catalog.with_name(catalog.name + beside).unlink(missing_ok=True)
+        catalog.write_text("not a database " * 500)
+
+        listen = ("--listen", f"127.0.0.1:{harness.free_port()}")
+        for done in [harness.ditto(*command), harness.ditto("serve", "--data", data, "--upstream", "sim", *listen)]:
+            assert done.returncode == 8, done.stderr
+            assert said_once(done, "catalog.db", "damaged")
+    assert catalog.exists(), "what is damaged may still be mended"
+
+
+def test_a_data_folder_is_closed_to_others_or_refused(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    with harness.serve(data):
+        assert data.stat().st_mode & 0o777 == 0o700
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o755)
+    (theirs / "poem.txt").write_text("mine\n")
+
+    done = harness.ditto("serve", "--data", theirs, "--upstream", "sim", "--listen", f"127.0.0.1:{harness.free_port()}")
+
+    assert done.returncode == 8
+    assert said_once(done, theirs, "chmod 700")
+    assert theirs.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in theirs.iterdir()] == ["poem.txt"]
+
+
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_a_missing_file_is_not_found(command, tmp_path):
     done = harness.ditto(command, tmp_path / "none.jsonl", *upstream_of(command))

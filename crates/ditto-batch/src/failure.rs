@@ -86,6 +86,19 @@ impl Failure {
         }
     }
 
+    /// A data folder could not be opened, with settings that were found to be good: what is there is
+    /// damaged, or of another program or release.
+    pub(crate) fn of_opening(error: ditto_server::Error) -> Self {
+        let failure = Self::from(error);
+        match failure.exit {
+            exit::REFUSED => Self {
+                exit: exit::LOCAL_IO,
+                ..failure
+            },
+            _ => failure,
+        }
+    }
+
     /// Says it on stderr and gives the exit code.
     pub(crate) fn report(&self, err: &mut dyn Write) -> u8 {
         say(err, format_args!("error: {}", self.message));
@@ -197,9 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_engine_refuses_is_the_input_or_a_setting() {
+    fn what_the_engine_refuses_is_the_input_a_setting_or_what_it_finds() {
         let error = || ditto_server::Error::invalid("wrong");
         assert_eq!(Failure::from(error()).exit, exit::REFUSED);
         assert_eq!(Failure::of_settings(error()).exit, exit::USAGE);
+        assert_eq!(Failure::of_opening(error()).exit, exit::LOCAL_IO);
     }
 }

@@ -15,6 +15,7 @@ mod id;
 mod journal;
 mod manifest;
 pub mod model;
+mod private;
 mod server;
 mod service;
 mod upstream;

@@ -27,7 +27,7 @@ use self::settings::Settings;
 use self::summary::Summary;
 use super::sim::SimFlags;
 use crate::duration;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::printer::show;
 use crate::signals::Signals;
 
@@ -137,7 +137,9 @@ async fn work(args: &RunArgs, progress: &Progress) -> Result<Summary> {
         .endpoint_of(&input)
         .inspect_err(|_| job.discard_unbegun())?;
     let config = settings.server_config(job.data_folder(), endpoint, sim.as_ref());
-    let server = Server::open_in_place(config, &input.folder).await?;
+    let server = Server::open_in_place(config, &input.folder)
+        .await
+        .map_err(Failure::of_opening)?;
     let summary = watch::until_the_end(server, &mut job, &input, reading, stops.again).await?;
     if let Some(sim) = sim {
         sim.stop().await;

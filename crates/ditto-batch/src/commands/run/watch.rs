@@ -131,12 +131,7 @@ async fn batch(
     let listed = service.batches(TENANT, 1, None).await?;
     if let Some(batch) = listed.data.into_iter().next() {
         progress.say("resuming");
-        if settings.deadline.is_some() && batch.expires_at.is_none() {
-            return Err(
-                Failure::usage("this job began without --deadline and cannot get one now")
-                    .hint("leave it out, or stop with Ctrl-C and keep what is there"),
-            );
-        }
+        refuse_another_deadline(&batch, settings.deadline)?;
         return Ok(batch);
     }
     let file = service
@@ -155,6 +150,29 @@ async fn batch(
         ..BatchRequest::default()
     };
     Ok(service.create_batch(TENANT, request).await?)
+}
+
+/// The deadline counts from the job's beginning. Left out, it stays as it was.
+fn refuse_another_deadline(batch: &Batch, given: Option<Duration>) -> Result<()> {
+    let began = batch.created_at.unwrap_or_default();
+    let before = batch.expires_at.map(|end| (end - began).unsigned_abs());
+    let Some(now) = given.map(|given| given.as_secs()) else {
+        return Ok(());
+    };
+    match before {
+        Some(before) if before == now => Ok(()),
+        Some(before) => Err(Failure::usage(format!(
+            "this job began with --deadline {before}s and cannot get {now}s now"
+        ))),
+        None => Err(Failure::usage(
+            "this job began without --deadline and cannot get one now",
+        )),
+    }
+    .map_err(|failure| {
+        failure.hint(
+            "nothing was sent; leave it out to go on as the job began, or stop with Ctrl-C when you want: what is recorded is kept",
+        )
+    })
 }
 
 fn ended(now: BatchProgress) -> Result<Stop> {
