@@ -457,6 +457,20 @@ def test_a_packed_file_that_is_not_whole_is_refused(command, packed, damage, exa
     assert sorted(tmp_path.iterdir()) == [path, example]
 
 
+def test_the_second_signal_ends_at_once(example, tmp_path):
+    with harness.sim("--latency", "600s") as upstream:
+        command = [harness.binary(), "run", str(example), "--upstream", upstream.base_url]
+        running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        harness.until("a request", lambda: upstream.get("/sim/stats")["requests"] > 0)
+        running.terminate()
+        while "stopping" not in running.stderr.readline():
+            assert running.poll() is None
+        running.terminate()
+
+        assert running.wait(5) == 10
+        running.stderr.close()
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_signal_while_the_input_is_read_leaves_nothing(tmp_path, packed):
     source = tmp_path / "pipe.jsonl.gz" if packed else "-"
@@ -619,6 +633,17 @@ def test_a_read_only_folder_is_said_to_be_one(example, tmp_path):
 
     assert done.returncode == 8
     assert said_once(done)
+
+
+def test_the_end_of_a_job_is_told_from_a_disk_that_cannot_be_written(example, tmp_path):
+    script = """
+        $DITTO run $DISK/job.jsonl --upstream sim || exit
+        mount -o remount,ro $DISK
+        $DITTO run $DISK/job.jsonl --upstream sim
+    """
+    done = on_a_small_disk(tmp_path, "64m", script, example)
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_full_disk_loses_nothing(debian_rows, tmp_path):

@@ -67,7 +67,7 @@ fn report(args: &VerifyArgs) -> Result<VerifyReport> {
     result.map_err(|error| {
         let failed = [Some(&input), Some(&output), errors.as_ref()];
         match failed.into_iter().flatten().find(|file| file.failed) {
-            Some(file) => Failure::input(file.path, &error),
+            Some(file) => Failure::file("cannot read", file.path, &error),
             None => Failure::io("cannot keep the ids in a temporary file", &error),
         }
     })

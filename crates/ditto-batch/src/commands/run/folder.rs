@@ -29,14 +29,7 @@ pub(super) fn hold(folder: &Path) -> Result<Held> {
     make_private(folder)?;
     let path = folder.join(LOCK);
     let failed = |e: &io::Error| Failure::file("cannot open", &path, e);
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(&path)
-        .map_err(|e| failed(&e))?;
+    let lock = open_lock(&path).map_err(|e| failed(&e))?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(in_use(folder)),
@@ -48,6 +41,25 @@ pub(super) fn hold(folder: &Path) -> Result<Held> {
         _ => return Err(in_use(folder)),
     }
     Ok(Held { _lock: lock })
+}
+
+/// Only for reading if it is there: the summary of a job that has ended is read on any disk.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+    let there = OpenOptions::new()
+        .read(true)
+        .custom_flags(no_link)
+        .open(path);
+    match there {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(no_link)
+            .open(path),
+        opened => opened,
+    }
 }
 
 fn in_use(folder: &Path) -> Failure {
