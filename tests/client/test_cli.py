@@ -1,5 +1,6 @@
 """The command line as a person meets it: what it says, and the exit codes that scripts build on."""
 
+import gzip
 import json
 import os
 import shutil
@@ -15,6 +16,11 @@ EXAMPLE = harness.ROOT / "examples/requests.jsonl"
 @pytest.fixture
 def example(tmp_path):
     return shutil.copy(EXAMPLE, tmp_path / "requests.jsonl")
+
+
+@pytest.fixture
+def job_of_2000(debian_rows, tmp_path):
+    return shutil.copy(debian_rows, tmp_path / "job.jsonl")
 
 
 def said_once(done, *words):
@@ -178,6 +184,94 @@ def test_a_link_to_nowhere_is_not_replaced(example):
     assert not link.exists(), "something was written through the link"
 
 
+def test_no_file_is_taken_for_a_part_of_ours_by_its_name(example):
+    theirs = example.with_name(".requests.output.jsonl.ditto-part")
+    theirs.write_text("mine\n")
+    victim = example.with_name("victim")
+    victim.write_text("precious\n")
+    example.with_name(".requests.errors.jsonl.ditto-part").symlink_to(victim)
+
+    done = harness.ditto("run", example, "--upstream", "sim")
+
+    assert done.returncode == 0, done.stderr
+    assert theirs.read_text() == "mine\n"
+    assert victim.read_text() == "precious\n"
+
+
+def test_nothing_is_left_beside_the_results(example, tmp_path):
+    done = harness.ditto("run", example, "--upstream", "sim")
+
+    assert done.returncode == 0, done.stderr
+    ends = ["ditto", "errors.jsonl", "jsonl", "output.jsonl", "report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"requests.{end}" for end in ends]
+
+
+def test_a_second_command_does_not_disturb_the_first(job_of_2000):
+    command = [harness.binary(), "run", str(job_of_2000), "--upstream", "sim"]
+    first = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    folder = job_of_2000.with_name("job.ditto")
+    harness.until("the first has begun", lambda: (folder / "data").exists() or first.poll() is not None)
+    others = []
+    while first.poll() is None:
+        others.append(harness.ditto(*command[1:]))
+
+    assert first.returncode == 0, first.stderr.read()
+    assert len(harness.json_lines(job_of_2000.with_name("job.output.jsonl"))) == 2000
+    assert others and all(done.returncode in (0, 5) for done in others)
+    refused = [done for done in others if done.returncode == 5]
+    assert all(said_once(done, "another command", folder) for done in refused)
+
+
+@pytest.mark.parametrize("occupied", ["file", "folder"])
+def test_a_job_that_goes_on_looks_at_a_new_place_before_it_pays(example, tmp_path, occupied):
+    with harness.sim("--latency", "100ms") as upstream:
+        command = ("run", str(example), "--upstream", upstream.base_url, "--concurrency", "4")
+        stop_after_a_request(upstream, command)
+        asked = upstream.get("/sim/stats")["requests"]
+        place = tmp_path / "elsewhere.jsonl"
+        place.mkdir() if occupied == "folder" else place.write_text("mine\n")
+
+        done = harness.ditto(*command, "-o", place)
+
+        assert done.returncode == 5
+        assert said_once(done, place)
+        assert upstream.get("/sim/stats")["requests"] == asked
+        assert harness.ditto(*command).returncode == 0
+
+
+def stop_after_a_request(upstream, command):
+    running = subprocess.Popen([harness.binary(), *command], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    harness.until("a request", lambda: upstream.get("/sim/stats")["requests"] > 0)
+    running.terminate()
+    assert running.wait(harness.STOP_SECONDS) == 10
+
+
+def test_what_is_in_a_job_is_for_its_owner_only(example):
+    folder = example.with_name("requests.ditto")
+    folder.mkdir(mode=0o755)
+    packed = example.with_name("requests.jsonl.gz")
+    packed.write_bytes(gzip.compress(example.read_bytes()))
+    with harness.sim("--latency", "100ms") as upstream:
+        stop_after_a_request(upstream, ("run", str(packed), "--upstream", upstream.base_url))
+
+    inside = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert {"job.json", "input.jsonl"} <= {path.name for path in inside}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.name: oct(path.stat().st_mode & 0o077) for path in inside if path.stat().st_mode & 0o077} == {}
+
+
+def test_a_folder_of_somebody_else_is_not_made_the_jobs(example):
+    folder = example.with_name("requests.ditto")
+    folder.mkdir()
+    (folder / "poem.txt").write_text("mine\n")
+
+    done = harness.ditto("run", example, "--upstream", "sim")
+
+    assert done.returncode == 5
+    assert said_once(done, folder)
+    assert [path.name for path in folder.iterdir()] == ["poem.txt"]
+
+
 def test_an_output_that_was_altered_after_the_end_is_found(example):
     harness.ditto("run", example, "--upstream", "sim")
     output = example.with_name("requests.output.jsonl")
@@ -244,8 +338,252 @@ def test_an_address_that_cannot_work_is_said_before_a_folder_is_made(example, tm
     assert list(tmp_path.iterdir()) == [example]
 
 
+SECRET_ADDRESSES = [
+    "http://me:canary@127.0.0.1:1/v1",
+    "ftp://me:canary@127.0.0.1/v1",
+    "http://me:canary#@127.0.0.1:1/v1",
+    "http://127.0.0.1:1/v1?api-key=canary",
+]
+
+
+@pytest.mark.parametrize("address", SECRET_ADDRESSES)
+def test_a_secret_in_an_address_is_refused_and_not_shown(example, tmp_path, address):
+    config = tmp_path / "ditto.toml"
+    config.write_text(f'[[upstream]]\nurl = "{address}"\n')
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(f'[[upstream]]\nurl = "{address}" "\n')
+    data = ("--data", tmp_path / "data")
+    commands = [
+        ("run", example, "--upstream", address),
+        ("serve", *data, "--upstream", address),
+        ("serve", *data, "--upstream", f"gpu={address}"),
+        ("serve", *data, "--config", config),
+        ("serve", *data, "--config", wrong),
+    ]
+    for command in commands:
+        done = harness.ditto(*command)
+
+        assert done.returncode == 2, command
+        assert said_once(done)
+        assert "canary" not in done.stdout + done.stderr
+    assert sorted(tmp_path.iterdir()) == sorted([config, example, wrong])
+
+
+def test_help_does_not_show_what_the_environment_holds():
+    for command in ["run", "serve"]:
+        env = os.environ | {"DITTO_UPSTREAM": SECRET_ADDRESSES[0]}
+        done = subprocess.run([harness.binary(), command, "--help"], env=env, capture_output=True, text=True)
+
+        assert "DITTO_UPSTREAM" in done.stdout
+        assert "canary" not in done.stdout
+
+
+@pytest.mark.parametrize("rest", ["?api-version=2024-10-21", "#part"])
+def test_an_address_with_a_query_is_a_usage_error(example, tmp_path, rest):
+    done = harness.ditto("run", example, "--upstream", f"http://127.0.0.1:1/v1{rest}")
+
+    assert done.returncode == 2
+    assert said_once(done, "http://127.0.0.1:1/v1)", "query")
+    assert list(tmp_path.iterdir()) == [example]
+
+
+def test_other_rows_by_standard_input_are_not_given_the_old_answers(example, tmp_path):
+    rows = example.read_text().splitlines(keepends=True)
+    with harness.sim() as upstream:
+
+        def run(rows):
+            command = ("run", "-", "--upstream", upstream.base_url)
+            return harness.ditto(*command, cwd=tmp_path, stdin="".join(rows))
+
+        first = run(rows[:5])
+        before = (tmp_path / "stdin.output.jsonl").read_bytes()
+        other, same = run(rows[5:]), run(rows[:5])
+
+        assert (first.returncode, same.returncode) == (0, 0), same.stderr
+        assert other.returncode == 5
+        assert said_once(other, "standard input", "stdin.ditto")
+        assert upstream.get("/sim/stats")["requests"] == 5
+    assert (tmp_path / "stdin.output.jsonl").read_bytes() == before
+
+
+def test_rows_that_are_added_while_the_job_runs_are_noticed_at_its_end(example):
+    original = example.read_bytes()
+    with harness.sim("--latency", "100ms") as upstream:
+        command = ("run", str(example), "--upstream", upstream.base_url)
+        running = subprocess.Popen(
+            [harness.binary(), *command], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        harness.until("a request", lambda: upstream.get("/sim/stats")["requests"] > 0)
+        example.write_bytes(original + original.splitlines(keepends=True)[0].replace(b"review-001", b"late"))
+        said = running.communicate(timeout=harness.COMMAND_SECONDS)[1]
+        assert running.returncode == 5, said
+        assert "changed" in said and str(example) in said
+        assert not example.with_name("requests.output.jsonl").exists()
+
+        example.write_bytes(original)
+        done = harness.ditto(*command)
+
+        assert done.returncode == 0, done.stderr
+        assert upstream.get("/sim/stats")["requests"] == 200
+
+
+def test_a_file_with_a_byte_order_mark_runs(tmp_path):
+    job = tmp_path / "job.jsonl"
+    row = {"custom_id": "a", "method": "POST", "url": "/v1/responses"}
+    job.write_text("\ufeff" + json.dumps(row | {"body": {"model": "m", "input": "Labels: a, b"}}) + "\n")
+
+    done = harness.ditto("run", job, "--upstream", "sim")
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("packed", ["gz", "zst"])
+@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize("damage", ["empty", "plain", "cut"])
+def test_a_packed_file_that_is_not_whole_is_refused(command, packed, damage, example, tmp_path):
+    path = tmp_path / f"job.jsonl.{packed}"
+    if damage == "cut":
+        pack = {"gz": ["gzip", "-c"], "zst": ["zstd", "-q", "-c"]}[packed]
+        if shutil.which(pack[0]) is None:
+            pytest.skip(f"there is no {pack[0]} here")
+        whole = subprocess.run([*pack, example], stdout=subprocess.PIPE, check=True).stdout
+        path.write_bytes(whole[: len(whole) // 2])
+    else:
+        path.write_bytes(b"" if damage == "empty" else example.read_bytes())
+
+    done = harness.ditto(command, path, *upstream_of(command))
+
+    assert done.returncode == 12, done.stderr
+    assert said_once(done)
+    assert sorted(tmp_path.iterdir()) == [path, example]
+
+
+def test_the_second_signal_ends_at_once(example, tmp_path):
+    with harness.sim("--latency", "600s") as upstream:
+        command = [harness.binary(), "run", str(example), "--upstream", upstream.base_url]
+        running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        harness.until("a request", lambda: upstream.get("/sim/stats")["requests"] > 0)
+        running.terminate()
+        while "stopping" not in running.stderr.readline():
+            assert running.poll() is None
+        running.terminate()
+
+        assert running.wait(5) == 10
+        running.stderr.close()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_signal_while_the_input_is_read_leaves_nothing(tmp_path, packed):
+    source = tmp_path / "pipe.jsonl.gz" if packed else "-"
+    command = [harness.binary(), "run", source, "--upstream", "sim"]
+    if packed:
+        # A file that never ends: packed zeros, unpacked for longer than anybody waits.
+        source.write_bytes(gzip.compress(bytes(1 << 20)) * 20_000)
+    running = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "spooling" in running.stderr.readline()
+    running.terminate()
+
+    assert running.wait(harness.STOP_SECONDS) == 10
+    assert "stopped before the end" in running.stderr.read()
+    running.stdin.close()
+    assert [path for path in tmp_path.iterdir() if path != source] == []
+
+
+def test_a_pipe_by_name_is_refused_with_what_to_do(example, tmp_path):
+    fifo = tmp_path / "pipe.jsonl"
+    os.mkfifo(fifo)
+    for name in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "/dev/zero", fifo]:
+        with open(example) as rows:
+            command = [harness.binary(), "run", name, "--upstream", "sim"]
+            done = subprocess.run(command, stdin=rows, capture_output=True, text=True, timeout=60)
+
+        assert done.returncode == 2, name
+        assert said_once(done, name, "`-`")
+    assert sorted(tmp_path.iterdir()) == [fifo, example]
+
+
+def test_an_input_in_a_folder_of_others_can_be_run_by_a_link(example, tmp_path):
+    script = """
+        mount -o remount,ro $DISK; mkdir $DISK/../mine; cd $DISK/../mine
+        $DITTO run $DISK/job.jsonl --upstream sim -o out -e err
+        test $? = 8 || { echo "wanted exit 8, got $?" >&2; exit 100; }
+        ln -s $DISK/job.jsonl . && $DITTO run job.jsonl --upstream sim || exit
+        test $(wc -l < job.output.jsonl) = 200
+    """
+    done = on_a_small_disk(tmp_path, "64m", script, example)
+
+    assert done.returncode == 0, done.stderr
+    assert said_once(done, "ln -s")
+
+
 def test_an_unknown_flag_is_a_usage_error():
     assert harness.ditto("run", "--no-such-flag").returncode == 2
+
+
+def test_another_deadline_is_not_ignored_when_a_job_goes_on(example):
+    with harness.sim("--latency", "100ms") as upstream:
+        command = ("run", str(example), "--upstream", upstream.base_url)
+        stop_after_a_request(upstream, (*command, "--deadline", "2h"))
+        asked = upstream.get("/sim/stats")["requests"]
+
+        other = harness.ditto(*command, "--deadline", "3h")
+
+        assert other.returncode == 2
+        assert said_once(other, "--deadline", "7200s", "10800s")
+        assert upstream.get("/sim/stats")["requests"] == asked
+        assert harness.ditto(*command, "--deadline", "2h").returncode == 0
+
+
+def test_a_server_that_is_stopped_at_once_says_what_is_kept(three_rows, tmp_path):
+    with harness.serve(tmp_path / "data", "--sim-latency", "60s") as server:
+        uploaded = harness.ditto("files", "upload", three_rows, "--base-url", server.base_url)
+        file = json.loads(uploaded.stdout)["id"]
+        made = harness.ditto("batches", "create", file, "--base-url", server.base_url)
+        assert made.returncode == 0, made.stderr
+        log = lambda: os.pread(server.log.fileno(), 1 << 20, 0).decode()
+        harness.until("lines are under way", lambda: "validated" in log())
+        server.process.terminate()
+        harness.until("it drains", lambda: "stopping:" in log())
+        server.process.terminate()
+
+        assert server.process.wait(harness.STOP_SECONDS) == 1
+        assert "stopped at once" in log() and "recorded is kept" in log()
+
+
+def test_a_damaged_catalog_is_the_disks_fault_and_not_the_inputs(example, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "catalog.db").write_text("not a database " * 500)
+    with harness.sim("--latency", "100ms") as upstream:
+        command = ("run", str(example), "--upstream", upstream.base_url)
+        stop_after_a_request(upstream, command)
+        catalog = example.with_name("requests.ditto") / "data/catalog.db"
+        for beside in ["-wal", "-shm"]:
+            catalog.with_name(catalog.name + beside).unlink(missing_ok=True)
+        catalog.write_text("not a database " * 500)
+
+        listen = ("--listen", f"127.0.0.1:{harness.free_port()}")
+        for done in [harness.ditto(*command), harness.ditto("serve", "--data", data, "--upstream", "sim", *listen)]:
+            assert done.returncode == 8, done.stderr
+            assert said_once(done, "catalog.db", "damaged")
+    assert catalog.exists(), "what is damaged may still be mended"
+
+
+def test_a_data_folder_is_closed_to_others_or_refused(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    with harness.serve(data):
+        assert data.stat().st_mode & 0o777 == 0o700
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o755)
+    (theirs / "poem.txt").write_text("mine\n")
+
+    done = harness.ditto("serve", "--data", theirs, "--upstream", "sim", "--listen", f"127.0.0.1:{harness.free_port()}")
+
+    assert done.returncode == 8
+    assert said_once(done, theirs, "chmod 700")
+    assert theirs.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in theirs.iterdir()] == ["poem.txt"]
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
@@ -296,6 +634,17 @@ def test_a_read_only_folder_is_said_to_be_one(example, tmp_path):
 
     assert done.returncode == 8
     assert said_once(done)
+
+
+def test_the_end_of_a_job_is_told_from_a_disk_that_cannot_be_written(example, tmp_path):
+    script = """
+        $DITTO run $DISK/job.jsonl --upstream sim || exit
+        mount -o remount,ro $DISK
+        $DITTO run $DISK/job.jsonl --upstream sim
+    """
+    done = on_a_small_disk(tmp_path, "64m", script, example)
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_full_disk_loses_nothing(debian_rows, tmp_path):

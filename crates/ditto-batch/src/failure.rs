@@ -62,12 +62,37 @@ impl Failure {
         }
     }
 
+    /// An input could not be read. What it holds may be at fault, and not the disk.
+    pub(crate) fn input(path: &Path, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::new(
+                exit::REFUSED,
+                format!("cannot unpack {}: {error}", path.display()),
+            )
+            .hint("nothing was sent; pack it anew, or take `.gz` or `.zst` off its name if it is not packed"),
+            _ => Self::file("cannot read", path, error),
+        }
+    }
+
     /// The server refuses its settings.
     pub(crate) fn of_settings(error: ditto_server::Error) -> Self {
         let failure = Self::from(error);
         match failure.exit {
             exit::REFUSED => Self {
                 exit: exit::USAGE,
+                ..failure
+            },
+            _ => failure,
+        }
+    }
+
+    /// A data folder could not be opened, with settings that were found to be good: what is there is
+    /// damaged, or of another program or release.
+    pub(crate) fn of_opening(error: ditto_server::Error) -> Self {
+        let failure = Self::from(error);
+        match failure.exit {
+            exit::REFUSED => Self {
+                exit: exit::LOCAL_IO,
                 ..failure
             },
             _ => failure,
@@ -185,9 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_engine_refuses_is_the_input_or_a_setting() {
+    fn what_the_engine_refuses_is_the_input_a_setting_or_what_it_finds() {
         let error = || ditto_server::Error::invalid("wrong");
         assert_eq!(Failure::from(error()).exit, exit::REFUSED);
         assert_eq!(Failure::of_settings(error()).exit, exit::USAGE);
+        assert_eq!(Failure::of_opening(error()).exit, exit::LOCAL_IO);
     }
 }

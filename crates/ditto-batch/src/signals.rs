@@ -1,5 +1,6 @@
 //! How a person or a supervisor says stop.
 
+use futures_util::FutureExt;
 use tokio::signal::unix::{self, SignalKind};
 
 use crate::exit;
@@ -13,6 +14,11 @@ pub(crate) enum Signal {
     /// A supervisor's SIGTERM.
     Terminate,
 }
+
+/// In an error of reading: it was this that ended it.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by a signal")]
+pub(crate) struct Stopped(pub(crate) Signal);
 
 /// The signals from now on: listen before anything is told, since who reads it may send one at once.
 #[derive(Debug)]
@@ -39,5 +45,11 @@ impl Signals {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
         }
+    }
+
+    /// What was said since the last look, without waiting: for work that reads on its own thread.
+    pub(crate) fn said(&mut self) -> Option<Signal> {
+        // Not cut short by tokio's fairness, which counts on our coming back to it.
+        tokio::task::unconstrained(self.next()).now_or_never()
     }
 }

@@ -1,12 +1,53 @@
-//! Files that are there whole or not at all: written beside their place, synced, then moved in. If we
-//! stop before that, a part of a fixed name is left, which the next try writes over.
+//! Files that are there whole or not at all: written beside their place, synced, then moved in.
+//!
+//! What is on its way is called by its job's mark, which nobody else uses. If we stop before the end,
+//! it is left, and the next try of the same job removes it: no other file is ever touched.
 
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::umask;
+
+/// What one job's parts are called by. Two commands never write under one mark at once: whoever has
+/// it holds the job's folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Mark(String);
+
+impl Mark {
+    /// One that nobody has had.
+    pub(crate) fn new() -> Self {
+        // The seed of a hash table is the chance that the standard library has. The mark keeps
+        // nobody out: that is what creating the part anew is for.
+        Self(format!("{:016x}", RandomState::new().hash_one(())))
+    }
+
+    /// Of a job that began before there were marks.
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Where a file for this place is on its way: beside it, and short however long its name is.
+    fn part_of(&self, place: &Path) -> PathBuf {
+        let name = place.file_name().unwrap_or_default().as_encoded_bytes();
+        let part = format!(".{}-{:016x}.ditto-part", self.0, xxh3_64(name));
+        folder_of(place).join(part)
+    }
+}
+
+/// Who may read a file in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Its owner: prompts and answers of a job that is under way.
+    Owner,
+    /// Whoever may read the user's other files: results.
+    AsUsual,
+}
 
 /// A file to be. Dropped before it is finished, it leaves nothing.
 #[derive(Debug)]
@@ -14,21 +55,29 @@ pub(crate) struct WholeFile {
     file: File,
     part: PathBuf,
     place: PathBuf,
+    readers: Readers,
 }
 
 impl WholeFile {
     /// A file that will stand at `place`.
-    pub(crate) fn begin(place: &Path) -> io::Result<Self> {
-        let part = part_of(place);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .open(&part)?;
+    pub(crate) fn begin(place: &Path, mark: &Mark, readers: Readers) -> io::Result<Self> {
+        let part = mark.part_of(place);
+        // Only ever a file of our own making: what stands there is not written to, nor what a link
+        // there leads to.
+        let create = || OpenOptions::new().write(true).create_new(true).open(&part);
+        let file = match create() {
+            // By its name it is ours, of a command that was killed.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&part)?;
+                create()?
+            }
+            made => made?,
+        };
         Ok(Self {
             file,
             part,
             place: place.to_owned(),
+            readers,
         })
     }
 
@@ -57,7 +106,11 @@ impl WholeFile {
     }
 
     fn settle(&self) -> io::Result<()> {
-        umask::hand_over(&self.file)?;
+        match self.readers {
+            // It was made so.
+            Readers::Owner => {}
+            Readers::AsUsual => umask::hand_over(&self.file)?,
+        }
         self.file.sync_all()
     }
 }
@@ -74,7 +127,7 @@ impl Write for WholeFile {
 
 impl Drop for WholeFile {
     fn drop(&mut self) {
-        // After it was moved in there is nothing to remove; otherwise the next try writes over it.
+        // After it was moved in there is nothing to remove; otherwise the next try removes it.
         let _ = fs::remove_file(&self.part);
     }
 }
@@ -87,13 +140,6 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn part_of(place: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(place.file_name().unwrap_or_default());
-    name.push(".ditto-part");
-    folder_of(place).join(name)
-}
-
 fn sync_folder(place: &Path) -> io::Result<()> {
     File::open(folder_of(place))?.sync_all()
 }
@@ -102,45 +148,73 @@ fn sync_folder(place: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn write(place: &Path, text: &str) -> WholeFile {
-        let mut file = WholeFile::begin(place).unwrap();
+    fn write(place: &Path, mark: &Mark, text: &str) -> WholeFile {
+        let mut file = WholeFile::begin(place, mark, Readers::AsUsual).unwrap();
         file.write_all(text.as_bytes()).unwrap();
         file
     }
 
     #[test]
     fn a_file_is_in_its_place_only_when_it_is_whole() {
-        let folder = tempfile::tempdir().unwrap();
+        let (folder, mark) = (tempfile::tempdir().unwrap(), Mark::new());
         let place = folder.path().join("x");
-        let file = write(&place, "all of it");
+        let file = write(&place, &mark, "all of it");
         assert!(!place.exists());
         file.replace().unwrap();
         assert_eq!(fs::read(&place).unwrap(), b"all of it");
-        drop(write(&place, "given up"));
+        drop(write(&place, &mark, "given up"));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn what_stands_there_is_not_touched() {
-        let folder = tempfile::tempdir().unwrap();
+        let (folder, mark) = (tempfile::tempdir().unwrap(), Mark::new());
         let place = folder.path().join("x");
-        assert!(write(&place, "first").place_new().unwrap());
-        assert!(!write(&place, "second").place_new().unwrap());
+        assert!(write(&place, &mark, "first").place_new().unwrap());
+        assert!(!write(&place, &mark, "second").place_new().unwrap());
         assert_eq!(fs::read(&place).unwrap(), b"first");
 
         let dangling = folder.path().join("link");
         std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
-        assert!(!write(&dangling, "third").place_new().unwrap());
+        assert!(!write(&dangling, &mark, "third").place_new().unwrap());
         assert_eq!(fs::read_link(&dangling).unwrap(), Path::new("nowhere"));
     }
 
     #[test]
-    fn what_a_kill_left_is_written_over() {
-        let folder = tempfile::tempdir().unwrap();
+    fn what_a_kill_left_is_removed_by_the_same_job() {
+        let (folder, mark) = (tempfile::tempdir().unwrap(), Mark::new());
         let place = folder.path().join("x");
-        fs::write(part_of(&place), "half a file that is longer").unwrap();
-        write(&place, "whole").replace().unwrap();
+        fs::write(mark.part_of(&place), "half a file that is longer").unwrap();
+        write(&place, &mark, "whole").replace().unwrap();
         assert_eq!(fs::read(&place).unwrap(), b"whole");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_jobs_on_their_way_to_one_place_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("x");
+        let first = write(&place, &Mark::new(), "first");
+        drop(write(&place, &Mark::new(), "second"));
+        assert!(first.place_new().unwrap());
+        assert_eq!(fs::read(&place).unwrap(), b"first");
+    }
+
+    #[test]
+    fn a_link_in_the_way_leads_nowhere() {
+        let (folder, mark) = (tempfile::tempdir().unwrap(), Mark::new());
+        let (place, victim) = (folder.path().join("x"), folder.path().join("victim"));
+        fs::write(&victim, "theirs").unwrap();
+        std::os::unix::fs::symlink(&victim, mark.part_of(&place)).unwrap();
+        write(&place, &mark, "ours").replace().unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"theirs");
+        assert_eq!(fs::read(&place).unwrap(), b"ours");
+    }
+
+    #[test]
+    fn a_place_may_have_the_longest_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("x".repeat(255));
+        assert!(write(&place, &Mark::new(), "text").place_new().unwrap());
     }
 }

@@ -59,7 +59,7 @@ pub const DEFAULT_ENDPOINTS: &[&str] = &[
 pub struct UpstreamConfig {
     /// Shown in lanes, logs and errors.
     pub name: String,
-    /// With or without `/v1` at the end.
+    /// With or without `/v1` at the end, and without user name, password, query or fragment.
     pub base_url: String,
     /// Sent as a bearer token; nothing is sent without one.
     pub key: Option<SecretString>,

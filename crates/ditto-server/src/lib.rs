@@ -15,6 +15,7 @@ mod id;
 mod journal;
 mod manifest;
 pub mod model;
+mod private;
 mod server;
 mod service;
 /// Whole runs in one thread from one seed; beside the other tests, and inside for what it needs.
@@ -34,3 +35,4 @@ pub use server::Server;
 pub use service::{
     BatchRequest, Content, FileDescription, FileList, Listed, Once, Progress, Service, Upload,
 };
+pub use upstream::address::{BadAddress, check_address, shown_address};

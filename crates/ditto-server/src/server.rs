@@ -1,8 +1,8 @@
 //! A server on a data folder: opened, run until told to stop.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::future::Future;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use crate::config::{Config, UpstreamConfig};
 use crate::engine::{Around, Engine, Host, Trouble, Workers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::local::LocalJournal;
+use crate::private::{make_private, make_private_inside};
 use crate::service::Service;
 use crate::upstream::Routing;
 use crate::upstream::http::HttpUpstream;
@@ -59,7 +60,7 @@ impl Server {
         let owner = own(&config.data)?;
         let folder = |name: &str| {
             let path = config.data.join(name);
-            make_private(&path).map(|()| path)
+            make_private_inside(&path).map(|()| path)
         };
         let (blob_folder, journal_folder) = (folder("blobs")?, folder("journal")?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -165,14 +166,6 @@ impl Service {
 fn local_store(folder: &Path) -> Result<LocalFileSystem> {
     LocalFileSystem::new_with_prefix(folder)
         .map_err(|e| Error::storage(format!("open {}", folder.display()), e))
-}
-
-fn make_private(folder: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|e| Error::storage(format!("make the folder {}", folder.display()), e))
 }
 
 /// Locks the folder. The lock goes with the process, however it ends.

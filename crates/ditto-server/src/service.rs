@@ -244,6 +244,8 @@ impl Service {
                     fill_endpoint: request.fill_endpoint,
                     bare_suffix: request.bare_lines.then(String::new),
                     output_expires_after: request.output_expires_after.map(|d| d.as_secs()),
+                    // The catalog's to say.
+                    input_there: false,
                 },
                 once: request.once,
             })

@@ -90,7 +90,7 @@ fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<Verdict> {
     let mut input = open(&args.input)?;
     let mut printer = FaultPrinter::new(out, args.json);
     let summary = read(&mut *input, rules, &mut printer).map_err(|error| match error {
-        ReadError::Input(error) => Failure::file("cannot read", &args.input, &error),
+        ReadError::Input(error) => Failure::input(&args.input, &error),
         ReadError::Ids(error) => ids_failed(&error),
     })?;
     let holds = describe(&summary);

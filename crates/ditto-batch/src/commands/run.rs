@@ -5,6 +5,7 @@
 
 pub(super) mod ended;
 mod export;
+mod folder;
 mod input;
 pub(super) mod job;
 mod places;
@@ -20,14 +21,16 @@ use std::path::PathBuf;
 use clap::Args;
 use ditto_server::Server;
 
+use self::input::Reading;
 use self::job::Job;
 use self::progress::Progress;
 use self::settings::Settings;
 use self::summary::Summary;
 use super::sim::SimFlags;
 use crate::duration;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::printer::show;
+use crate::signals::Signals;
 
 /// Answer every line of a JSONL file.
 ///
@@ -40,7 +43,12 @@ pub(crate) struct RunArgs {
     #[arg(value_name = "INPUT")]
     pub(crate) input: PathBuf,
     /// An OpenAI-compatible endpoint, or `sim` for a simulated one in this process
-    #[arg(long, value_name = "URL", env = "DITTO_UPSTREAM")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DITTO_UPSTREAM",
+        hide_env_values = true
+    )]
     pub(crate) upstream: String,
     /// Where answers go [default: X.output.jsonl]
     #[arg(short, long, value_name = "FILE")]
@@ -107,23 +115,50 @@ pub(crate) async fn run(args: &RunArgs, out: &mut dyn Write, err: &mut dyn Write
 }
 
 async fn work(args: &RunArgs, progress: &Progress) -> Result<Summary> {
+    // Listened to before anything is read: that may take long, and what is half read must not stay.
+    let mut stops = Stops::new()?;
     let settings = Settings::new(args)?;
     settings.check_upstream()?;
+    input::require_lasting(&settings)?;
     let mut job = Job::open(&settings)?;
+    let mut reading = Reading {
+        settings: &settings,
+        progress,
+        signals: &mut stops.first,
+    };
     if let Some(summary) = job.ended()? {
-        input::still_the_same(&mut job, &settings, progress)?;
+        reading.still_the_same(&mut job)?;
         return Ok(summary);
     }
-    let input = input::prepare(&mut job, &settings, progress)?;
+    let input = reading
+        .prepare(&mut job)
+        .inspect_err(|_| job.discard_unbegun())?;
     let sim = settings.start_sim()?;
     let endpoint = settings
         .endpoint_of(&input)
         .inspect_err(|_| job.discard_unbegun())?;
     let config = settings.server_config(job.data_folder(), endpoint, sim.as_ref());
-    let server = Server::open_in_place(config, &input.folder).await?;
-    let summary = watch::until_the_end(server, &mut job, &input, &settings, progress).await?;
+    let server = Server::open_in_place(config, &input.folder)
+        .await
+        .map_err(Failure::of_opening)?;
+    let summary = watch::until_the_end(server, &mut job, &input, reading, stops.again).await?;
     if let Some(sim) = sim {
         sim.stop().await;
     }
     Ok(summary)
+}
+
+/// The first signal ends reading or drains; the second ends at once. Each is told of both.
+struct Stops {
+    first: Signals,
+    again: Signals,
+}
+
+impl Stops {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            first: Signals::new()?,
+            again: Signals::new()?,
+        })
+    }
 }

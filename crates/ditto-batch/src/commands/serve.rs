@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use self::keys::KeyOf;
 use self::settings::Settings;
-use self::upstream::{Target, UpstreamFlag};
+use self::upstream::Target;
 use super::sim::SimFlags;
 use crate::exit;
 use crate::failure::{Failure, Result};
@@ -46,9 +46,11 @@ pub(crate) struct ServeArgs {
         long,
         value_name = "UPSTREAM",
         env = "DITTO_UPSTREAM",
+        hide_env_values = true,
         value_delimiter = ' '
     )]
-    upstream: Vec<UpstreamFlag>,
+    // Parsed later: clap would show a wrong one, with the password in it.
+    upstream: Vec<String>,
     /// Environment variable that holds the upstream's key; NAME=VARIABLE if there are several
     #[arg(long, value_name = "VARIABLE")]
     upstream_key_env: Vec<KeyOf>,
@@ -74,6 +76,10 @@ pub(crate) struct ServeArgs {
     sim: SimFlags,
 }
 
+/// What of requests that were in flight at the end.
+const CUT_OFF: &str = "requests in flight were cut off and are sent again after the next start; \
+                       what was recorded is kept";
+
 /// Serves until SIGINT or SIGTERM, then lets what is in flight finish; a second signal ends it at
 /// once. `err` is told where it listens and for whom.
 pub(crate) async fn run(args: &ServeArgs, err: &mut dyn Write) -> u8 {
@@ -88,6 +94,10 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8> {
     let mut signals = Signals::new()?;
     let mut settings = Settings::read(args)?;
     let sim = start_sim(args, &mut settings)?;
+    // Before the data folder is opened: what goes wrong then is not the settings' fault.
+    for upstream in &settings.config.upstreams {
+        upstream.check().map_err(Failure::of_settings)?;
+    }
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|e| Failure::io(format_args!("cannot listen on {}", settings.listen), &e))?;
@@ -97,7 +107,7 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8> {
     let greeting = settings.greeting(address);
     let server = Server::open(settings.config)
         .await
-        .map_err(Failure::of_settings)?;
+        .map_err(Failure::of_opening)?;
     let (stop, stopped) = oneshot::channel::<()>();
     let mut running = pin!(server.run(listener, async {
         // Dropping the sender is how it is told.
@@ -119,8 +129,12 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8> {
     drop(stop);
     let code = tokio::select! {
         ended = running => code_of(ended)?,
-        signal = signals.next() => code_at_once(signal),
+        signal = signals.next() => {
+            say(err, format_args!("stopped at once: {CUT_OFF}"));
+            code_at_once(signal)
+        }
     };
+
     if let Some(sim) = sim {
         sim.stop().await;
     }
@@ -132,7 +146,8 @@ fn code_of(ended: ditto_server::Result<bool>) -> Result<u8> {
     if ended.map_err(Failure::of_settings)? {
         Ok(exit::DONE)
     } else {
-        Ok(exit::UNEXPECTED)
+        let sentence = format!("the grace is over before the work was: {CUT_OFF}");
+        Err(Failure::new(exit::UNEXPECTED, sentence))
     }
 }
 
@@ -153,5 +168,18 @@ fn code_at_once(signal: Signal) -> u8 {
     match signal {
         Signal::Interrupt => exit::INTERRUPTED,
         Signal::Terminate => exit::UNEXPECTED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_that_was_cut_off_says_what_is_kept() {
+        assert_eq!(code_of(Ok(true)).unwrap(), exit::DONE);
+        let failure = code_of(Ok(false)).unwrap_err();
+        assert_eq!(failure.exit, exit::UNEXPECTED);
+        assert!(failure.message.contains("recorded is kept"));
     }
 }

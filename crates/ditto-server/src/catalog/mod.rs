@@ -143,6 +143,9 @@ pub(crate) struct BatchOptions {
     /// Lifetime of the result files in seconds; `None`: the server's own.
     #[serde(default)]
     pub(crate) output_expires_after: Option<u64>,
+    /// Written by the catalog at create: the input was there, so the batch may read it to its end.
+    #[serde(default)]
+    pub(crate) input_there: bool,
 }
 
 /// A key that came with a create means that create for this long.
@@ -512,6 +515,10 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     async fn lease_validation(&self, incarnation: &str) -> Result<Option<BatchRow>>;
     /// Lines may run. False: the batch moved on (cancelled, expired) or another holds it.
     async fn validated(&self, incarnation: &str, batch: i64, found: Validated) -> Result<bool>;
+    /// The input of a batch: a file of its tenant that was there when the batch was made, also if it
+    /// was deleted or has expired since; its bytes stay until the batch has ended. Else one that is
+    /// there now.
+    async fn input(&self, batch: i64) -> Result<Option<FileRow>>;
     /// The batch is `failed`; `errors` is a JSON list. False as above.
     async fn refuse_batch(&self, incarnation: &str, batch: i64, errors: String) -> Result<bool>;
 

@@ -153,9 +153,9 @@ impl Inner {
         Ok(())
     }
 
-    /// The input's manifest; `None` if there is no such file of this tenant, or it is no batch file.
+    /// The input's manifest; `None` if there was no such file of this tenant, or it is no batch file.
     async fn input(&self, row: &BatchRow) -> Result<Option<Manifest>> {
-        match self.catalog.file(&row.tenant, &row.input_file_id).await? {
+        match self.catalog.input(row.key).await? {
             Some(file) if file.purpose == "batch" => Ok(Some(self.blobs.manifest(&file.id).await?)),
             Some(_) | None => Ok(None),
         }

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::address::{base, shown_address};
 use super::{Reply, Request, Upstream};
 use crate::config::UpstreamConfig;
 use crate::error::{Error, Result};
@@ -53,20 +54,11 @@ impl HttpUpstream {
         let unusable = |reason: String| {
             Error::invalid(format!(
                 "upstream `{}` ({}): {reason}",
-                config.name, config.base_url
+                config.name,
+                shown_address(&config.base_url)
             ))
         };
-        let base = config.base_url.trim_end_matches('/');
-        let base = base.strip_suffix("/v1").unwrap_or(base);
-        let url = reqwest::Url::parse(base).map_err(|e| unusable(e.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(unusable(
-                "the URL must begin with http:// or https://".to_owned(),
-            ));
-        }
-        if base.ends_with("/v1") {
-            return Err(unusable("the URL ends in /v1 twice".to_owned()));
-        }
+        let base = base(&config.base_url).map_err(|e| unusable(e.to_string()))?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(key) = &config.key {
@@ -94,7 +86,7 @@ impl HttpUpstream {
             .map_err(|e| unusable(e.to_string()))?;
         Ok(Self {
             name: config.name.clone(),
-            base: base.to_owned(),
+            base,
             urls,
             key: config.key.clone(),
             client,

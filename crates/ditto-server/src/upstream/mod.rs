@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::error::Result;
 
+pub(crate) mod address;
 pub(crate) mod http;
 pub(crate) mod models;
 pub(crate) mod routing;

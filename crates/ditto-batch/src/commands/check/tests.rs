@@ -199,12 +199,13 @@ fn compressed_files_are_unpacked() {
 }
 
 #[test]
-fn broken_archive_is_an_error_of_reading() {
+fn broken_archive_is_an_input_that_is_refused() {
     for name in ["x.gz", "x.zst"] {
         let ran = checked(name, "no archive", |_| {});
-        assert_eq!(ran.exit, exit::LOCAL_IO);
+        assert_eq!(ran.exit, exit::REFUSED);
         assert!(
-            ran.err.starts_with(&format!("error: cannot read {name}: ")),
+            ran.err
+                .starts_with(&format!("error: cannot unpack {name}: ")),
             "{}",
             ran.err
         );

@@ -8,7 +8,6 @@ use ditto_server::{Progress as BatchProgress, Service};
 use futures_util::TryStreamExt;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::input::digest;
 use super::job::{Job, shown};
 use super::places;
 use super::settings::Settings;
@@ -16,7 +15,7 @@ use super::summary::{ResultFile, Summary, exit_of};
 use super::watch::TENANT;
 use crate::exit;
 use crate::failure::{Failure, Result};
-use crate::whole_file::WholeFile;
+use crate::whole_file::{Readers, WholeFile};
 
 /// Written at a time.
 const BUFFER: usize = 1 << 20;
@@ -31,8 +30,14 @@ pub(crate) async fn results(
     started: Instant,
 ) -> Result<Summary> {
     let batch = &ended.batch;
-    let output = write(service, batch.output_file_id.as_deref(), &settings.output).await?;
-    let errors = write(service, batch.error_file_id.as_deref(), &settings.errors).await?;
+    let part = Part::begin(&settings.output, job)?;
+    let (part, output) = part.fill(service, batch.output_file_id.as_deref()).await?;
+    job.will_place_output(&output.xxh3)?;
+    part.place(&output)?;
+    let part = Part::begin(&settings.errors, job)?;
+    let (part, errors) = part.fill(service, batch.error_file_id.as_deref()).await?;
+    job.will_place_errors(&errors.xxh3)?;
+    part.place(&errors)?;
     let total = batch
         .request_counts
         .as_ref()
@@ -79,40 +84,60 @@ pub(crate) fn drop_data(job: &Job) {
     let _ = std::fs::remove_file(job.spool());
 }
 
-/// One result file, counted and hashed on its way.
-async fn write(service: &Service, id: Option<&str>, path: &Path) -> Result<ResultFile> {
-    let failed = |e: std::io::Error| Failure::file("cannot write", path, &e);
-    let file = WholeFile::begin(path).map_err(failed)?;
-    let mut out = std::io::BufWriter::with_capacity(BUFFER, file);
-    let mut hash = Box::new(Xxh3::new());
-    let mut written = ResultFile {
-        path: shown(path),
-        lines: 0,
-        bytes: 0,
-        xxh3: String::new(),
-    };
-    if let Some(id) = id {
-        let content = service.content(TENANT, id).await?;
-        let size = content.file.bytes.unwrap_or_default();
-        let mut chunks = std::pin::pin!(content.stream(0..size));
-        while let Some(chunk) = chunks.try_next().await? {
-            hash.update(&chunk);
-            written.bytes += chunk.len() as u64;
-            written.lines += chunk.iter().filter(|b| **b == b'\n').count() as u64;
-            out.write_all(&chunk).map_err(failed)?;
-        }
-    }
-    let file = out.into_inner().map_err(|e| failed(e.into_error()))?;
-    written.xxh3 = format!("{:032x}", hash.digest128());
-    // What stands there is ours only if it is the same to the byte: of a command that was stopped
-    // on its way.
-    if !file.place_new().map_err(failed)? && !holds(path, &written.xxh3) {
-        return Err(places::not_ours(path));
-    }
-    Ok(written)
+/// A result file on its way to its place.
+struct Part<'a> {
+    file: WholeFile,
+    place: &'a Path,
 }
 
-fn holds(path: &Path, xxh3: &str) -> bool {
-    let there = std::fs::File::open(path).and_then(|mut file| digest(&mut file));
-    there.is_ok_and(|there| there == xxh3)
+impl<'a> Part<'a> {
+    fn begin(place: &'a Path, job: &Job) -> Result<Self> {
+        let file = WholeFile::begin(place, job.mark(), Readers::AsUsual);
+        file.map(|file| Self { file, place })
+            .map_err(|e| cannot_write(place, &e))
+    }
+
+    /// Writes what the batch left, counted and hashed on its way.
+    async fn fill(self, service: &Service, id: Option<&str>) -> Result<(Self, ResultFile)> {
+        let Self { file, place } = self;
+        let mut out = std::io::BufWriter::with_capacity(BUFFER, file);
+        let mut hash = Box::new(Xxh3::new());
+        let mut written = ResultFile {
+            path: shown(place),
+            lines: 0,
+            bytes: 0,
+            xxh3: String::new(),
+        };
+        if let Some(id) = id {
+            let content = service.content(TENANT, id).await?;
+            let size = content.file.bytes.unwrap_or_default();
+            let mut chunks = std::pin::pin!(content.stream(0..size));
+            while let Some(chunk) = chunks.try_next().await? {
+                hash.update(&chunk);
+                written.bytes += chunk.len() as u64;
+                written.lines += chunk.iter().filter(|b| **b == b'\n').count() as u64;
+                out.write_all(&chunk).map_err(|e| cannot_write(place, &e))?;
+            }
+        }
+        written.xxh3 = format!("{:032x}", hash.digest128());
+        let file = out.into_inner();
+        let file = file.map_err(|e| cannot_write(place, e.error()))?;
+        Ok((Self { file, place }, written))
+    }
+
+    /// What stands there is ours only if it is the same to the byte: of a command that was stopped
+    /// on its way.
+    fn place(self, written: &ResultFile) -> Result<()> {
+        let placed = self.file.place_new();
+        let placed = placed.map_err(|e| cannot_write(self.place, &e))?;
+        if placed || places::holds(self.place, &written.xxh3) {
+            Ok(())
+        } else {
+            Err(places::not_ours(self.place))
+        }
+    }
+}
+
+fn cannot_write(place: &Path, error: &std::io::Error) -> Failure {
+    Failure::file("cannot write", place, error)
 }

@@ -2,19 +2,22 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::job::{InputIdentity, Job, shown};
 use super::progress::Progress;
 use super::settings::Settings;
+use super::watch::interrupted;
 use crate::compression::Compression;
 use crate::exit;
 use crate::failure::{Failure, Result};
-use crate::fingerprint::{Fingerprint, Hashed};
-use crate::whole_file::WholeFile;
+use crate::signals::{Signals, Stopped};
+use crate::whole_file::{Readers, WholeFile};
 
 /// Read at a time.
 const CHUNK: usize = 1 << 20;
@@ -22,6 +25,13 @@ const CHUNK: usize = 1 << 20;
 const NAME: &str = "requests.jsonl";
 /// The first lines are looked at for their url: room for the longest line that is allowed.
 const FIRST_LINES: u64 = 20 << 20;
+/// Editors put it before the first line; it is no part of it.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+/// A signal is heeded this soon while nothing comes in.
+const LISTEN: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// The file that the engine reads.
 #[derive(Debug)]
@@ -35,54 +45,199 @@ pub(crate) struct Input {
     pub(crate) endpoint: Option<String>,
 }
 
-/// Makes sure that the input is what it was, and spools it if it cannot be read in place.
-pub(crate) fn prepare(job: &mut Job, settings: &Settings, progress: &Progress) -> Result<Input> {
-    let compressed = Compression::of(&settings.input);
-    let path = if settings.is_stdin() || compressed.is_some() {
-        spool(job, settings, compressed, progress)?
-    } else {
-        recognise(job, &settings.input, progress)?;
-        settings.input.clone()
-    };
-    describe(job, &path)
+/// What an input is read by: reading may take long, and ends when it is told to.
+pub(crate) struct Reading<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) progress: &'a Progress,
+    pub(crate) signals: &'a mut Signals,
 }
 
-/// For a job that has ended: its summary is about this input only. One that is gone is no other.
-pub(crate) fn still_the_same(
-    job: &mut Job,
-    settings: &Settings,
-    progress: &Progress,
-) -> Result<()> {
-    if settings.is_stdin() || !settings.input.exists() {
+/// A file that can be read again. A pipe by name has no place for results beside it, and what is
+/// read of it is gone.
+pub(crate) fn require_lasting(settings: &Settings) -> Result<()> {
+    let path = &settings.input;
+    let named = ["/dev/stdin", "/dev/fd", "/proc"]
+        .iter()
+        .any(|place| path.starts_with(place));
+    // One that is missing is told so, unless its job has ended.
+    let other = std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
+    if settings.is_stdin() || !(named || other) {
         return Ok(());
     }
-    recognise(job, &settings.input, progress)
+    Err(
+        Failure::usage(format!("{} is no file that lasts", path.display())).hint(
+            "nothing was read; for standard input give `-`, as in `COMMAND | ditto-batch run - …`",
+        ),
+    )
 }
 
-/// A file in place: the same as when the job began, by size and time, else by its bytes.
-fn recognise(job: &mut Job, path: &Path, progress: &Progress) -> Result<()> {
-    let failed = |e: io::Error| Failure::file("cannot read", path, &e);
-    let mut now = look(path).map_err(failed)?;
-    if let Some(before) = job.input()
-        && (before.bytes, before.modified) == (now.bytes, now.modified)
-    {
-        return Ok(());
+impl Reading<'_> {
+    /// Makes sure that the input is what it was, and spools it if it cannot be read in place.
+    pub(crate) fn prepare(&mut self, job: &mut Job) -> Result<Input> {
+        let compressed = Compression::of(&self.settings.input);
+        let path = if self.settings.is_stdin() || compressed.is_some() {
+            self.spool(job, compressed)?
+        } else {
+            self.recognise(job)?;
+            self.settings.input.clone()
+        };
+        describe(job, &path)
     }
-    progress.say(&format!("reading {}", path.display()));
-    now.xxh3 = digest(&mut File::open(path).map_err(failed)?).map_err(failed)?;
-    if let Some(before) = job.input()
-        && before.xxh3 != now.xxh3
-    {
-        return Err(changed(job, before, &now));
+
+    /// For a job that has ended: its summary is about this input only. A file that is gone is no
+    /// other; standard input has to come again, to be known.
+    pub(crate) fn still_the_same(&mut self, job: &mut Job) -> Result<()> {
+        if self.settings.is_stdin() {
+            self.progress.say("reading standard input");
+            let now = self.drain(self.stdin()?)?;
+            return self.refuse_another(job, &now);
+        }
+        self.unchanged(job)
     }
-    job.set_input(now)
+
+    /// What the engine read is what the file holds: nothing was added behind it, say, after the
+    /// lines were counted.
+    pub(crate) fn unchanged(&mut self, job: &mut Job) -> Result<()> {
+        // What was spooled from standard input is ours, and is nowhere else.
+        if self.settings.is_stdin() || !self.settings.input.exists() {
+            return Ok(());
+        }
+        self.recognise(job)
+    }
+
+    /// The same as when the job began, by size and time, else by its bytes.
+    fn recognise(&mut self, job: &mut Job) -> Result<()> {
+        let path = &self.settings.input;
+        let mut now = look(path).map_err(|e| Failure::input(path, &e))?;
+        if let Some(before) = job.input()
+            && (before.bytes, before.modified) == (now.bytes, now.modified)
+        {
+            return Ok(());
+        }
+        self.progress.say(&format!("reading {}", path.display()));
+        let file = File::open(path).map_err(|e| Failure::input(path, &e))?;
+        let read = self.drain(file)?;
+        now.xxh3 = read.xxh3;
+        self.refuse_another(job, &now)?;
+        job.set_input(now)
+    }
+
+    fn refuse_another(&self, job: &Job, now: &InputIdentity) -> Result<()> {
+        match job.input() {
+            Some(before) if before.xxh3 != now.xxh3 => Err(changed(job, before, now)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn stdin(&self) -> Result<File> {
+        let stdin = io::stdin().as_fd().try_clone_to_owned();
+        stdin.map(File::from).map_err(|e| self.unreadable(&e))
+    }
+
+    /// Reads to the end, for the hash alone.
+    fn drain(&mut self, file: File) -> Result<InputIdentity> {
+        let mut source = Source::new(file, self.signals);
+        let read = each_chunk(&mut source, |_| Ok(()));
+        let identity = source.identity(&self.settings.input);
+        read.map_err(|e| self.unreadable(&e))?;
+        Ok(identity)
+    }
+
+    fn unreadable(&self, error: &io::Error) -> Failure {
+        let stopped = error.get_ref().and_then(|e| e.downcast_ref::<Stopped>());
+        match stopped {
+            Some(Stopped(signal)) => interrupted(*signal),
+            None => Failure::input(&self.settings.input, error),
+        }
+    }
+
+    /// stdin or a compressed file, written out into the job's folder.
+    fn spool(&mut self, job: &mut Job, compression: Option<Compression>) -> Result<PathBuf> {
+        let spool = job.spool();
+        let path = &self.settings.input;
+        let seen = match self.settings.is_stdin() {
+            true => None,
+            false => Some(look(path).map_err(|e| self.unreadable(&e))?),
+        };
+        let unchanged = job.input().zip(seen.as_ref()).is_some_and(|(before, now)| {
+            (before.bytes, before.modified) == (now.bytes, now.modified)
+        });
+        if unchanged && spool.exists() {
+            return Ok(spool);
+        }
+        self.progress.say("spooling the input");
+        let file = match self.settings.is_stdin() {
+            true => self.stdin()?,
+            false => File::open(path).map_err(|e| self.unreadable(&e))?,
+        };
+        let (temporary, mut now) = self.unpack(job, file, compression)?;
+        now.modified = seen.map_or(0, |seen| seen.modified);
+        self.refuse_another(job, &now)?;
+        temporary
+            .replace()
+            .map_err(|e| Failure::file("cannot write", &spool, &e))?;
+        job.set_input(now)?;
+        Ok(spool)
+    }
+
+    /// Writes out what the file holds, and tells what it is.
+    fn unpack(
+        &mut self,
+        job: &Job,
+        file: File,
+        compression: Option<Compression>,
+    ) -> Result<(WholeFile, InputIdentity)> {
+        let unwritable = |e: &io::Error| Failure::file("cannot write into", job.folder(), e);
+        let mut out = WholeFile::begin(&job.spool(), job.mark(), Readers::Owner)
+            .map_err(|e| unwritable(&e))?;
+        let mut source = Source::new(file, self.signals);
+        let mut write_failed = None;
+        let write = |bytes: &[u8]| {
+            out.write_all(bytes).map_err(|e| {
+                let kind = e.kind();
+                write_failed = Some(e);
+                kind.into()
+            })
+        };
+        let read = match compression {
+            None => each_chunk(&mut source, write),
+            Some(compression) => compression
+                .unpack(&mut source)
+                .and_then(|mut unpacked| each_chunk(&mut unpacked, write)),
+        };
+        // What a decoder leaves unread belongs to the identity too.
+        let read = read.and_then(|()| each_chunk(&mut source, |_| Ok(())));
+        let identity = source.identity(&self.settings.input);
+        match (read, write_failed) {
+            (Ok(()), _) => Ok((out, identity)),
+            (Err(_), Some(failed)) => Err(unwritable(&failed)),
+            (Err(failed), None) => Err(self.unreadable(&failed)),
+        }
+    }
+}
+
+/// Reads in large pieces, to the end.
+fn each_chunk(
+    source: &mut dyn Read,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match source.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(n) => take(&chunk[..n])?,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 fn changed(job: &Job, before: &InputIdentity, now: &InputIdentity) -> Failure {
+    let folder = job.folder().display();
     if file_name(&before.path) != file_name(&now.path) {
         return Failure::new(
             exit::CONFLICT,
-            format!("the folder {} belongs to the job of {}", job.folder().display(), before.path),
+            format!("the folder {folder} belongs to the job of {}", before.path),
         )
         .hint("nothing was changed; rename one of the two inputs, so that their results have names of their own");
     }
@@ -91,100 +246,24 @@ fn changed(job: &Job, before: &InputIdentity, now: &InputIdentity) -> Failure {
     } else {
         format!("it had {} bytes and has {} now", before.bytes, now.bytes)
     };
+    let (name, instead) = match now.path.as_str() {
+        "-" => (
+            "standard input",
+            "write the other into a file, to be a job of its own",
+        ),
+        path => (path, "put the original back and give the command again"),
+    };
     Failure::new(
         exit::CONFLICT,
-        format!(
-            "the input {} changed since this job began: {what}",
-            now.path
-        ),
+        format!("the input {name} changed since this job began: {what}"),
     )
     .hint(format!(
-        "nothing was sent and nothing is lost; put the original back, or delete {} to begin anew",
-        job.folder().display()
+        "what was answered is kept; {instead}, or move the results away and delete {folder} to begin anew"
     ))
 }
 
 fn file_name(path: &str) -> Option<&std::ffi::OsStr> {
     Path::new(path).file_name()
-}
-
-/// stdin or a compressed file, written out into the job's folder.
-fn spool(
-    job: &mut Job,
-    settings: &Settings,
-    compression: Option<Compression>,
-    progress: &Progress,
-) -> Result<PathBuf> {
-    let spool = job.spool();
-    let failed = |e: io::Error| Failure::file("cannot read", &settings.input, &e);
-    let mut now = match settings.is_stdin() {
-        true => InputIdentity {
-            path: shown(&settings.input),
-            bytes: 0,
-            modified: 0,
-            xxh3: String::new(),
-        },
-        false => look(&settings.input).map_err(failed)?,
-    };
-    let unchanged = job.input().is_some_and(|before| {
-        !settings.is_stdin() && (before.bytes, before.modified) == (now.bytes, now.modified)
-    });
-    if unchanged && spool.exists() {
-        return Ok(spool);
-    }
-    progress.say("spooling the input");
-    let source: Box<dyn Read> = match settings.is_stdin() {
-        true => Box::new(io::stdin().lock()),
-        false => Box::new(File::open(&settings.input).map_err(failed)?),
-    };
-    let mut source = Hashed::new(source);
-    let temporary = write_spool(job, &mut source, compression, settings)?;
-    // What a decoder leaves unread belongs to the identity too.
-    io::copy(&mut source, &mut io::sink()).map_err(failed)?;
-    Fingerprint {
-        bytes: now.bytes,
-        xxh3: now.xxh3,
-    } = source.fingerprint();
-    if let Some(before) = job.input()
-        && before.xxh3 != now.xxh3
-    {
-        return Err(changed(job, before, &now));
-    }
-    temporary
-        .replace()
-        .map_err(|e| Failure::file("cannot write", &spool, &e))?;
-    job.set_input(now)?;
-    Ok(spool)
-}
-
-fn write_spool(
-    job: &Job,
-    source: &mut Hashed<Box<dyn Read>>,
-    compression: Option<Compression>,
-    settings: &Settings,
-) -> Result<WholeFile> {
-    let folder = job.folder();
-    let mut out = WholeFile::begin(&job.spool())
-        .map_err(|e| Failure::file("cannot write into", folder, &e))?;
-    let mut reader: Box<dyn Read + '_> = match compression {
-        None => Box::new(&mut *source),
-        Some(compression) => compression
-            .unpack(&mut *source)
-            .map_err(|e| Failure::file("cannot read", &settings.input, &e))?,
-    };
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let n = match reader.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(Failure::file("cannot read", &settings.input, &e)),
-        };
-        out.write_all(&chunk[..n])
-            .map_err(|e| Failure::file("cannot write into", folder, &e))?;
-    }
-    drop(reader);
-    Ok(out)
 }
 
 fn look(path: &Path) -> io::Result<InputIdentity> {
@@ -210,6 +289,59 @@ pub(crate) fn digest(file: &mut File) -> io::Result<String> {
             0 => return Ok(format!("{:032x}", hash.digest128())),
             n => hash.update(&chunk[..n]),
         }
+    }
+}
+
+/// Hashes what passes, and stops at a signal, also while nothing passes.
+struct Source<'a> {
+    file: File,
+    signals: &'a mut Signals,
+    hash: Box<Xxh3>,
+    bytes: u64,
+}
+
+impl<'a> Source<'a> {
+    fn new(file: File, signals: &'a mut Signals) -> Self {
+        Self {
+            file,
+            signals,
+            hash: Box::new(Xxh3::new()),
+            bytes: 0,
+        }
+    }
+
+    /// What has passed.
+    fn identity(&self, path: &Path) -> InputIdentity {
+        InputIdentity {
+            path: shown(path),
+            bytes: self.bytes,
+            modified: 0,
+            xxh3: format!("{:032x}", self.hash.digest128()),
+        }
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        loop {
+            if let Some(signal) = self.signals.said() {
+                return Err(io::Error::other(Stopped(signal)));
+            }
+            let mut ready = [PollFd::new(&self.file, PollFlags::IN)];
+            match poll(&mut ready, Some(&LISTEN)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.wait()?;
+        let n = self.file.read(into)?;
+        self.hash.update(&into[..n]);
+        self.bytes += n as u64;
+        Ok(n)
     }
 }
 
@@ -245,6 +377,9 @@ fn first_url(path: &Path) -> io::Result<Option<String>> {
     }
     let mut reader = BufReader::with_capacity(CHUNK, File::open(path)?).take(FIRST_LINES);
     let mut line = Vec::new();
+    if reader.fill_buf()?.starts_with(BOM) {
+        reader.consume(BOM.len());
+    }
     while reader.read_until(b'\n', &mut line)? > 0 {
         if let Ok(Line { url: Some(url) }) = serde_json::from_slice(&line) {
             return Ok(Some(url.into_owned()));
@@ -252,4 +387,26 @@ fn first_url(path: &Path) -> io::Result<Option<String>> {
         line.clear();
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first_url_of(text: &[u8]) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.jsonl");
+        std::fs::write(&path, text).unwrap();
+        first_url(&path).unwrap()
+    }
+
+    #[test]
+    fn the_url_of_the_first_line_that_names_one_is_the_jobs() {
+        let responses = Some("/v1/responses".to_owned());
+        let line = br#"{"url":"/v1/responses"}"#;
+        assert_eq!(first_url_of(line), responses);
+        assert_eq!(first_url_of(&[BOM, line].concat()), responses);
+        assert_eq!(first_url_of(&[b"{}\n\n", &line[..]].concat()), responses);
+        assert_eq!(first_url_of(BOM), None);
+    }
 }

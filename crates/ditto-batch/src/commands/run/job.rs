@@ -1,21 +1,20 @@
 //! The job's own folder: what it works on, and how it ended.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::ended::{KeptPath, Left, beside};
-use super::input::digest;
-use super::places;
+use super::folder::{self, Held, JOB};
+use super::places::{self, Placed};
 use super::settings::Settings;
 use super::summary::Summary;
 use crate::exit;
 use crate::failure::{Failure, Result};
 use crate::fingerprint::Fingerprint;
-use crate::whole_file::WholeFile;
+use crate::whole_file::{Mark, Readers, WholeFile};
 
 /// Raised when a folder of an older version cannot be read any more.
 const VERSION: u32 = 1;
@@ -30,6 +29,10 @@ pub(crate) struct Job {
     errors: PathBuf,
     report: PathBuf,
     known: Known,
+    /// It begins with this command.
+    fresh: bool,
+    /// For as long as this command works on it, no other does.
+    _held: Held,
 }
 
 /// `job.json`: what must not change from one command to the next.
@@ -40,6 +43,12 @@ pub(crate) struct Known {
     pub(crate) input: Option<InputIdentity>,
     model: Option<String>,
     endpoint: Option<String>,
+    /// What its files on their way are called by.
+    #[serde(default)]
+    mark: Mark,
+    /// Its results that may stand in their places already.
+    #[serde(default)]
+    placed: Placed,
     /// The summary of a job that has ended.
     pub(crate) ended: Option<Summary>,
     /// Where its files are then.
@@ -71,18 +80,15 @@ impl InputIdentity {
 impl Job {
     /// The job of this command: a new one, or the one that its folder holds.
     pub(crate) fn open(settings: &Settings) -> Result<Self> {
-        let path = settings.folder.join("job.json");
-        let resumed = path.exists();
-        if !resumed {
+        if !settings.folder.join(JOB).exists() {
+            // What cannot work is said before a folder is made.
             require_input(settings)?;
-            places::check(settings)?;
-            places::refuse_to_overwrite(settings)?;
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&settings.folder)
-                .map_err(|e| Failure::file("cannot make the job's folder", &settings.folder, &e))?;
+            places::check_apart(settings)?;
+            places::check_free(settings, &Placed::default())?;
         }
+        let held = folder::hold(&settings.folder)?;
+        let path = settings.folder.join(JOB);
+        let fresh = !path.exists();
         let mut job = Self {
             folder: settings.folder.clone(),
             given: settings.input.clone(),
@@ -95,16 +101,30 @@ impl Job {
                 endpoint: settings.endpoint.clone(),
                 ..Known::default()
             },
+            fresh,
+            _held: held,
         };
-        if resumed {
+        if !fresh {
             let before = read(&job.folder)?;
             job.refuse_changes(&before)?;
             job.known = before;
-            if job.known.ended.is_none() {
-                places::check(settings)?;
-            }
+        }
+        if job.known.ended.is_none() {
+            job.take_places(settings)
+                .inspect_err(|_| job.discard_unbegun())?;
         }
         Ok(job)
+    }
+
+    /// Looks at the places of the results. The mark is written down before anything is called by it.
+    fn take_places(&mut self, settings: &Settings) -> Result<()> {
+        places::check_apart(settings)?;
+        places::check_free(settings, &self.known.placed)?;
+        if self.known.mark.is_none() {
+            self.known.mark = Mark::new();
+            self.save()?;
+        }
+        places::check_writable(settings, &self.known.mark)
     }
 
     /// Where the engine keeps what is in progress.
@@ -119,6 +139,10 @@ impl Job {
 
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.known.mark
     }
 
     pub(crate) fn input(&self) -> Option<&InputIdentity> {
@@ -141,8 +165,7 @@ impl Job {
             (&self.errors, &summary.errors),
         ];
         for (path, file) in files {
-            let there = File::open(path).and_then(|mut file| digest(&mut file));
-            if there.as_ref().ok() != Some(&file.xxh3) {
+            if !places::holds(path, &file.xxh3) {
                 return Err(Failure::new(
                     exit::CONFLICT,
                     format!(
@@ -163,16 +186,30 @@ impl Job {
         Ok(Some(summary))
     }
 
+    /// These answers are about to stand in their place: from now on what is there with these bytes
+    /// is ours.
+    pub(crate) fn will_place_output(&mut self, xxh3: &str) -> Result<()> {
+        self.known.placed.output = Some(xxh3.to_owned());
+        self.save()
+    }
+
+    /// The same of the errors.
+    pub(crate) fn will_place_errors(&mut self, xxh3: &str) -> Result<()> {
+        self.known.placed.errors = Some(xxh3.to_owned());
+        self.save()
+    }
+
     /// Writes the report, then marks the job as ended. If we stop between the two, the next command
     /// exports the same results again.
     pub(crate) fn end(&mut self, summary: &Summary) -> Result<()> {
-        if !self.report_is_ours(summary) {
-            return Err(places::not_ours(&self.report));
+        let report = &self.report;
+        if !places::is_free(report) && !places::is_report_of(report, &self.known.placed) {
+            return Err(places::not_ours(report));
         }
-        let report = serde_json::to_string_pretty(summary).expect("a summary is plain data");
-        write_whole(&self.report, report.as_bytes())?;
+        let json = serde_json::to_string_pretty(summary).expect("a summary is plain data");
+        self.write(report, json.as_bytes(), Readers::AsUsual)?;
         self.known.ended = Some(summary.clone());
-        self.known.left = Some(self.left(Fingerprint::of(report.as_bytes()))?);
+        self.known.left = Some(self.left(Fingerprint::of(json.as_bytes()))?);
         self.save()
     }
 
@@ -193,20 +230,6 @@ impl Job {
         })
     }
 
-    /// Nothing stands in its place, or a report about the same bytes: of a command that was stopped
-    /// before it could say that the job has ended.
-    fn report_is_ours(&self, summary: &Summary) -> bool {
-        if std::fs::symlink_metadata(&self.report).is_err() {
-            return true;
-        }
-        let there = std::fs::read(&self.report).ok();
-        let there = there.and_then(|bytes| serde_json::from_slice::<Summary>(&bytes).ok());
-        there.is_some_and(|there| {
-            (there.input.xxh3, there.output.xxh3)
-                == (summary.input.xxh3.clone(), summary.output.xxh3.clone())
-        })
-    }
-
     /// The input was refused: nothing was sent and there is nothing to resume. A mended file under
     /// the same name is a job of its own.
     pub(crate) fn discard(&self) {
@@ -214,16 +237,27 @@ impl Job {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 
-    /// As [`discard`](Self::discard), unless the engine has begun: then there may be answers.
+    /// As [`discard`](Self::discard), if the job began with this command and the engine has not
+    /// begun: after that there may be answers.
     pub(crate) fn discard_unbegun(&self) {
-        if !self.data_folder().exists() {
+        if self.fresh && !self.data_folder().exists() {
             self.discard();
         }
     }
 
     fn save(&self) -> Result<()> {
         let json = serde_json::to_string_pretty(&self.known).expect("a job is plain data");
-        write_whole(&self.folder.join("job.json"), json.as_bytes())
+        self.write(&self.folder.join(JOB), json.as_bytes(), Readers::Owner)
+    }
+
+    /// A small file, all at once.
+    fn write(&self, path: &Path, bytes: &[u8], readers: Readers) -> Result<()> {
+        WholeFile::begin(path, self.mark(), readers)
+            .and_then(|mut file| {
+                file.write_all(bytes)?;
+                file.replace()
+            })
+            .map_err(|e| Failure::file("cannot write", path, &e))
     }
 
     /// Options that change requests must be the same.
@@ -294,14 +328,4 @@ fn require_input(settings: &Settings) -> Result<()> {
 /// A path for people; a name that is no UTF-8 is shown as well as it can be.
 pub(crate) fn shown(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// A small file of ours, all at once.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    WholeFile::begin(path)
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.replace()
-        })
-        .map_err(|e| Failure::file("cannot write", path, &e))
 }

@@ -1,16 +1,29 @@
 //! Where a job's results go, looked at before anything is paid for: each place must be a place of
 //! its own, writable, and free.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
+use super::input::digest;
 use super::settings::Settings;
+use super::summary::Summary;
 use crate::exit;
 use crate::failure::{Failure, Result};
-use crate::whole_file::{WholeFile, folder_of};
+use crate::whole_file::{Mark, Readers, WholeFile, folder_of};
 
-/// Every place is its own and can be written. A wrong one is said now, not after the last answer.
-pub(crate) fn check(settings: &Settings) -> Result<()> {
+/// What of its results a job has put in their places, each noted before it stands there.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Placed {
+    /// xxh3-128 of the answers, in hex.
+    pub(crate) output: Option<String>,
+    /// Of the errors.
+    pub(crate) errors: Option<String>,
+}
+
+/// Every place is its own. A wrong one is said now, not after the last answer.
+pub(crate) fn check_apart(settings: &Settings) -> Result<()> {
     let results = [
         ("the answers", &settings.output),
         ("the errors", &settings.errors),
@@ -33,22 +46,59 @@ pub(crate) fn check(settings: &Settings) -> Result<()> {
             ))
             .hint("give each a name of its own with -o and -e"));
         }
-        try_to_write(path)?;
         taken.push((what, place));
     }
     Ok(())
 }
 
-/// For a job that begins: what stands in a place is not ours.
-pub(crate) fn refuse_to_overwrite(settings: &Settings) -> Result<()> {
-    let places = [&settings.output, &settings.errors, &settings.report];
-    match places
-        .into_iter()
-        .find(|path| fs::symlink_metadata(path).is_ok())
-    {
-        Some(path) => Err(not_ours(path)),
-        None => Ok(()),
+/// What stands in a place is what this job put there; of one that begins that is nothing.
+pub(crate) fn check_free(settings: &Settings, placed: &Placed) -> Result<()> {
+    let results = [
+        (&settings.output, &placed.output),
+        (&settings.errors, &placed.errors),
+    ];
+    for (path, ours) in results {
+        let free = is_free(path) || ours.as_ref().is_some_and(|xxh3| holds(path, xxh3));
+        if !free {
+            return Err(not_ours(path));
+        }
     }
+    if is_free(&settings.report) || is_report_of(&settings.report, placed) {
+        Ok(())
+    } else {
+        Err(not_ours(&settings.report))
+    }
+}
+
+/// Each place can be written. Under the job's mark, so by whoever holds its folder.
+pub(crate) fn check_writable(settings: &Settings, mark: &Mark) -> Result<()> {
+    for path in [&settings.output, &settings.errors, &settings.report] {
+        WholeFile::begin(path, mark, Readers::AsUsual)
+            .map(drop)
+            .map_err(|e| of_a_place("cannot write", path, &e))?;
+    }
+    Ok(())
+}
+
+/// Nothing stands there, not even a link to nowhere.
+pub(crate) fn is_free(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err()
+}
+
+/// A file with these bytes stands there.
+pub(crate) fn holds(path: &Path, xxh3: &str) -> bool {
+    let there = File::open(path).and_then(|mut file| digest(&mut file));
+    there.is_ok_and(|there| there == xxh3)
+}
+
+/// A report about what this job has placed: of a command that was stopped before it could say that
+/// the job has ended.
+pub(crate) fn is_report_of(path: &Path, placed: &Placed) -> bool {
+    let there = fs::read(path).ok();
+    let there = there.and_then(|bytes| serde_json::from_slice::<Summary>(&bytes).ok());
+    there.is_some_and(|there| {
+        Some(there.output.xxh3) == placed.output && Some(there.errors.xxh3) == placed.errors
+    })
 }
 
 /// Something stands in the place of a result that this job did not write.
@@ -75,10 +125,4 @@ fn of_a_place(what: &str, path: &Path, error: &std::io::Error) -> Failure {
         exit: exit::LOCAL_IO,
         ..Failure::file(what, path, error)
     }
-}
-
-fn try_to_write(path: &Path) -> Result<()> {
-    WholeFile::begin(path)
-        .map(drop)
-        .map_err(|e| of_a_place("cannot write", path, &e))
 }

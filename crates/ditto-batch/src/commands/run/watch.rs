@@ -8,7 +8,7 @@ use ditto_server::{BatchRequest, LaneReport, Progress as BatchProgress, Server, 
 use tokio::sync::oneshot;
 
 use super::export;
-use super::input::Input;
+use super::input::{Input, Reading};
 use super::job::Job;
 use super::progress::Progress;
 use super::settings::Settings;
@@ -37,8 +37,8 @@ pub(crate) async fn until_the_end(
     server: Server,
     job: &mut Job,
     input: &Input,
-    settings: &Settings,
-    progress: &Progress,
+    mut reading: Reading<'_>,
+    again: Signals,
 ) -> Result<Summary> {
     let started = Instant::now();
     let service = server.service();
@@ -48,12 +48,16 @@ pub(crate) async fn until_the_end(
         let _ = stopped.await;
     });
     let watched = async {
-        let outcome = watch(&service, input, settings, progress).await;
+        let outcome = watch(&service, input, &mut reading).await;
+        let progress = reading.progress;
         let ended = match outcome {
-            Ok(Stop::Ended(ended)) => {
-                progress.say("writing the results");
-                export::results(&service, &ended, job, settings, started).await
-            }
+            Ok(Stop::Ended(ended)) => match reading.unchanged(job) {
+                Ok(()) => {
+                    progress.say("writing the results");
+                    export::results(&service, &ended, job, reading.settings, started).await
+                }
+                Err(changed) => Err(changed),
+            },
             Ok(Stop::Because(failure)) | Err(failure) => {
                 if [exit::INTERRUPTED, exit::NOT_FINISHED].contains(&failure.exit) {
                     progress.say("stopping: lines in flight may finish; again to stop at once");
@@ -66,7 +70,7 @@ pub(crate) async fn until_the_end(
     };
     let (drained, ended) = tokio::select! {
         both = async { tokio::join!(engine, watched) } => both,
-        signal = second_signal() => return Err(interrupted(signal)),
+        signal = second_signal(again) => return Err(interrupted(signal)),
     };
     let summary = ended.inspect_err(|failure| {
         if failure.exit == exit::REFUSED {
@@ -78,15 +82,14 @@ pub(crate) async fn until_the_end(
     Ok(summary)
 }
 
-async fn watch(
-    service: &Service,
-    input: &Input,
-    settings: &Settings,
-    progress: &Progress,
-) -> Result<Stop> {
+async fn watch(service: &Service, input: &Input, reading: &mut Reading<'_>) -> Result<Stop> {
+    let Reading {
+        settings,
+        progress,
+        signals,
+    } = reading;
     let batch = batch(service, input, settings, progress).await?;
     let mut patience = Patience::default();
-    let mut signals = Signals::new()?;
     loop {
         let now = service.progress(TENANT, &batch.id).await?;
         let lanes = service.lanes();
@@ -128,12 +131,7 @@ async fn batch(
     let listed = service.batches(TENANT, 1, None).await?;
     if let Some(batch) = listed.data.into_iter().next() {
         progress.say("resuming");
-        if settings.deadline.is_some() && batch.expires_at.is_none() {
-            return Err(
-                Failure::usage("this job began without --deadline and cannot get one now")
-                    .hint("leave it out, or stop with Ctrl-C and keep what is there"),
-            );
-        }
+        refuse_another_deadline(&batch, settings.deadline)?;
         return Ok(batch);
     }
     let file = service
@@ -152,6 +150,29 @@ async fn batch(
         ..BatchRequest::default()
     };
     Ok(service.create_batch(TENANT, request).await?)
+}
+
+/// The deadline counts from the job's beginning. Left out, it stays as it was.
+fn refuse_another_deadline(batch: &Batch, given: Option<Duration>) -> Result<()> {
+    let began = batch.created_at.unwrap_or_default();
+    let before = batch.expires_at.map(|end| (end - began).unsigned_abs());
+    let Some(now) = given.map(|given| given.as_secs()) else {
+        return Ok(());
+    };
+    match before {
+        Some(before) if before == now => Ok(()),
+        Some(before) => Err(Failure::usage(format!(
+            "this job began with --deadline {before}s and cannot get {now}s now"
+        ))),
+        None => Err(Failure::usage(
+            "this job began without --deadline and cannot get one now",
+        )),
+    }
+    .map_err(|failure| {
+        failure.hint(
+            "nothing was sent; leave it out to go on as the job began, or stop with Ctrl-C when you want: what is recorded is kept",
+        )
+    })
 }
 
 fn ended(now: BatchProgress) -> Result<Stop> {
@@ -184,7 +205,8 @@ fn ended(now: BatchProgress) -> Result<Stop> {
     ))
 }
 
-fn interrupted(signal: Signal) -> Failure {
+/// What was recorded stays, whatever was under way.
+pub(crate) fn interrupted(signal: Signal) -> Failure {
     let code = match signal {
         Signal::Interrupt => exit::INTERRUPTED,
         Signal::Terminate => exit::NOT_FINISHED,
@@ -244,10 +266,7 @@ fn lane_lost(lane: &LaneReport, begun: bool, settings: &Settings) -> Option<Fail
 }
 
 /// The second signal: the first one drains, the second one ends at once.
-async fn second_signal() -> Signal {
-    let Ok(mut signals) = Signals::new() else {
-        return std::future::pending().await;
-    };
+async fn second_signal(mut signals: Signals) -> Signal {
     signals.next().await;
     signals.next().await
 }

@@ -78,11 +78,22 @@ impl ConfigFile {
         };
         let text = std::fs::read_to_string(path)
             .map_err(|e| Failure::file("cannot read the config file", path, &e))?;
-        Self::parse(&text)
-            .map_err(|e| Failure::usage(format!("in the config file {}: {e}", path.display())))
+        Self::parse(&text).map_err(|e| {
+            // Without the line itself, which `e` would show: there may be a password in it.
+            let line = e.span().map(|span| line_of(&text, span.start));
+            let line = line
+                .map(|line| format!(", line {line}"))
+                .unwrap_or_default();
+            let (path, what) = (path.display(), e.message());
+            Failure::usage(format!("in the config file {path}{line}: {what}"))
+        })
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)
     }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|b| *b == b'\n').count()
 }

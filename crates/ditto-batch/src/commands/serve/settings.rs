@@ -9,7 +9,7 @@ use ditto_server::{Config, DEFAULT_CONCURRENCY, Limits, Mode, TenantKey, Upstrea
 use super::ServeArgs;
 use super::config_file::{ConfigFile, KeyTable, LimitsTable, UpstreamTable, WindowEnd};
 use super::keys::{self, KeyOf};
-use super::upstream::Target;
+use super::upstream::{Target, UpstreamFlag};
 use crate::failure::{Failure, Result};
 use crate::key;
 
@@ -142,11 +142,14 @@ fn upstreams(args: &ServeArgs, tables: Vec<UpstreamTable>) -> Result<Vec<Upstrea
 
 fn of_flags(args: &ServeArgs) -> Result<Vec<Upstream>> {
     let mut upstreams: Vec<Upstream> = Vec::new();
-    for flag in &args.upstream {
+    for text in &args.upstream {
+        let flag: UpstreamFlag = text
+            .parse()
+            .map_err(|e| Failure::usage(format!("--upstream: {e}")))?;
         let mut upstream = new_upstream(&flag.name, &flag.target);
-        upstream.models = flag.models.clone();
+        upstream.models = flag.models;
         upstream.concurrency = concurrency(args.concurrency, None)?;
-        upstreams.push((flag.target.clone(), upstream));
+        upstreams.push((flag.target, upstream));
     }
     for place in &args.upstream_key_env {
         keyless(&mut upstreams, place)?.key = Some(key::from_env(&place.place)?);

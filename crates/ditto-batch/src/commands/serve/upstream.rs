@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use ditto_server::{BadAddress, check_address, shown_address};
+
 /// The value of `--upstream`: `[NAME=]URL[#MODEL,...]`, or `sim`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UpstreamFlag {
@@ -20,29 +22,31 @@ pub(crate) enum Target {
     Url(String),
 }
 
-/// What is wrong with the spelling.
+/// What is wrong with the spelling. A secret in it is not shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadUpstream {
-    #[error("`{0}` is no URL: write http://HOST:PORT/v1, or `sim`")]
-    NotAUrl(String),
+    #[error("`{shown}` is no upstream: {why}; `sim` answers without one")]
+    Address { shown: String, why: BadAddress },
     #[error("a name before `=` is missing")]
     NameMissing,
     #[error("no model after `#`")]
     ModelsMissing,
 }
 
+impl BadUpstream {
+    fn address(whole: &str, why: BadAddress) -> Self {
+        let shown = shown_address(whole).to_owned();
+        Self::Address { shown, why }
+    }
+}
+
 impl Target {
-    /// A URL with a host, or `sim`.
+    /// A URL that an upstream can be at, or `sim`.
     pub(super) fn parse(text: &str) -> Result<Self, BadUpstream> {
         if text == "sim" {
             return Ok(Self::Sim);
         }
-        let host = text
-            .strip_prefix("http://")
-            .or_else(|| text.strip_prefix("https://"));
-        if host.is_none_or(|host| host.trim_start_matches('/').is_empty()) {
-            return Err(BadUpstream::NotAUrl(text.to_owned()));
-        }
+        check_address(text).map_err(|why| BadUpstream::address(text, why))?;
         Ok(Self::Url(text.to_owned()))
     }
 
@@ -52,9 +56,7 @@ impl Target {
             Self::Sim => "sim",
             Self::Url(url) => {
                 let host = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
-                let host = host.split('/').next().unwrap_or(host);
-                // Never a password that stands before the host.
-                host.rsplit_once('@').map_or(host, |(_, host)| host)
+                host.split('/').next().unwrap_or(host)
             }
         }
     }
@@ -63,17 +65,21 @@ impl Target {
 impl FromStr for UpstreamFlag {
     type Err = BadUpstream;
 
-    fn from_str(text: &str) -> Result<Self, BadUpstream> {
-        let (text, models) = match text.split_once('#') {
+    fn from_str(whole: &str) -> Result<Self, BadUpstream> {
+        let (text, models) = match whole.split_once('#') {
             Some((text, models)) => (text, Some(model_list(models)?)),
-            None => (text, None),
+            None => (whole, None),
         };
         // An `=` further on is the URL's own.
         let (name, target) = match text.split_once('=') {
             Some((name, target)) if !name.contains("://") => (Some(name), target),
             _ => (None, text),
         };
-        let target = Target::parse(target)?;
+        let target = Target::parse(target).map_err(|bad| match bad {
+            // A part of it may be half a password: whether to show it is decided by the whole.
+            BadUpstream::Address { why, .. } => BadUpstream::address(whole, why),
+            other => other,
+        })?;
         let name = name.unwrap_or(target.default_name()).to_owned();
         if name.is_empty() {
             return Err(BadUpstream::NameMissing);
@@ -122,9 +128,7 @@ mod tests {
                 "http://h:8000/v1",
                 flag("h:8000", url("http://h:8000/v1"), None),
             ),
-            ("https://u:p@h/v1", flag("h", url("https://u:p@h/v1"), None)),
             ("gpu=http://h:1/v1", flag("gpu", url("http://h:1/v1"), None)),
-            ("http://h/v1?a=b", flag("h", url("http://h/v1?a=b"), None)),
             (
                 "gpu=http://h:1/v1#qwen/a, b",
                 flag("gpu", url("http://h:1/v1"), Some(&["qwen/a", "b"])),
@@ -141,8 +145,25 @@ mod tests {
             "=http://h",
             "http://h#",
             "name=",
+            "http://h/v1?a=b",
+            "https://u:p@h/v1",
         ] {
             assert!(text.parse::<UpstreamFlag>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_upstream_is_not_shown_however_it_is_split() {
+        for text in [
+            "http://me:canary@h/v1",
+            "gpu=http://me:canary@h/v1#model",
+            "http://me:canary#x@h/v1",
+            "http://me:canary/x@h/v1",
+            "me:canary=x@h/v1",
+            "http://h/v1?key=canary",
+        ] {
+            let bad = text.parse::<UpstreamFlag>().unwrap_err();
+            assert!(!format!("{bad} {bad:?}").contains("canary"), "{bad}");
         }
     }
 }

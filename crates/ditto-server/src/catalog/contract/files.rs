@@ -233,6 +233,53 @@ pub(super) async fn a_deleted_input_is_swept_when_its_batches_have_ended(
     assert_eq!(sweepable[0].id, "file-input");
 }
 
+pub(super) async fn a_batch_reads_the_input_that_was_there_when_it_was_made(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    pending(catalog, "file-input").await;
+    let short = ReadyFile {
+        expires_after: Some(Duration::from_secs(60)),
+        ..description()
+    };
+    catalog.ready_file("file-input", short).await.unwrap();
+    let before = create(catalog, new_batch("batch_1", TENANT)).await.key;
+    let stranger = create(catalog, new_batch("batch_2", "stranger")).await.key;
+    assert_eq!(catalog.input(stranger).await.unwrap(), None);
+
+    // At the same moment: it is the order that counts, and not the clock.
+    catalog.delete_file(TENANT, "file-input").await.unwrap();
+    let after = create(catalog, new_batch("batch_3", TENANT)).await.key;
+    let input = catalog.input(before).await.unwrap().unwrap();
+    assert_eq!((input.id.as_str(), input.bytes), ("file-input", 100));
+    assert_eq!(catalog.input(after).await.unwrap(), None);
+    clock.advance(Duration::from_secs(60));
+    assert!(catalog.input(before).await.unwrap().is_some());
+
+    for key in [before, after, stranger] {
+        cancel(catalog, key).await;
+    }
+    catalog.file_swept("file-input").await.unwrap();
+    assert_eq!(catalog.input(before).await.unwrap(), None);
+}
+
+pub(super) async fn a_batch_reads_its_input_on_after_that_has_expired(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    pending(catalog, "file-input").await;
+    let short = ReadyFile {
+        expires_after: Some(Duration::from_secs(60)),
+        ..description()
+    };
+    catalog.ready_file("file-input", short).await.unwrap();
+    let before = create(catalog, new_batch("batch_1", TENANT)).await.key;
+    clock.advance(Duration::from_secs(60));
+    let after = create(catalog, new_batch("batch_2", TENANT)).await.key;
+    assert!(catalog.input(before).await.unwrap().is_some());
+    assert_eq!(catalog.input(after).await.unwrap(), None);
+}
+
 pub(super) async fn an_upload_that_nobody_finished_is_swept_after_a_day_and_stays_gone(
     catalog: &dyn Catalog,
     clock: &ManualClock,

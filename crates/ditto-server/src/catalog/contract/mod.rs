@@ -239,6 +239,8 @@ promises! {
     files::a_slow_upload_is_not_missed_by_a_reader_that_is_past_its_beginning,
     files::files_are_listed_by_purpose_in_both_orders,
     files::a_deleted_input_is_swept_when_its_batches_have_ended,
+    files::a_batch_reads_the_input_that_was_there_when_it_was_made,
+    files::a_batch_reads_its_input_on_after_that_has_expired,
     files::an_upload_that_nobody_finished_is_swept_after_a_day_and_stays_gone,
     batches::a_new_batch_is_validating_and_has_no_counts,
     batches::pages_of_batches_are_newest_first_and_hold_each_once_while_others_arrive,

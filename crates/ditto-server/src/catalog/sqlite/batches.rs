@@ -3,7 +3,7 @@
 use rusqlite::named_params;
 
 use super::super::{BatchRow, Cancelled, NewBatch, Rows};
-use super::files::cut_page;
+use super::files::{self, cut_page};
 use super::rows::{self, Life};
 use super::runner::Tx;
 use super::sql;
@@ -11,7 +11,10 @@ use crate::error::{Error, Result};
 use crate::model::batch::{BatchState, Ending, Event, Step, advance};
 
 pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch) -> Result<BatchRow> {
-    let options = serde_json::to_string(&batch.options)
+    let mut options = batch.options.clone();
+    // In the transaction that makes the batch: a delete comes before it or after it.
+    options.input_there = files::get(tx, &batch.tenant, &batch.input_file_id)?.is_some();
+    let options = serde_json::to_string(&options)
         .map_err(|e| Error::internal(format!("options of {}: {e}", batch.id)))?;
     let params = named_params! {
         ":id": batch.id,

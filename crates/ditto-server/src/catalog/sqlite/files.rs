@@ -7,7 +7,7 @@ use rusqlite::named_params;
 use super::super::{FileQuery, FileRow, NewFile, Order, ReadyFile, Rows};
 use super::rows::{self, stored};
 use super::runner::Tx;
-use super::sql;
+use super::{batches, sql};
 use crate::error::{Error, Result};
 
 /// An upload that takes longer than this was given up by its client.
@@ -41,6 +41,19 @@ pub(super) fn abandon(tx: &Tx<'_>, id: &str) -> Result<()> {
 pub(super) fn get(tx: &Tx<'_>, tenant: &str, id: &str) -> Result<Option<FileRow>> {
     let params = named_params! { ":id": id, ":tenant": tenant, ":now": tx.now_ms };
     tx.row(sql::FILE, params, rows::file)
+}
+
+/// Of a batch that was made while its input was there the bytes are kept, so its row is enough.
+pub(super) fn input(tx: &Tx<'_>, batch: i64) -> Result<Option<FileRow>> {
+    let Some(batch) = batches::by_key(tx, batch)? else {
+        return Ok(None);
+    };
+    let (tenant, id) = (&batch.tenant, &batch.input_file_id);
+    if batch.options.input_there {
+        let params = named_params! { ":id": id, ":tenant": tenant };
+        return tx.row(sql::KEPT_FILE, params, rows::file);
+    }
+    get(tx, tenant, id)
 }
 
 pub(super) fn list(tx: &Tx<'_>, tenant: &str, query: &FileQuery) -> Result<Option<Rows<FileRow>>> {

@@ -229,6 +229,10 @@ impl Catalog for SqliteCatalog {
             .await
     }
 
+    async fn input(&self, batch: i64) -> Result<Option<FileRow>> {
+        self.runner.read(move |tx| files::input(tx, batch)).await
+    }
+
     async fn refuse_batch(&self, incarnation: &str, batch: i64, errors: String) -> Result<bool> {
         let incarnation = incarnation.to_owned();
         self.runner

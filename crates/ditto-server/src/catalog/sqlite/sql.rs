@@ -36,6 +36,7 @@ statements! {
     GIVE_UP_PENDING = "give_up_pending",
     GIVE_UP_RESULT = "give_up_result",
     INCARNATION_IS_LIVE = "incarnation_is_live",
+    KEPT_FILE = "kept_file",
     LEASE_FINISH = "lease_finish",
     LEASE_RETURNING = "lease_returning",
     LEASE_VALIDATION = "lease_validation",

@@ -1,7 +1,9 @@
 //! Files that are deleted: an input in use stays until its batches end, then the bytes go.
 
-use super::rig::{Rig, TENANT, lines, until};
-use crate::ErrorKind;
+use ditto_llm::wire::BatchStatus;
+
+use super::rig::{Rig, TENANT, lines, until, upload};
+use crate::{BatchRequest, ErrorKind};
 
 /// Blobs of files and of batches.
 fn blobs(rig: &Rig) -> usize {
@@ -42,6 +44,38 @@ async fn a_batch_runs_on_when_its_input_is_deleted() {
     let left = rig.ended(&id).await;
     left.is_conserved(300);
     assert_eq!(left.output.len(), 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_is_deleted_right_after_the_create_is_answered_to_the_end() {
+    let rig = Rig::start().await;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        let id = rig.submit(&lines(20)).await;
+        let input = rig.batch(&id).await.input_file_id.unwrap();
+        rig.service().delete_file(TENANT, &input).await.unwrap();
+        sweep(&rig).await;
+        ids.push(id);
+    }
+    for id in ids {
+        let left = rig.ended(&id).await;
+        left.is_conserved(20);
+        assert_eq!(left.output.len(), 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_was_deleted_before_the_create_cannot_be_found() {
+    let rig = Rig::start().await;
+    let input = upload(rig.service(), &lines(20)).await;
+    rig.service().delete_file(TENANT, &input).await.unwrap();
+    let named = |request: &mut BatchRequest| request.input_file_id = input;
+    let id = rig.submit_with(&lines(1), named).await;
+    let left = rig.ended(&id).await;
+    left.is(BatchStatus::Failed);
+    let errors = left.batch.errors.unwrap().data;
+    let message = errors[0].message.as_deref().unwrap();
+    assert!(message.starts_with("Cannot find file"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
