@@ -1,8 +1,9 @@
 """That `scripts/chaos` sees what it is there to see: each law, broken on purpose in its book."""
 
 from chaos.book import Lines
+from chaos.laws import Laws
 from chaos.remains import ANSWER, ERROR
-from chaos.report import Kill, Laws
+from chaos.world import Kill
 
 
 def counts(asked, answered, given_up=(0, 0, 0)):

@@ -24,7 +24,7 @@ class Away(Exception):
 
 
 class Client:
-    """The three calls that are needed, each made again until it is answered."""
+    """The calls that are needed, each made again until it is answered."""
 
     def __init__(self, serve):
         self.serve = serve

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import pathlib
+import shutil
 import signal
 import subprocess
 import threading
@@ -12,12 +13,12 @@ import harness
 from chaos import inputs, moments
 from chaos.remains import Remains
 
-PERMITS = {"serve": 64, "run": 16}
 # Hanging requests end by it. Long beside the latency: an answer that is on its way is not cut off.
 TIMEOUT = "5s"
 # Longer than anything takes here; only a process that hangs needs it.
 START_SECONDS = 30
-JOB_LINES = (2_000, 20_000)
+# Large beside what is sent between two kills: at the tail of a job hardly anything is in flight.
+JOB_LINES = (5_000, 40_000)
 # Exit code of `serve`: the port or the disk refuses.
 CANNOT_LISTEN = 8
 
@@ -30,6 +31,7 @@ class Victim:
     """A process that is killed and given again, and what is known of its lives."""
 
     kind = None
+    permits = 0
     states = moments.STATES
 
     def __init__(self, world, sim, book, folder):
@@ -62,13 +64,20 @@ class Victim:
     def lives(self):
         return self.process.poll() is None
 
+    def goes_on(self):
+        return self.lives() and not self.world.time_is_up()
+
     def first_dispatch(self, started, before):
-        """Seconds from `started` to the first request at the upstream."""
-        while self.lives() and time.monotonic() < started + START_SECONDS:
+        """Notes the seconds from `started` to the first request at the upstream. One that ends by itself
+        before is judged elsewhere."""
+        seconds, lives = None, True
+        while lives and seconds is None and time.monotonic() < started + START_SECONDS:
+            lives = self.lives()
             if self.sim.stats()["requests"] > before:
-                return time.monotonic() - started
+                seconds = time.monotonic() - started
             time.sleep(0.001)
-        return None
+        if lives or seconds is not None:
+            self.world.restarted(self.kind, seconds)
 
     def live(self, start):
         """One life: started, let go on for a while, killed. False: it ended by itself, or time is up."""
@@ -77,9 +86,8 @@ class Victim:
             start()
             after, state = moments.choose(self.chance, self.world.hits(self.kind), self.states)
             if after > 0.2 and self.to_send:
-                self.world.restarted(self.kind, self.first_dispatch(started, before))
-            goes_on = lambda: self.lives() and not self.world.time_is_up()
-            if not moments.wait(self.chance, watch, after, state, goes_on):
+                self.first_dispatch(started, before)
+            if not moments.wait(self.chance, watch, after, state, self.goes_on):
                 return False
             self.process.send_signal(signal.SIGKILL)
         if self.process.wait() != -signal.SIGKILL:
@@ -92,7 +100,7 @@ class Victim:
         batches = self.remains.read()
         kill = self.world.killed(self.kind, {state for batch in batches for state in batch.states()})
         self.book.take_down(kill, batches)
-        self.world.judge(kill)
+        self.world.judge(kill, self.permits)
         self.to_send = any(batch.has_lines_to_send() for batch in batches)
 
 
@@ -100,6 +108,7 @@ class Serve(Victim):
     """A server; customers find it under `address` as soon as it lives again."""
 
     kind = "serve"
+    permits = 64
 
     def __init__(self, *args):
         super().__init__(*args)
@@ -122,7 +131,7 @@ class Serve(Victim):
         port = harness.free_port()
         lenient = ["--lenient"] if self.chance.random() < 0.5 else []
         self.spawn("serve", "--listen", f"127.0.0.1:{port}", "--data", self.data, "--upstream",
-                   self.sim.base_url, "--concurrency", PERMITS[self.kind], "--timeout", TIMEOUT, *lenient)
+                   self.sim.base_url, "--concurrency", self.permits, "--timeout", TIMEOUT, *lenient)
         self.address = ("127.0.0.1", port)
 
 
@@ -130,6 +139,7 @@ class Run(Victim):
     """Jobs, each killed and given again until it has ended."""
 
     kind = "run"
+    permits = 32
     states = tuple(state for state in moments.STATES if state != "cancelling")
 
     def work(self):
@@ -140,22 +150,35 @@ class Run(Victim):
 
     def job(self, number):
         lines = self.chance.randint(*JOB_LINES)
-        path = self.folder / f"job-{number}.jsonl"
         rows = inputs.rows(self.chance, lines, faulty=self.chance.random() < 0.2)
-        path.write_bytes(b"".join(rows))
-        self.data = path.with_suffix(".ditto") / "data"
+        self.path = self.folder / f"job-{number}.jsonl"
+        self.path.write_bytes(b"".join(rows))
+        self.data = self.path.with_suffix(".ditto") / "data"
         self.remains = Remains(self.data)
         self.to_send = False
-        start = lambda: self.spawn("run", path, "--upstream", self.sim.base_url, "--concurrency",
-                                   PERMITS[self.kind], "--timeout", TIMEOUT)
-        while self.live(start):
+        while self.live(self.start):
             pass
-        self.process.wait()
-        output, errors = path.with_suffix(".output.jsonl"), path.with_suffix(".errors.jsonl")
-        if self.process.returncode not in (0, 9):
-            self.world.laws.broken(f"run ended with exit {self.process.returncode}; see {self.folder}/run.log")
+        # Ended by itself, or the time is up: then it is let go on to its end.
+        self.check(rows, self.process.wait())
+
+    def start(self):
+        self.spawn("run", self.path, "--upstream", self.sim.base_url, "--concurrency", self.permits,
+                   "--timeout", TIMEOUT)
+
+    def check(self, rows, code):
+        if code not in (0, 9):
+            self.world.laws.broken(f"run ended with exit {code}; see {self.folder}/run.log")
             return
+        output, errors = self.path.with_suffix(".output.jsonl"), self.path.with_suffix(".errors.jsonl")
         files = output.read_bytes(), errors.read_bytes()
         batch_id = inputs.batch_of(files)
-        self.book.close(batch_id, lines, inputs.results(batch_id, rows, *files, self.world.laws))
-        inputs.verify(path, output, errors, self.world.laws)
+        self.book.close(batch_id, len(rows), inputs.results(batch_id, rows, *files, self.world.laws))
+        inputs.verify(self.path, output, errors, self.world.laws)
+        if not self.world.laws.counts:
+            self.clear_away()
+
+    def clear_away(self):
+        """Half an hour of jobs would be gigabytes."""
+        shutil.rmtree(self.path.with_suffix(".ditto"))
+        for file in self.folder.glob(f"{self.path.stem}.*"):
+            file.unlink()
