@@ -68,14 +68,14 @@ def changed(folder):
     return None
 
 
-def choose(chance, hits, states):
+def choose(chance, hits, aims):
     """How long to let a life go on, and the state to wait for then, if any."""
     draw = chance.random()
     if draw < 0.05:
         return chance.uniform(0, 0.15), None  # While it starts.
     if draw < 0.4:
         return chance.uniform(0.5, 4), None
-    rarest = min(states, key=lambda state: (hits[state], chance.random()))
+    rarest = min(aims, key=lambda state: (hits[state], chance.random()))
     return chance.uniform(0.5, 2.5), None if rarest == "running" else rarest
 
 

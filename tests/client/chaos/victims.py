@@ -32,7 +32,8 @@ class Victim:
 
     kind = None
     permits = 0
-    states = moments.STATES
+    # What may be waited for.
+    aims = moments.STATES
 
     def __init__(self, world, sim, book, folder):
         self.world = world
@@ -84,7 +85,7 @@ class Victim:
         started, before, watch = time.monotonic(), self.sim.stats()["requests"], moments.Watch(self.data)
         with contextlib.closing(watch):
             start()
-            after, state = moments.choose(self.chance, self.world.hits(self.kind), self.states)
+            after, state = moments.choose(self.chance, self.world.hits(self.kind), self.aims)
             if after > 0.2 and self.to_send:
                 self.first_dispatch(started, before)
             if not moments.wait(self.chance, watch, after, state, self.goes_on):
@@ -140,7 +141,8 @@ class Run(Victim):
 
     kind = "run"
     permits = 32
-    states = tuple(state for state in moments.STATES if state != "cancelling")
+    # It is validated in the first moments of its first life, and nobody cancels it.
+    aims = ("running", "sealing", "finalizing")
 
     def work(self):
         for number in itertools.count(1):
