@@ -62,17 +62,29 @@ def samples(path, *args):
 
 
 def json_lines(path):
-    """The objects of a JSONL file, split at byte 0x0A and nowhere else, as the format says."""
-    return [json.loads(line) for line in pathlib.Path(path).read_bytes().split(b"\n") if line]
+    """The objects of a JSONL file."""
+    return parsed_lines(pathlib.Path(path).read_bytes())
 
 
-def until(what, ready, seconds=60):
+def parsed_lines(content):
+    """The objects of JSONL, split at byte 0x0A and nowhere else, as the format says."""
+    return [json.loads(line) for line in content.split(b"\n") if line]
+
+
+def request(custom_id, text):
+    """One line of an input file."""
+    body = {"model": "demo-small", "messages": [{"role": "user", "content": text}]}
+    row = {"custom_id": f"row-{custom_id}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    return json.dumps(row).encode() + b"\n"
+
+
+def until(what, ready, seconds=60, pause=0.02):
     """Asks `ready` again and again until it answers something true, and returns that."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if answer := ready():
             return answer
-        time.sleep(0.02)
+        time.sleep(pause)
     raise TimeoutError(f"{what}: not within {seconds} s")
 
 
@@ -91,6 +103,7 @@ class Service:
 
     def __init__(self, process, port, log):
         self.process = process
+        self.port = port
         self.address = f"127.0.0.1:{port}"
         self.base_url = f"http://{self.address}/v1"
         self.log = log
@@ -114,6 +127,12 @@ class Service:
         except (urllib.error.URLError, OSError):
             return False
         return True
+
+    def said(self):
+        """All that it has written so far, the log included."""
+        # At a place of its own: the process writes where the shared one is.
+        length = os.fstat(self.log.fileno()).st_size
+        return os.pread(self.log.fileno(), length, 0).decode(errors="replace")
 
     def stop(self):
         if self.process.poll() is None:
@@ -151,14 +170,22 @@ def service(command, ready_path):
         started.log.close()
 
 
+@contextlib.contextmanager
+def spawned(*command):
+    """The service on a free port, before it is ready."""
+    started = spawn(command)
+    try:
+        yield started
+    finally:
+        started.stop()
+        started.log.close()
+
+
 def start(command, ready_path, tries=5):
     """Binding may lose a race for the port: then the process ends at once, and another port is tried."""
     for _ in range(tries):
-        port = free_port()
-        log = tempfile.TemporaryFile("w+")
-        line = [str(binary()), command[0], "--listen", f"127.0.0.1:{port}", *command[1:]]
-        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-        candidate = Service(process, port, log)
+        candidate = spawn(command)
+        process = candidate.process
         try:
             until("ready", lambda: process.poll() is not None or candidate.answers(ready_path), START_SECONDS)
         except TimeoutError:
@@ -166,8 +193,15 @@ def start(command, ready_path, tries=5):
             break
         if process.poll() is None:
             return candidate
-    log.seek(0)
-    raise RuntimeError(f"{' '.join(line)} did not get ready:\n{log.read()[-4000:]}")
+    raise RuntimeError(f"{' '.join(process.args)} did not get ready:\n{candidate.said()[-4000:]}")
+
+
+def spawn(command):
+    port = free_port()
+    log = tempfile.TemporaryFile("w+")
+    line = [str(binary()), command[0], "--listen", f"127.0.0.1:{port}", *map(str, command[1:])]
+    process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    return Service(process, port, log)
 
 
 def free_port():

@@ -12,6 +12,7 @@ import pytest
 
 import harness
 import recorded
+import test_serve
 from test_run import PERMITS, Job
 
 pytestmark = pytest.mark.long
@@ -26,6 +27,9 @@ MILLION = 1_000_000
 RESULT = (
     b'{"id":"%b","custom_id":"row-%09d","response":{"status_code":200,"request_id":"r","body":{"id":"x"}},"error":null}\n'
 )
+
+LEASE_SECONDS = 30
+GRACE_SECONDS = 25
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +123,41 @@ def test_killed_twenty_times_on_the_way_it_asks_no_recorded_row_twice(debian_row
     # What was asked again is at most what had been asked and not recorded at one of the kills.
     assert stats["requests"] - stats["distinct"] <= unrecorded
     job.assert_conserved()
+
+
+def test_frozen_for_longer_than_its_lease_the_server_goes_on_and_asks_no_recorded_row_twice(tmp_path):
+    rows = test_serve.write_rows(tmp_path / "job.jsonl", (f"row {n}" for n in range(3000)))
+    with harness.sim("--latency", "40ms") as upstream:
+        flags = ("--upstream", upstream.base_url, *test_serve.FLAGS)
+        with harness.serve(tmp_path / "data", *flags) as server:
+            client = test_serve.Client(server)
+            batch = client.order(rows)
+            harness.until("a third", lambda: upstream.get("/sim/stats")["answered"] >= 1000)
+            server.process.send_signal(signal.SIGSTOP)
+            frozen = time.monotonic() + LEASE_SECONDS + 5
+            harness.until("the lease is over", lambda: time.monotonic() > frozen)
+            server.process.send_signal(signal.SIGCONT)
+            client.finished(batch)
+        stats = upstream.get("/sim/stats")
+
+    # Nobody took its segments meanwhile: what was in flight had its answer waiting.
+    assert (stats["requests"], stats["asked_more_than_once"]) == (3000, 0)
+
+
+def test_a_grace_that_ends_before_the_lines_in_flight_is_said_and_keeps_what_was_recorded(tmp_path):
+    rows = test_serve.held_up(tmp_path / "job.jsonl")
+    with harness.sim() as upstream:
+        flags = ("--upstream", upstream.base_url, *test_serve.FLAGS)
+        with harness.serve(tmp_path / "data", *flags) as server:
+            batch = test_serve.Client(server).order(rows)
+            test_serve.hanging(upstream, PERMITS)
+            told = time.monotonic()
+            server.process.terminate()
+            assert server.process.wait(GRACE_SECONDS + 10) == 1
+            assert time.monotonic() - told > GRACE_SECONDS - 1
+        with harness.serve(tmp_path / "data", *flags) as server:
+            test_serve.Client(server).finished(batch)
+        stats = upstream.get("/sim/stats")
+
+    assert stats["asked_more_than_once"] == PERMITS
+    assert stats["answered_more_than_once"] == 0

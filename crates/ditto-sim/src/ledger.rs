@@ -5,6 +5,8 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
+
 use crate::stats::Stats;
 
 /// So many that two cores rarely meet at one lock.
@@ -33,7 +35,43 @@ struct Shard {
 #[derive(Debug, Default, Clone, Copy)]
 struct Seen {
     asked: u32,
-    answered: u32,
+    answered: u16,
+    given_up: u16,
+}
+
+/// What is known of several requests, each list in the order in which they were named: the answer of
+/// `POST /sim/asked`.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Asked {
+    /// How often it arrived.
+    asked: Vec<u32>,
+    /// How often it got a whole, sound answer.
+    answered: Vec<u16>,
+    /// How often its caller was gone before the answer that was on its way; a hang is not.
+    given_up: Vec<u16>,
+}
+
+/// A request that is to be answered. Dropped before it is settled, its caller has given it up.
+#[derive(Debug)]
+pub(crate) struct Owed<'a> {
+    ledger: &'a Ledger,
+    identity: u64,
+    settled: bool,
+}
+
+impl Owed<'_> {
+    /// An answer was given, or there will be none.
+    pub(crate) fn settle(&mut self) {
+        self.settled = true;
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.ledger.give_up(self.identity);
+        }
+    }
 }
 
 impl Ledger {
@@ -70,11 +108,40 @@ impl Ledger {
         shard.answered_more_than_once += u64::from(nth == 2);
     }
 
+    /// From now on an answer to this identity is owed.
+    pub(crate) fn owe(&self, identity: u64) -> Owed<'_> {
+        Owed {
+            ledger: self,
+            identity,
+            settled: false,
+        }
+    }
+
+    fn give_up(&self, identity: u64) {
+        if let Some(seen) = self.shard(identity).recall(identity) {
+            seen.given_up = seen.given_up.saturating_add(1);
+        }
+    }
+
     pub(crate) fn asked(&self, identity: u64) -> u32 {
-        self.shard(identity)
-            .seen
-            .get(&identity)
-            .map_or(0, |seen| seen.asked)
+        self.seen(identity).asked
+    }
+
+    /// What is known of each of these.
+    pub(crate) fn look_up(&self, identities: impl Iterator<Item = u64>) -> Asked {
+        let mut found = Asked::default();
+        for identity in identities {
+            let seen = self.seen(identity);
+            found.asked.push(seen.asked);
+            found.answered.push(seen.answered);
+            found.given_up.push(seen.given_up);
+        }
+        found
+    }
+
+    fn seen(&self, identity: u64) -> Seen {
+        let shard = self.shard(identity);
+        shard.seen.get(&identity).copied().unwrap_or_default()
     }
 
     pub(crate) fn forget_all(&self) {
@@ -166,5 +233,19 @@ mod tests {
         );
         assert_eq!(paid, (3, 2, 1));
         assert_eq!(ledger.asked(2), 3);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_waited_for_is_given_up() {
+        let ledger = Ledger::new();
+        for identity in [1, 2] {
+            ledger.ask(identity);
+        }
+        ledger.owe(1).settle();
+        drop(ledger.owe(2));
+
+        let known = ledger.look_up([2, 3, 1].into_iter());
+        assert_eq!(known.asked, [1, 0, 1]);
+        assert_eq!(known.given_up, [1, 0, 0]);
     }
 }

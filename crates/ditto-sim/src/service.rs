@@ -18,7 +18,7 @@ use crate::config::SimConfig;
 use crate::course::{Asking, Course, Ending};
 use crate::envelope::Complaint;
 use crate::faults::Fault;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Owed};
 use crate::models;
 use crate::reply::{
     Reply, UNCOUNTED_ID, complain, complain_plainly, json_reply, request_id, untold, with_id,
@@ -30,6 +30,8 @@ use crate::tally::Tally;
 
 const SCRIPT_HEADER: HeaderName = HeaderName::from_static("x-sim");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Where single requests are asked after.
+const ASKED: &str = "/sim/asked";
 
 /// Larger than any line that the batch file limits allow (16 MiB), with room for escapes.
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -88,6 +90,10 @@ impl World {
     pub(crate) async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, Reset> {
         match (Endpoint::at(request.uri().path()), request.method()) {
             (Some(endpoint), &Method::POST) => self.ask(endpoint, request).await,
+            (None, &Method::POST) if request.uri().path() == ASKED => {
+                let told = self.tell_asked(request).await;
+                Ok(told.unwrap_or_else(|complaint| untold(&complaint)))
+            }
             (Some(_), _) => Ok(untold(&not_allowed(&request))),
             (None, _) => Ok(self
                 .tell(&request)
@@ -105,7 +111,9 @@ impl World {
                 self.reset();
                 self.stats_json()
             }
-            "/v1/models" | "/sim/stats" | "/sim/reset" => return Err(not_allowed(request)),
+            "/v1/models" | "/sim/stats" | "/sim/reset" | ASKED => {
+                return Err(not_allowed(request));
+            }
             path => match path.strip_prefix("/v1/models/") {
                 Some(id) if get => models::one(&self.config.models, id)?,
                 Some(_) => return Err(not_allowed(request)),
@@ -120,6 +128,17 @@ impl World {
 
     fn stats_json(&self) -> Vec<u8> {
         serde_json::to_vec(&self.stats()).expect("counters are always JSON")
+    }
+
+    /// What is known of the requests whose `Idempotency-Key`s the body names, one a line.
+    async fn tell_asked(&self, request: Request<Incoming>) -> Result<Reply, Complaint> {
+        let keys = read(request.into_body()).await?;
+        let keys = keys.split(|byte| *byte == b'\n');
+        let identities = keys.filter(|key| !key.is_empty()).map(xxh3_64);
+        let known = self.ledger.look_up(identities);
+        let body = serde_json::to_vec(&known).expect("counters are always JSON");
+        let reply = json_reply(StatusCode::OK, AnswerBody::whole(body));
+        Ok(with_id(reply, UNCOUNTED_ID))
     }
 
     /// A question to the model: counted whatever becomes of it.
@@ -147,7 +166,10 @@ impl World {
             body: &body,
             body_hash,
         };
-        let reply = match self.act(&sheet, asking).await {
+        let mut owed = self.ledger.owe(identity);
+        let acted = self.act(&sheet, asking, &mut owed).await;
+        owed.settle();
+        let reply = match acted {
             Ok(reply) => reply,
             Err(End::Complaint(complaint)) => complain(&complaint),
             Err(End::Reset) => return Err(Reset),
@@ -157,7 +179,12 @@ impl World {
     }
 
     /// Waits as the course says, then ends as it says. The place at the gate is held throughout.
-    async fn act(&self, sheet: &Sheet<'_>, asking: Asking) -> Result<Reply, End> {
+    async fn act(
+        &self,
+        sheet: &Sheet<'_>,
+        asking: Asking,
+        owed: &mut Owed<'_>,
+    ) -> Result<Reply, End> {
         let script = sheet.script()?;
         let Ok(_place) = self.gate.enter().await else {
             return Ok(self.refuse());
@@ -177,6 +204,9 @@ impl World {
             } => {
                 pause(course.wait).await;
                 self.tally.fault(fault);
+                if fault == Fault::Hang {
+                    owed.settle();
+                }
                 fail(fault, retry_after, plain, answer).await
             }
         }

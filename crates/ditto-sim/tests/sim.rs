@@ -532,6 +532,32 @@ async fn the_keys_of_the_stats_keep_their_names() {
 }
 
 #[tokio::test]
+async fn single_requests_are_asked_after_by_their_keys() {
+    let sim = plain_sim();
+    let by_key =
+        |key: &'static str, text: &str| post(&sim, CHAT, chat(text)).with("idempotency-key", key);
+    by_key("line-1", "hi").send().await;
+    for _ in 0..2 {
+        by_key("line-2", "sim: 500 then ok").send().await;
+    }
+    let hanging = by_key("line-3", "sim: hang").open().await.unwrap();
+    let slow = by_key("line-4", "sim: delay 600s").open().await.unwrap();
+    until(&sim, |stats| stats.in_flight == 2).await;
+    drop((hanging, slow));
+    until(&sim, |stats| stats.in_flight == 0).await;
+
+    let keys = "line-4\nline-3\nline-2\nline-1\nline-0\n";
+    let told = post(&sim, "/sim/asked", keys).send().await;
+
+    // Whoever leaves a hang has lost nothing that was on its way.
+    let expected = serde_json::json!({
+        "asked": [1, 1, 2, 1, 0], "answered": [0, 0, 1, 1, 0], "given_up": [1, 0, 0, 0, 0],
+    });
+    assert_eq!(told.json(), expected);
+    assert_eq!(get(&sim, "/sim/asked").send().await.status, 405);
+}
+
+#[tokio::test]
 async fn beyond_its_capacity_a_queueing_simulator_lets_requests_wait() {
     let sim = sim(SimConfig {
         capacity: Some("1:queue".parse().unwrap()),

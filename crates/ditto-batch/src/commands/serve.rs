@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use clap::Args;
 use ditto_server::Server;
@@ -21,6 +22,7 @@ use self::keys::KeyOf;
 use self::settings::Settings;
 use self::upstream::Target;
 use super::sim::SimFlags;
+use crate::duration;
 use crate::exit;
 use crate::failure::{Failure, Result};
 use crate::printer::say;
@@ -60,6 +62,9 @@ pub(crate) struct ServeArgs {
     /// Requests in flight at once, per upstream and model [default: 32]
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
+    /// How long one answer may take, as 90s, 10m or 2h [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    timeout: Option<Duration>,
     /// Keys of clients, one a line, `key` or `tenant:key`; needed to listen beyond this machine
     #[arg(long, value_name = "FILE", env = "DITTO_API_KEY_FILE")]
     api_key_file: Option<PathBuf>,

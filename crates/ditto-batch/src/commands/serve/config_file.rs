@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
+use crate::duration;
 use crate::failure::{Failure, Result};
 
 /// Everything a config file may say. What it leaves out stays as shipped.
@@ -18,6 +20,8 @@ pub(super) struct ConfigFile {
     pub(super) origins: Vec<String>,
     pub(super) endpoints: Option<Vec<String>>,
     pub(super) lenient: bool,
+    #[serde(deserialize_with = "typed_time")]
+    pub(super) timeout: Option<Duration>,
     pub(super) windows: Windows,
     pub(super) limits: LimitsTable,
 }
@@ -68,6 +72,14 @@ pub(super) struct LimitsTable {
     pub(super) line_bytes: Option<usize>,
     pub(super) answer_bytes: Option<usize>,
     pub(super) errors: Option<usize>,
+}
+
+/// A time as a flag takes it: `"90s"`.
+fn typed_time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    duration::parse(&text)
+        .map(Some)
+        .map_err(|wanted| serde::de::Error::custom(format!("`{text}` is not {wanted}")))
 }
 
 impl ConfigFile {

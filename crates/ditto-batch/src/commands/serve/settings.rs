@@ -60,6 +60,8 @@ impl Settings {
         } else {
             Mode::Strict
         };
+        let timeout = args.timeout.or(file.timeout);
+        config.sending.timeout = timeout.unwrap_or(config.sending.timeout);
         config.window = window(file.windows.day, &config.keys);
         config.limits = limits(&file.limits);
         Ok(Self {
@@ -250,6 +252,8 @@ fn limits(table: &LimitsTable) -> Limits {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use clap::Parser;
     use secrecy::ExposeSecret;
@@ -270,6 +274,7 @@ mod tests {
         data = "/srv/batches"
         origins = ["https://notes.example"]
         endpoints = ["/v1/rerank"]
+        timeout = "90s"
 
         [[upstream]]
         name = "gpu"
@@ -291,6 +296,7 @@ mod tests {
         assert_eq!(settings.config.data, PathBuf::from("/srv/batches"));
         assert_eq!(settings.config.endpoints, ["/v1/rerank"]);
         assert_eq!(settings.config.window, Window::Expire);
+        assert_eq!(settings.config.sending.timeout, Duration::from_secs(90));
         assert_eq!(settings.config.limits.lines, 7);
         assert_eq!(settings.config.limits.errors, Limits::default().errors);
         let [gpu] = settings.config.upstreams.as_slice() else {
@@ -308,6 +314,8 @@ mod tests {
             "sim",
             "--concurrency",
             "8",
+            "--timeout",
+            "2m",
             "--lenient",
         ];
         let settings = merged(&flags, FILE).unwrap();
@@ -315,6 +323,7 @@ mod tests {
         assert_eq!(settings.targets, [Target::Sim]);
         assert_eq!(settings.config.upstreams[0].concurrency, 8);
         assert_eq!(settings.config.mode, Mode::Lenient);
+        assert_eq!(settings.config.sending.timeout, Duration::from_secs(120));
     }
 
     #[test]
@@ -324,6 +333,7 @@ mod tests {
         assert_eq!(settings.config.data, PathBuf::from("ditto-data"));
         assert_eq!(settings.config.window, Window::KeepGoing);
         assert_eq!(settings.config.mode, Mode::Strict);
+        assert_eq!(settings.config.sending.timeout, Duration::from_secs(600));
     }
 
     #[test]
@@ -391,5 +401,6 @@ mod tests {
     fn a_config_file_with_an_unknown_setting_is_refused() {
         assert!(ConfigFile::parse("lissten = \"127.0.0.1:1\"").is_err());
         assert!(ConfigFile::parse("[windows]\n24h = \"sometimes\"").is_err());
+        assert!(ConfigFile::parse("timeout = \"soon\"").is_err());
     }
 }
