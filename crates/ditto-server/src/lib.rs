@@ -4,21 +4,25 @@
 //! stop. [`Service`] is what a client may ask, without HTTP: the HTTP layer and `ditto-batch run`
 //! both call it. The engine answers the lines of batches; its decisions are in [`model`].
 
+mod backup;
 mod blobs;
 mod catalog;
 mod clock;
 mod config;
 mod engine;
 mod error;
+mod hold;
 mod http;
 mod id;
 mod journal;
 mod manifest;
 pub mod model;
+mod owner;
 mod server;
 mod service;
 mod upstream;
 
+pub use backup::{Backup, Bytes, backup};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
     Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, Limits, Mode, Sending, TenantKey,
@@ -26,6 +30,7 @@ pub use config::{
 };
 pub use engine::{LaneReport, Trouble};
 pub use error::{Error, ErrorKind, Result};
+pub use owner::{Owner, owner};
 pub use server::Server;
 pub use service::{
     BatchRequest, Content, FileDescription, FileList, Listed, Once, Progress, Service, Upload,

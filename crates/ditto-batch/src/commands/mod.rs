@@ -1,6 +1,7 @@
 //! One file per command: what was typed, what it means, what it does.
 
 pub(crate) mod api;
+pub(crate) mod backup;
 pub(crate) mod batches;
 pub(crate) mod check;
 pub(crate) mod files;

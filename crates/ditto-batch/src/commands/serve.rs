@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use self::keys::KeyOf;
+pub(crate) use self::settings::DEFAULT_DATA;
 use self::settings::Settings;
 use self::upstream::{Target, UpstreamFlag};
 use super::sim::SimFlags;

@@ -20,6 +20,7 @@ use crate::catalog::{Catalog, SegmentKey};
 use crate::clock::boot_time;
 use crate::config::Config;
 use crate::error::Result;
+use crate::hold::Hold;
 use crate::id;
 use crate::journal::Journal;
 use crate::upstream::{Models, Routing};
@@ -32,6 +33,7 @@ mod finish;
 mod lane;
 mod lease;
 mod lines;
+mod litter;
 mod open;
 mod park;
 mod renew;
@@ -68,6 +70,10 @@ pub(crate) struct Inner {
     catalog: Arc<dyn Catalog>,
     blobs: Blobs,
     journal: Arc<dyn Journal>,
+    /// Whether a backup copies the folder.
+    hold: Hold,
+    /// There may be journal parts that nobody needs: a crash or a backup has left them.
+    litter: AtomicBool,
     routing: Routing,
     models: Models,
     incarnation: String,
@@ -133,6 +139,8 @@ impl Engine {
         Ok(Self(Arc::new(Inner {
             routing,
             models: Models::default(),
+            hold: Hold::of(&config.data),
+            litter: AtomicBool::new(true),
             config,
             catalog,
             blobs,
@@ -159,6 +167,11 @@ impl Engine {
             stop: CancellationToken::new(),
             cut_off: CancellationToken::new(),
         })))
+    }
+
+    /// Makes the journal fit the catalog. To be done before [`run`](Self::run).
+    pub(crate) async fn set_strays_aside(&self) -> Result<()> {
+        self.0.set_strays_aside().await
     }
 
     /// Works until `shutdown`, then drains: nothing new is sent, what is in flight may finish

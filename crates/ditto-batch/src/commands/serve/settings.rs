@@ -14,7 +14,7 @@ use crate::failure::{Failure, Result};
 use crate::key;
 
 const DEFAULT_PORT: u16 = 8650;
-const DEFAULT_DATA: &str = "ditto-data";
+pub(crate) const DEFAULT_DATA: &str = "ditto-data";
 
 /// A server to be.
 #[derive(Debug)]

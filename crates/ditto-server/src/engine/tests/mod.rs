@@ -12,6 +12,7 @@ mod crash;
 mod deletion;
 mod faulty;
 mod leasing;
+mod litter;
 mod outage;
 mod replies;
 mod rig;
