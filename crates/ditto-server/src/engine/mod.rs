@@ -41,6 +41,7 @@ mod result_line;
 mod seal;
 mod segment;
 mod settle;
+mod stuck;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,7 @@ pub use lane::LaneReport;
 use lane::Lanes;
 use seal::SealQueue;
 use segment::OpenSegment;
+use stuck::Stuck;
 use work::Works;
 
 /// How long a lease runs unless renewed; it is renewed each second.
@@ -102,6 +104,7 @@ pub(crate) struct Inner {
     trouble: Mutex<Option<Trouble>>,
     /// What the catalog or the blob store last refused, by step, until that step works again.
     refused: Mutex<HashMap<&'static str, String>>,
+    stuck: Stuck,
     tasks: TaskTracker,
     /// The slots of all lanes. A slot ends when its line is settled.
     slots: TaskTracker,
@@ -162,6 +165,7 @@ impl Engine {
             changes: watch::Sender::new(0),
             trouble: Mutex::new(None),
             refused: Mutex::default(),
+            stuck: Stuck::default(),
             tasks: TaskTracker::new(),
             slots: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -242,6 +246,11 @@ impl Engine {
             .journal
             .stalled()
             .or_else(|| lock(&self.0.refused).values().next().cloned())
+    }
+
+    /// Why batches stand still, each reason once.
+    pub(crate) fn stuck(&self) -> Vec<String> {
+        self.0.stuck.reasons()
     }
 
     /// What needs a person.

@@ -9,6 +9,7 @@
 mod bytes;
 mod cancel;
 mod crash;
+mod damage;
 mod deletion;
 mod faulty;
 mod leasing;
