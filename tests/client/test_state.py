@@ -18,6 +18,11 @@ def pristine(tmp_path_factory, three_rows):
     with harness.serve(data) as server:
         client = client_of(server)
         finished(client, create(client, upload(client, three_rows).id).id)
+    # All of it in one file: damage to that must not be mended from SQLite's log.
+    catalog = sqlite3.connect(data / "catalog.db")
+    catalog.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    catalog.close()
+    assert not (data / "catalog.db-wal").exists()
     return data
 
 

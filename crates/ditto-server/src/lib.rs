@@ -31,7 +31,8 @@ pub use config::{
 pub use engine::{LaneReport, Trouble};
 pub use error::{Error, ErrorKind, Result};
 pub use owner::{Owner, owner};
-pub use server::Server;
+pub use server::{Server, check_catalog};
 pub use service::{
     BatchRequest, Content, FileDescription, FileList, Listed, Once, Progress, Service, Upload,
 };
+pub use upstream::Probed;

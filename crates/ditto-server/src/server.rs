@@ -177,6 +177,18 @@ fn make_private(folder: &Path) -> Result<()> {
         .map_err(|e| Error::storage(format!("make the folder {}", folder.display()), e))
 }
 
+/// Looks at the catalog of a data folder and at each of its pages, and changes nothing. The version of
+/// its schema; `None` if there is no catalog, and nothing beside it that would miss one.
+///
+/// # Errors
+///
+/// [`ErrorKind::Conflict`] if it is gone, damaged, newer or foreign, with the sentence that
+/// [`Server::open`] would say.
+pub fn check_catalog(data: &Path) -> Result<Option<usize>> {
+    refuse_orphans(data)?;
+    SqliteCatalog::check(&data.join("catalog.db"))
+}
+
 /// A catalog that is gone must not be followed by an empty one: everything beside it would belong to
 /// nobody, and be swept.
 fn refuse_orphans(data: &Path) -> Result<()> {

@@ -17,10 +17,9 @@ use ditto_sim::Sim;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use self::keys::KeyOf;
-pub(crate) use self::settings::DEFAULT_DATA;
-use self::settings::Settings;
-use self::upstream::{Target, UpstreamFlag};
+pub(crate) use self::keys::KeyOf;
+pub(crate) use self::settings::{DEFAULT_DATA, Settings};
+pub(crate) use self::upstream::{Target, UpstreamFlag};
 use super::sim::SimFlags;
 use crate::exit;
 use crate::failure::{Failure, Result};
@@ -73,6 +72,28 @@ pub(crate) struct ServeArgs {
     config: Option<PathBuf>,
     #[command(flatten)]
     sim: SimFlags,
+}
+
+/// The settings of a server that is only looked at.
+pub(crate) fn looked_at(
+    data: Option<PathBuf>,
+    upstream: &[UpstreamFlag],
+    (key_env, key_file): (&[KeyOf], &[KeyOf]),
+    config: Option<PathBuf>,
+) -> ServeArgs {
+    ServeArgs {
+        listen: None,
+        data,
+        upstream: upstream.to_vec(),
+        upstream_key_env: key_env.to_vec(),
+        upstream_key_file: key_file.to_vec(),
+        concurrency: None,
+        api_key_file: None,
+        origin: Vec::new(),
+        lenient: false,
+        config,
+        sim: SimFlags::default(),
+    }
 }
 
 /// Serves until SIGINT or SIGTERM, then lets what is in flight finish; a second signal ends it at

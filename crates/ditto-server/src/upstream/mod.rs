@@ -10,9 +10,11 @@ use crate::error::Result;
 
 pub(crate) mod http;
 pub(crate) mod models;
+mod probe;
 pub(crate) mod routing;
 
 pub(crate) use models::Models;
+pub use probe::Probed;
 pub(crate) use routing::Routing;
 
 /// One line on its way.

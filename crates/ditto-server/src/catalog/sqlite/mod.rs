@@ -55,6 +55,12 @@ impl SqliteCatalog {
         Ok(Self::on(Runner::threads(writer, readers, &clock)?))
     }
 
+    /// The version of the schema of a catalog whose every page was looked at; `None` if there is no
+    /// such file, or an empty one.
+    pub(crate) fn check(path: &Path) -> Result<Option<usize>> {
+        schema::inspect(path, u64::MAX)
+    }
+
     /// A catalog that goes with the process and runs on its callers' thread.
     #[cfg_attr(not(test), allow(dead_code, reason = "for tests and simulated runs"))]
     pub(crate) fn in_memory(clock: Arc<dyn Clock>) -> Result<Self> {

@@ -26,7 +26,7 @@ const CACHE_KIB: i64 = 8 * 1024;
 
 /// The connection that changes things; makes the file if there is none, and brings it up to date.
 pub(super) fn open_writer(path: &Path) -> Result<Connection> {
-    inspect(path)?;
+    inspect(path, CHECKED_BYTES)?;
     let named = named(path);
     // Made by us first, so that nobody else may read it; SQLite gives its side files the same mode.
     OpenOptions::new()
@@ -44,25 +44,26 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
     Ok(conn)
 }
 
-/// Looks at a catalog before anything is changed: whether it is one, ours, whole, and of a release
-/// that we know. One that is not there, or empty, is fine.
-pub(super) fn inspect(path: &Path) -> Result<()> {
+/// Looks at a catalog before anything is changed: whether it is one, ours, of a release that we know,
+/// and, unless it is larger than `most`, whole. The version of its schema; `None` if it is not there,
+/// or empty, which is fine.
+pub(super) fn inspect(path: &Path, most: u64) -> Result<Option<usize>> {
     let size = match std::fs::metadata(path) {
         Ok(found) => found.len(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::storage(format!("look at {}", path.display()), e)),
     };
     if size == 0 {
-        return Ok(());
+        return Ok(None);
     }
     let conn = open_untouched(path)
         .map_err(unusable)
         .map_err(named(path))?;
-    judge(&conn).map_err(named(path))?;
-    if size > CHECKED_BYTES {
-        return Ok(());
+    let version = judge(&conn).map_err(named(path))?;
+    if size <= most {
+        check_pages(&conn, path)?;
     }
-    check_pages(&conn, path)
+    Ok(Some(version))
 }
 
 /// Whether every page is where it belongs. What a page says is not compared with the others.

@@ -29,7 +29,7 @@ impl Snapshot {
     /// Copies the catalog at `from` into a new file. The copy is read through once: a damaged
     /// catalog is no backup.
     pub(crate) fn take(from: &Path, to: &Path) -> Result<Self> {
-        schema::inspect(from)?;
+        schema::inspect(from, 0)?;
         let source = schema::open_reader(from)?;
         // Made by us first, so that nobody else may read it.
         OpenOptions::new()
