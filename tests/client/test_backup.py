@@ -259,6 +259,22 @@ def test_nothing_is_written_over(there, three_rows, tmp_path):
     assert (partial / "mine").exists()
 
 
+def test_a_place_may_end_in_a_slash_and_must_not_be_inside_of_the_original(tmp_path):
+    data = tmp_path / "data"
+    with harness.serve(data):
+        pass
+    before = content(data)
+
+    made = backup(data, f"{tmp_path}/copy/")
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "copy" / "catalog.db").exists()
+    for place in (data / "copy", data / "blobs" / "copy", data / ".." / "data" / "copy", "/"):
+        done = backup(data, place)
+        assert done.returncode == 5
+        assert said_once(done, "nothing was copied")
+    assert content(data) == before
+
+
 def test_what_is_no_data_folder_is_said_to_be_none(tmp_path):
     done = backup(tmp_path, tmp_path / "copy")
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::sqlite::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
-use crate::hold::Hold;
+use crate::hold::{Held, Hold};
 use crate::journal::PartName;
 use crate::owner::owner;
 
@@ -60,7 +60,7 @@ pub struct Backup {
 /// Copies the data folder `data` into `dest`, which is not there yet or empty. The server on `data`
 /// may run meanwhile, or not.
 ///
-/// Nothing goes away in `data` as long as this runs (see [`Hold`]), so the order is enough: first the
+/// Nothing goes away in `data` as long as this runs (see `hold.rs`), so the order is enough: first the
 /// catalog, as it is at one moment; then each journal part and blob that it names. A part may have
 /// grown since: replay checks each record. What the catalog of that moment does not know stays
 /// behind: a key that it will give again must not find the part of another batch.
@@ -75,12 +75,16 @@ pub struct Backup {
 /// refuses. `data` is not changed in any case, and nothing is left at `dest`.
 pub fn backup(data: &Path, dest: &Path, bytes: Bytes) -> Result<Backup> {
     check_source(data)?;
-    check_place(dest)?;
+    // Without a slash at its end, behind which `.partial` would be a name of its own.
+    let dest: &Path = &dest.components().collect::<PathBuf>();
+    check_place(data, dest)?;
     let mut name = dest.as_os_str().to_owned();
     name.push(".partial");
     let partial = PathBuf::from(name);
+    // Before anything is cleared: what is in the making there may be another backup's.
+    let held = Hold::of(data).take()?;
     clear(&partial)?;
-    let made = fill(data, &partial, bytes).and_then(|backup| {
+    let made = fill(data, &partial, bytes, held).and_then(|backup| {
         fs::rename(&partial, dest).map_err(|e| failed("put in place", dest, e))?;
         sync_folder(folder_of(dest))?;
         Ok(backup)
@@ -135,24 +139,32 @@ fn check_source(data: &Path) -> Result<()> {
     )))
 }
 
-/// An empty folder is as good as none.
-fn check_place(dest: &Path) -> Result<()> {
+/// An empty folder is as good as none. Inside of the original it would copy itself.
+fn check_place(data: &Path, dest: &Path) -> Result<()> {
+    let refused = |why: &str| {
+        let said = format!(
+            "{} {why}; nothing was copied: give a place where nothing is",
+            dest.display()
+        );
+        Error::new(ErrorKind::Conflict, said)
+    };
+    if dest.file_name().is_none() {
+        return Err(refused("has no name of its own"));
+    }
+    let real = |path: &Path| fs::canonicalize(path).map_err(|e| failed("find", path, e));
+    if real(folder_of(dest))?.starts_with(real(data)?) {
+        return Err(refused("is inside of the folder to be copied"));
+    }
     let empty = match fs::read_dir(dest) {
         Ok(mut entries) => entries.next().is_none(),
         Err(e) if e.kind() == io::ErrorKind::NotFound => fs::symlink_metadata(dest).is_err(),
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => false,
         Err(e) => return Err(failed("read", dest, e)),
     };
-    if empty {
-        return Ok(());
+    match empty {
+        true => Ok(()),
+        false => Err(refused("is there and not an empty folder")),
     }
-    Err(Error::new(
-        ErrorKind::Conflict,
-        format!(
-            "{} is there and not an empty folder; nothing was copied: give a place where nothing is",
-            dest.display()
-        ),
-    ))
 }
 
 /// Takes away what a backup that was killed has left, and nothing else.
@@ -175,9 +187,7 @@ fn clear(partial: &Path) -> Result<()> {
     }
 }
 
-fn fill(data: &Path, partial: &Path, bytes: Bytes) -> Result<Backup> {
-    let hold = Hold::of(data);
-    let held = hold.take()?;
+fn fill(data: &Path, partial: &Path, bytes: Bytes, held: Held) -> Result<Backup> {
     make_folder(partial)?;
     let snapshot = Snapshot::take(&data.join("catalog.db"), &partial.join(UNFINISHED))?;
     let mut copy = Copy {
@@ -207,6 +217,7 @@ impl Copy {
     fn journal(&mut self, from: &Path, to: &Path) -> Result<()> {
         make_folder(to)?;
         for entry in entries(from)? {
+            let entry = entry?;
             let Some(part) = entry.to_str().and_then(PartName::parse) else {
                 continue;
             };
@@ -222,9 +233,11 @@ impl Copy {
     fn blobs(&mut self, from: &Path, to: &Path) -> Result<()> {
         make_folder(to)?;
         for kind in entries(from)? {
+            let kind = kind?;
             let (from, to) = (from.join(&kind), to.join(&kind));
             make_folder(&to)?;
             for id in entries(&from)? {
+                let id = id?;
                 if self.wants(&kind, &id)? {
                     self.tree(from.join(&id), to.join(&id))?;
                 }
@@ -256,6 +269,7 @@ impl Copy {
             }
             make_folder(&to)?;
             for entry in entries(&from)? {
+                let entry = entry?;
                 let (from, to) = (from.join(&entry), to.join(&entry));
                 if is_folder(&from)? {
                     left.push_back((from, to));
@@ -309,18 +323,18 @@ fn is_staged(name: &OsString) -> bool {
         .is_some_and(|(_, number)| number.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The names in a folder; none if it is not there.
-fn entries(folder: &Path) -> Result<Vec<OsString>> {
-    let read = || {
-        fs::read_dir(folder)?
-            .map(|entry| Ok(entry?.file_name()))
-            .collect()
+/// The names in a folder, one after the other; none if it is not there.
+fn entries(folder: &Path) -> Result<impl Iterator<Item = Result<OsString>>> {
+    let read = match fs::read_dir(folder) {
+        Ok(read) => Some(read),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(failed("read", folder, e)),
     };
-    match read() {
-        Ok(names) => Ok(names),
-        Err(e) if io::Error::kind(&e) == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(failed("read", folder, e)),
-    }
+    let folder = folder.to_owned();
+    Ok(read.into_iter().flatten().map(move |entry| {
+        let entry = entry.map_err(|e| failed("read", &folder, e))?;
+        Ok(entry.file_name())
+    }))
 }
 
 fn is_folder(path: &Path) -> Result<bool> {
