@@ -19,7 +19,11 @@ CHECKSUM_START = 0x4454544F
 
 def rows(folder):
     """How many rows the job in `folder` (`X.ditto`) had recorded."""
-    data = pathlib.Path(folder) / "data"
+    return rows_of(pathlib.Path(folder) / "data")
+
+
+def rows_of(data):
+    """How many rows of batches that have not ended a data folder holds."""
     sealed, lines = sealed_segments(data)
     journalled = set()
     for part in (data / "journal").iterdir():

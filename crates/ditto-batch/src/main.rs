@@ -38,6 +38,8 @@ enum Command {
     Check(commands::check::CheckArgs),
     Verify(commands::verify::VerifyArgs),
     Serve(Box<commands::serve::ServeArgs>),
+    Backup(commands::backup::BackupArgs),
+    Doctor(Box<commands::doctor::DoctorArgs>),
     Sim(commands::sim::SimArgs),
     Files(commands::files::FilesArgs),
     Batches(commands::batches::BatchesArgs),
@@ -55,6 +57,8 @@ fn main() -> ExitCode {
     let code = match &cli.command {
         Command::Check(args) => Ok(commands::check::run(args, &mut out, &mut err)),
         Command::Verify(args) => Ok(commands::verify::run(args, &mut out, &mut err)),
+        Command::Backup(args) => Ok(commands::backup::run(args, &mut out, &mut err)),
+        Command::Doctor(args) => block_on(commands::doctor::run(args, &mut out, &mut err)),
         Command::Run(args) => block_on(commands::run::run(args, &mut out, &mut err)),
         Command::Serve(args) => block_on(commands::serve::run(args, &mut err)),
         Command::Sim(args) => block_on(commands::sim::run(args, &mut err)),

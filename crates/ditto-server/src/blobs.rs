@@ -12,7 +12,7 @@ use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, GONE, Result};
 use crate::manifest::{self, LineIndex, Manifest, Piece};
 
 /// Bytes read at a time: large enough for few calls, small enough that a hundred readers are cheap.
@@ -160,6 +160,29 @@ impl Blobs {
             whole.extend_from_slice(&chunk);
         }
         Ok(whole.freeze())
+    }
+
+    /// Whether these pieces are there in their full length, as far as looking at so many blobs tells.
+    pub(crate) async fn check(&self, pieces: &[Piece], most: usize) -> Result<()> {
+        let mut blobs: Vec<(&str, u64)> = Vec::new();
+        for piece in pieces {
+            let end = piece.offset + piece.length;
+            match blobs.last_mut() {
+                Some((blob, needed)) if *blob == piece.blob => *needed = end.max(*needed),
+                _ => blobs.push((&piece.blob, end)),
+            }
+        }
+        for (blob, needed) in blobs.into_iter().take(most) {
+            let (store, path) = self.locate(blob)?;
+            let size = store.head(&path).await?.size;
+            if size < needed {
+                return Err(Error::internal(format!(
+                    "the blob {path} has {size} bytes where {needed} were written; nothing else was touched: restore the data folder's `blobs` from a backup"
+                ))
+                .with_code(GONE));
+            }
+        }
+        Ok(())
     }
 
     /// Streams pieces in order, about a megabyte at a time.

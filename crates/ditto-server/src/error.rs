@@ -36,6 +36,10 @@ pub struct Error {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+/// The `code` of an error about bytes that were durable and are gone from the disk, or are not what
+/// was written. Waiting does not bring them back.
+pub(crate) const GONE: &str = "content_lost";
+
 /// The result of everything a caller can ask of the server.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -133,7 +137,8 @@ impl From<object_store::Error> for Error {
             // Waiting does not bring it back.
             object_store::Error::NotFound { path, .. } => Self::internal(format!(
                 "the blob {path} is missing; nothing else was touched: restore the data folder's `blobs` from a backup"
-            )),
+            ))
+            .with_code(GONE),
             error => Self::storage("the blob store failed", error),
         }
     }

@@ -4,17 +4,20 @@
 //! stop. [`Service`] is what a client may ask, without HTTP: the HTTP layer and `ditto-batch run`
 //! both call it. The engine answers the lines of batches; its decisions are in [`model`].
 
+mod backup;
 mod blobs;
 mod catalog;
 mod clock;
 mod config;
 mod engine;
 mod error;
+mod hold;
 mod http;
 mod id;
 mod journal;
 mod manifest;
 pub mod model;
+mod owner;
 mod private;
 mod server;
 mod service;
@@ -24,6 +27,7 @@ mod service;
 mod sim;
 mod upstream;
 
+pub use backup::{Backup, Bytes, backup};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
     Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, Limits, Mode, Sending, TenantKey,
@@ -31,8 +35,10 @@ pub use config::{
 };
 pub use engine::{LaneReport, Trouble};
 pub use error::{Error, ErrorKind, Result};
-pub use server::Server;
+pub use owner::{Owner, owner};
+pub use server::{Server, check_catalog};
 pub use service::{
     BatchRequest, Content, FileDescription, FileList, Listed, Once, Progress, Service, Upload,
 };
+pub use upstream::Probed;
 pub use upstream::address::{BadAddress, check_address, shown_address};

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, GONE, Result};
 
 /// First bytes of a map blob; the last digit is its version.
 const MAGIC: &[u8; 8] = b"DTTOMAP1";
@@ -135,6 +135,7 @@ pub(crate) fn decode(mut map: Bytes) -> Result<(Manifest, Vec<(u64, u64)>)> {
         Error::internal(
             "a file's map blob is damaged; the file's bytes are untouched: restore the blob from a backup or upload the file again",
         )
+        .with_code(GONE)
     };
     if map.len() < MAGIC.len() || &map[..MAGIC.len()] != MAGIC {
         return Err(damaged());
@@ -142,6 +143,8 @@ pub(crate) fn decode(mut map: Bytes) -> Result<(Manifest, Vec<(u64, u64)>)> {
     map.advance(MAGIC.len());
     let count = take_varint(&mut map).ok_or_else(damaged)?;
     let mut manifest = Manifest::default();
+    // What is added up later is known to fit.
+    let mut total = 0u64;
     for _ in 0..count {
         let length = take_varint(&mut map).ok_or_else(damaged)?;
         let length = usize::try_from(length).map_err(|_| damaged())?;
@@ -151,13 +154,17 @@ pub(crate) fn decode(mut map: Bytes) -> Result<(Manifest, Vec<(u64, u64)>)> {
         let blob = String::from_utf8(map.split_to(length).to_vec()).map_err(|_| damaged())?;
         let offset = take_varint(&mut map).ok_or_else(damaged)?;
         let length = take_varint(&mut map).ok_or_else(damaged)?;
+        let end = offset.checked_add(length).ok_or_else(damaged)?;
+        total = end.checked_add(total).ok_or_else(damaged)?;
         manifest.push(blob, offset, length);
     }
     let mut index = Vec::new();
     let (mut line, mut at) = (0, 0);
     while map.has_remaining() {
-        line += take_varint(&mut map).ok_or_else(damaged)?;
-        at += take_varint(&mut map).ok_or_else(damaged)?;
+        let (lines, bytes) = (take_varint(&mut map), take_varint(&mut map));
+        let further = |from: u64, by: Option<u64>| from.checked_add(by?);
+        line = further(line, lines).ok_or_else(damaged)?;
+        at = further(at, bytes).ok_or_else(damaged)?;
         index.push((line, at));
     }
     Ok((manifest, index))
@@ -253,5 +260,18 @@ mod tests {
             let _ = decode(whole.slice(..length)).map(|(manifest, _)| manifest.bytes());
         }
         assert!(decode(Bytes::from_static(b"something else")).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_map_of_any_bytes_is_an_error_or_a_manifest_that_can_be_added_up(
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)
+        ) {
+            let map = [&MAGIC[..], &bytes].concat();
+            if let Ok((manifest, _)) = decode(Bytes::from(map)) {
+                let total = manifest.bytes();
+                manifest.slice(0..total);
+            }
+        }
     }
 }

@@ -1,15 +1,15 @@
 //! A server on a data folder: opened, run until told to stop.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::future::Future;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::local::LocalFileSystem;
 use tokio::net::TcpListener;
 
+use crate::backup;
 use crate::blobs::Blobs;
 use crate::catalog::Catalog;
 use crate::catalog::sqlite::SqliteCatalog;
@@ -18,6 +18,7 @@ use crate::config::{Config, UpstreamConfig};
 use crate::engine::{Around, Engine, Host, Trouble, Workers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::local::LocalJournal;
+use crate::owner::own;
 use crate::private::{make_private, make_private_inside};
 use crate::service::Service;
 use crate::upstream::Routing;
@@ -39,7 +40,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Conflict`] if another process has the folder; [`ErrorKind::Invalid`] if the
+    /// [`ErrorKind::Conflict`] if another process has the folder, or if its catalog is gone, damaged
+    /// or of a newer release; [`ErrorKind::Invalid`] if the
     /// configuration cannot work; [`ErrorKind::Unavailable`] if the disk refuses.
     pub async fn open(config: Config) -> Result<Self> {
         Self::open_with(config, None).await
@@ -58,6 +60,7 @@ impl Server {
     async fn open_with(config: Config, inputs: Option<&Path>) -> Result<Self> {
         make_private(&config.data)?;
         let owner = own(&config.data)?;
+        refuse_orphans(&config.data)?;
         let folder = |name: &str| {
             let path = config.data.join(name);
             make_private_inside(&path).map(|()| path)
@@ -66,6 +69,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let catalog_path = config.data.join("catalog.db");
         let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&catalog_path, clock)?);
+        backup::warn_of_original(&config.data);
         let mut blobs = Blobs::new(Arc::new(local_store(&blob_folder)?.with_fsync(true)));
         if let Some(inputs) = inputs {
             blobs = blobs.with_in_place(Arc::new(local_store(inputs)?));
@@ -81,6 +85,7 @@ impl Server {
             workers: Workers::Alone,
         };
         let engine = Engine::new(Arc::clone(&config), around);
+        engine.set_strays_aside().await?;
         let service = Service {
             config: Arc::clone(&config),
             catalog,
@@ -168,25 +173,39 @@ fn local_store(folder: &Path) -> Result<LocalFileSystem> {
         .map_err(|e| Error::storage(format!("open {}", folder.display()), e))
 }
 
-/// Locks the folder. The lock goes with the process, however it ends.
-fn own(folder: &Path) -> Result<File> {
-    let path: PathBuf = folder.join("owner.lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|e| Error::storage(format!("open {}", path.display()), e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "the data folder {} is in use by another process; nothing was changed: stop that process, or give another folder",
-                folder.display()
-            ),
-        )),
-        Err(TryLockError::Error(e)) => Err(Error::storage(format!("lock {}", path.display()), e)),
+/// Looks at the catalog of a data folder and at each of its pages, and changes nothing. The version of
+/// its schema; `None` if there is no catalog, and nothing beside it that would miss one.
+///
+/// # Errors
+///
+/// [`ErrorKind::Conflict`] if it is gone, damaged, newer or foreign, with the sentence that
+/// [`Server::open`] would say.
+pub fn check_catalog(data: &Path) -> Result<Option<usize>> {
+    refuse_orphans(data)?;
+    SqliteCatalog::check(&data.join("catalog.db"))
+}
+
+/// A catalog that is gone must not be followed by an empty one: everything beside it would belong to
+/// nobody, and be swept.
+fn refuse_orphans(data: &Path) -> Result<()> {
+    let has_any = |name: &str| {
+        std::fs::read_dir(data.join(name)).is_ok_and(|mut entries| entries.next().is_some())
+    };
+    if std::fs::metadata(data.join("catalog.db")).is_ok_and(|found| found.len() > 0) {
+        return Ok(());
     }
+    let sentence = if data.join(backup::UNFINISHED).exists() {
+        format!(
+            "{} is a backup that was not finished; nothing was changed: make it again, or name another data folder",
+            data.display()
+        )
+    } else if has_any("blobs") || has_any("journal") {
+        format!(
+            "the catalog of {} is gone (catalog.db), but there are files and results beside it; nothing was changed and they are safe: put the whole data folder back from a backup, or name another data folder",
+            data.display()
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Conflict, sentence))
 }

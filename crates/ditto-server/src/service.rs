@@ -127,7 +127,21 @@ pub struct Content {
     blobs: Blobs,
 }
 
+/// Blobs looked at before a download begins: those of four million lines, in about a tenth of a
+/// second. Of a longer file what is gone behind them cuts the download.
+const BLOBS_LOOKED_AT: usize = 4096;
+
 impl Content {
+    /// Whether these bytes are still on the disk, before any of them is promised.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Internal`] if a part of them is gone.
+    pub async fn check(&self, range: Range<u64>) -> Result<()> {
+        let pieces = self.manifest.slice(range);
+        self.blobs.check(&pieces, BLOBS_LOOKED_AT).await
+    }
+
     /// Streams these bytes.
     pub fn stream(&self, range: Range<u64>) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
         self.blobs.read(self.manifest.slice(range))
@@ -354,6 +368,12 @@ impl Service {
     /// The models that the upstreams offer.
     pub async fn models(&self) -> Result<Vec<serde_json::Value>> {
         self.engine.models().await
+    }
+
+    /// Why batches stand still while others go on, each reason once: something of theirs is gone from
+    /// the disk.
+    pub fn stuck(&self) -> Vec<String> {
+        self.engine.stuck()
     }
 
     /// Whether work can be taken; the sentence says why not.

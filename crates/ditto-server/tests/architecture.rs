@@ -104,10 +104,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("blobs", &["manifest"]),
     ("journal", &["catalog"]),
     ("upstream", &[]),
+    ("hold", &[]),
+    ("backup", &["catalog", "hold", "journal", "owner"]),
+    ("owner", &[]),
     (
         "engine",
         &[
-            "blobs", "catalog", "journal", "manifest", "model", "upstream",
+            "blobs", "catalog", "hold", "journal", "manifest", "model", "upstream",
         ],
     ),
     (

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use ditto_llm::OpenAICompatible;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use crate::failure::{Failure, Result};
@@ -43,6 +43,16 @@ impl ApiArgs {
         self.base_url.is_some()
     }
 
+    /// The server that was named, with the key for it, if one was.
+    pub(crate) fn named(&self) -> Result<Option<(String, Option<SecretString>)>> {
+        if self.base_url.is_none() {
+            return Ok(None);
+        }
+        let (url, key) = self.choose(&key::variable)?;
+        let key = Some(key).filter(|key| !key.expose_secret().is_empty());
+        Ok(Some((url, key)))
+    }
+
     fn choose(&self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<(String, SecretString)> {
         let set = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
         let named = match &self.api_key_env {
@@ -78,7 +88,6 @@ pub(crate) fn unsaid(error: &io::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::exit;
-    use secrecy::ExposeSecret;
 
     fn chosen(args: (&str, &str), vars: &[(&str, &str)]) -> (String, String) {
         let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());

@@ -1,8 +1,10 @@
 //! One file per command: what was typed, what it means, what it does.
 
 pub(crate) mod api;
+pub(crate) mod backup;
 pub(crate) mod batches;
 pub(crate) mod check;
+pub(crate) mod doctor;
 pub(crate) mod files;
 pub(crate) mod run;
 pub(crate) mod serve;

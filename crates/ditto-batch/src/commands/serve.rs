@@ -18,9 +18,9 @@ use ditto_sim::Sim;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use self::keys::KeyOf;
-use self::settings::Settings;
-use self::upstream::Target;
+pub(crate) use self::keys::KeyOf;
+pub(crate) use self::settings::{DEFAULT_DATA, Settings};
+pub(crate) use self::upstream::Target;
 use super::sim::SimFlags;
 use crate::duration;
 use crate::exit;
@@ -84,6 +84,29 @@ pub(crate) struct ServeArgs {
 /// What of requests that were in flight at the end.
 const CUT_OFF: &str = "requests in flight were cut off and are sent again after the next start; \
                        what was recorded is kept";
+
+/// The settings of a server that is only looked at.
+pub(crate) fn looked_at(
+    data: Option<PathBuf>,
+    upstream: &[String],
+    (key_env, key_file): (&[KeyOf], &[KeyOf]),
+    config: Option<PathBuf>,
+) -> ServeArgs {
+    ServeArgs {
+        listen: None,
+        data,
+        upstream: upstream.to_vec(),
+        upstream_key_env: key_env.to_vec(),
+        upstream_key_file: key_file.to_vec(),
+        concurrency: None,
+        timeout: None,
+        api_key_file: None,
+        origin: Vec::new(),
+        lenient: false,
+        config,
+        sim: SimFlags::default(),
+    }
+}
 
 /// Serves until SIGINT or SIGTERM, then lets what is in flight finish; a second signal ends it at
 /// once. `err` is told where it listens and for whom.

@@ -68,7 +68,7 @@ impl SimArgs {
 }
 
 /// How the upstream of `--upstream sim` behaves; the flags of `ditto-batch sim` with a prefix.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SimFlags {
     /// With `--upstream sim`: how long an answer takes: 20ms, or lognormal:20ms:0.5.
     #[arg(long, value_name = "SPAN", default_value = "0", help_heading = HEADING)]

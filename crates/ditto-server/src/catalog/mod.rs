@@ -35,6 +35,18 @@ impl fmt::Display for SegmentKey {
     }
 }
 
+/// What a journal part is to the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PartStanding {
+    /// Its segment is open or parked, and this epoch was leased.
+    Needed,
+    /// Its segment is sealed, or its batch has ended: a blob holds what it held.
+    Litter,
+    /// No lease of this catalog made it. Keys are counted up, so a catalog that was put back from
+    /// an older copy will lease the same name again: it must not find this part there.
+    Stray,
+}
+
 /// How far a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileState {
@@ -557,6 +569,9 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
         epoch: u32,
         sealed: Sealed,
     ) -> Result<SealOutcome>;
+
+    /// How each of these journal parts, by segment and epoch, stands.
+    async fn part_standings(&self, parts: &[(SegmentKey, u32)]) -> Result<Vec<PartStanding>>;
 
     // --- the end of a batch ------------------------------------------------------------------
 

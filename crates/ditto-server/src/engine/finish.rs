@@ -8,7 +8,7 @@ use ditto_llm::wire::BatchError;
 use super::Inner;
 use crate::blobs::name;
 use crate::catalog::{BatchOptions, Finish, FinishWork, ReadyFile, SealedRow};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::manifest::{LineIndex, Manifest};
 use crate::model::plan::tiling_fault;
 
@@ -28,12 +28,15 @@ impl Inner {
             let arrived = self.work_arrived();
             match self.catalog.lease_finish(&self.incarnation).await {
                 Ok(Some(work)) => {
-                    match self.finish(work).await {
-                        Ok(()) => self.storage_works(STEP),
-                        Err(error) => {
-                            self.storage_refused(STEP, &error);
-                            tokio::time::sleep(LOOK).await;
+                    let (key, id) = (work.batch.key, work.batch.id.clone());
+                    if let Err(error) = self.finish(work).await {
+                        match error.kind() {
+                            ErrorKind::Unavailable => self.storage_refused(STEP, &error),
+                            _ => self.end_is_stuck(key, &id, &error),
                         }
+                        tokio::time::sleep(LOOK).await;
+                    } else {
+                        self.storage_works(STEP);
                     }
                     continue;
                 }
@@ -91,7 +94,7 @@ impl Inner {
             .finish(&self.incarnation, batch, finish)
             .await?;
         tracing::info!(batch = work.batch.id, done, "batch ended");
-        self.works.forget(batch);
+        self.batch_has_ended(batch);
         self.announce();
         Ok(())
     }

@@ -154,7 +154,10 @@ impl Inner {
                     false => Some(inner.openers.acquire().await),
                 };
                 match inner.open(&one, in_hand).await {
-                    Ok(()) => inner.storage_works(STEP),
+                    Ok(()) => {
+                        inner.storage_works(STEP);
+                        inner.segment_moves(one.key);
+                    }
                     Err(error) => inner.could_not_open(&one, &error).await,
                 }
                 drop(permit);
@@ -173,9 +176,10 @@ impl Inner {
     }
 
     async fn could_not_open(&self, leased: &Leased, error: &Error) {
-        tracing::error!(segment = %leased.key, %error, "a segment could not be opened; it is tried again");
         if error.kind() == ErrorKind::Unavailable {
             self.storage_refused(STEP, error);
+        } else {
+            self.segment_is_stuck(leased.key, error).await;
         }
         if let Some(segment) = self.forget(leased.key, leased.epoch) {
             segment.close();

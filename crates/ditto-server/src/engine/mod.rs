@@ -19,6 +19,7 @@ use crate::blobs::Blobs;
 use crate::catalog::{Catalog, SegmentKey};
 use crate::config::Config;
 use crate::error::Result;
+use crate::hold::Hold;
 use crate::id;
 use crate::journal::Journal;
 use crate::upstream::{Models, Routing};
@@ -33,6 +34,7 @@ mod host;
 mod lane;
 mod lease;
 mod lines;
+mod litter;
 mod open;
 mod park;
 mod renew;
@@ -40,6 +42,7 @@ mod result_line;
 mod seal;
 mod segment;
 mod settle;
+mod stuck;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -53,6 +56,7 @@ pub(crate) use host::Host;
 use lane::Lanes;
 use seal::SealQueue;
 use segment::OpenSegment;
+use stuck::Stuck;
 use work::Works;
 
 /// How long a lease runs unless renewed; it is renewed each second.
@@ -95,6 +99,10 @@ pub(crate) struct Inner {
     catalog: Arc<dyn Catalog>,
     blobs: Blobs,
     journal: Arc<dyn Journal>,
+    /// Whether a backup copies the folder.
+    hold: Hold,
+    /// There may be journal parts that nobody needs: a crash or a backup has left them.
+    litter: AtomicBool,
     routing: Routing,
     host: Host,
     workers: Workers,
@@ -129,6 +137,7 @@ pub(crate) struct Inner {
     trouble: Mutex<Option<Trouble>>,
     /// What the catalog or the blob store last refused, by step, until that step works again.
     refused: Mutex<BTreeMap<&'static str, String>>,
+    stuck: Stuck,
     tasks: TaskTracker,
     /// The slots of all lanes. A slot ends when its line is settled.
     slots: TaskTracker,
@@ -170,6 +179,8 @@ impl Engine {
             host,
             workers,
             models: Models::default(),
+            hold: Hold::of(&config.data),
+            litter: AtomicBool::new(true),
             config,
             catalog,
             blobs,
@@ -193,11 +204,17 @@ impl Engine {
             changes: watch::Sender::new(0),
             trouble: Mutex::new(None),
             refused: Mutex::default(),
+            stuck: Stuck::default(),
             tasks: TaskTracker::new(),
             slots: TaskTracker::new(),
             stop: CancellationToken::new(),
             cut_off: CancellationToken::new(),
         }))
+    }
+
+    /// Makes the journal fit the catalog. To be done before [`run`](Self::run).
+    pub(crate) async fn set_strays_aside(&self) -> Result<()> {
+        self.0.set_strays_aside().await
     }
 
     /// Works until `shutdown`, then drains: nothing new is sent, what is in flight may finish
@@ -268,6 +285,11 @@ impl Engine {
             .journal
             .stalled()
             .or_else(|| lock(&self.0.refused).values().next().cloned())
+    }
+
+    /// Why batches stand still, each reason once.
+    pub(crate) fn stuck(&self) -> Vec<String> {
+        self.0.stuck.reasons()
     }
 
     /// What needs a person.

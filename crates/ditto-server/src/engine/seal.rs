@@ -99,10 +99,7 @@ impl Inner {
         self.forget(segment.key, segment.epoch);
         match outcome {
             SealOutcome::Sealed | SealOutcome::Last => {
-                // The row names the blob now: the journal is litter, and litter may stay if need be.
-                if let Err(error) = self.journal.remove(&segment.parts()).await {
-                    tracing::warn!(segment = %segment.key, %error, "a sealed segment's journal stays");
-                }
+                self.remove_parts(&segment.parts()).await;
             }
             SealOutcome::Fenced => {
                 tracing::warn!(segment = %segment.key, "another worker holds this segment; its results stand");

@@ -31,7 +31,10 @@ impl Inner {
             self.park_waiting().await;
             let done = async {
                 self.end_windows().await?;
-                if round.is_multiple_of(FILES_EVERY) {
+                self.sweep_litter().await?;
+                if round.is_multiple_of(FILES_EVERY)
+                    && let Some(_pass) = self.hold.pass()
+                {
                     self.sweep_files().await?;
                     self.sweep_batches().await?;
                     while self.catalog.forget_creates(BATCH).await? == BATCH {}

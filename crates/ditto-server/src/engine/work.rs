@@ -133,7 +133,13 @@ impl Inner {
                 from + count
             )));
         }
-        Ok(entries.iter().map(Entry::decode).collect())
+        let entries: Vec<_> = entries.iter().map(Entry::decode).collect();
+        if entries.iter().any(|entry| !entry.is_plausible()) {
+            return Err(Error::internal(format!(
+                "the plan of {batch_id} is damaged; nothing of it was sent: restore the data folder's `blobs` from a backup"
+            )));
+        }
+        Ok(entries)
     }
 }
 

@@ -9,7 +9,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ditto_llm::wire::{ErrorBody, ErrorEnvelope};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, GONE};
 
 /// OpenAI's clients stop or go on as this header says.
 const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -171,6 +171,14 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let problem = Problem::from(error.kind());
         let mut failure = match problem {
+            Problem::Internal if error.code() == Some(GONE) => {
+                tracing::error!(target: "ditto_server::http", error = %error, "content is lost");
+                Self::new(
+                    problem,
+                    "A part of this file is gone from the server's disk; nothing was sent of it. \
+                     The server's operator can restore it from a backup; its log names the part.",
+                )
+            }
             Problem::Internal => {
                 tracing::error!(target: "ditto_server::http", error = %error, "internal error");
                 Self::internal()

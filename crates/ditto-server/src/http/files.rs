@@ -121,6 +121,7 @@ pub(super) async fn content(
         Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Wanted::Nothing => return Err(no_such_range(length)),
     };
+    content.check(range.clone()).await?;
     let mut response = (status, facts(&content)).into_response();
     let headers = response.headers_mut();
     headers.insert(
@@ -132,8 +133,8 @@ pub(super) async fn content(
         headers.insert(header::CONTENT_RANGE, ascii(span));
     }
     if method == Method::GET {
-        // The status has gone out before the bytes are read; what is left is to cut the body short
-        // of its length, which every client notices.
+        // The status has gone out before the bytes are read; what is left when a disk fails now is to
+        // cut the body short of its length, which every client notices.
         let bytes = content.stream(range).inspect_err(|error| {
             tracing::error!(target: "ditto_server::http", %error, "a download was cut");
         });

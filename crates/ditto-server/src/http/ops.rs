@@ -13,8 +13,13 @@ pub(super) async fn health() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: work can be taken; else 503 with the reason.
+/// `GET /readyz`: work can be taken; else 503 with the reason. A batch that stands still keeps nobody
+/// else from work: its reason is told beside.
 pub(super) async fn ready(State(service): State<Service>) -> Answer<Json<Value>> {
     service.ready().await?;
-    Ok(Json(json!({ "status": "ready" })))
+    let stuck = service.stuck();
+    Ok(Json(match stuck.is_empty() {
+        true => json!({ "status": "ready" }),
+        false => json!({ "status": "ready", "stuck": stuck }),
+    }))
 }

@@ -14,6 +14,7 @@ pub(crate) async fn all(journal: &dyn Journal) {
     a_part_that_never_was_has_nothing(journal).await;
     payloads_are_read_back(journal).await;
     a_removed_part_is_gone_and_removing_twice_is_fine(journal).await;
+    a_part_that_is_set_aside_is_out_of_the_way(journal).await;
 }
 
 fn part(batch: i64, epoch: u32) -> PartName {
@@ -128,4 +129,17 @@ async fn a_removed_part_is_gone_and_removing_twice_is_fine(journal: &dyn Journal
     journal.remove(&[name]).await.unwrap();
     journal.remove(&[name]).await.unwrap();
     assert_eq!(journal.cut(name).await.unwrap(), 0);
+}
+
+async fn a_part_that_is_set_aside_is_out_of_the_way(journal: &dyn Journal) {
+    let name = part(6, 1);
+    for _ in 0..2 {
+        let open = journal.create(name, Box::new(|_| {}));
+        open.append(&record(1), b"x");
+        open.flushed().await;
+        assert!(journal.parts().await.unwrap().contains(&name));
+        journal.set_aside(&[name]).await.unwrap();
+        assert!(!journal.parts().await.unwrap().contains(&name));
+        assert_eq!(journal.cut(name).await.unwrap(), 0);
+    }
 }

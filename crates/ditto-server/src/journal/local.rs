@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
@@ -34,6 +34,9 @@ const MANY_BYTES: usize = 512 * 1024;
 const PAUSE: Duration = Duration::from_millis(500);
 /// A part keeps a buffer of this size between flushes.
 const SPARE_BYTES: usize = 256 * 1024;
+
+/// Where parts go that no lease of this catalog made.
+const STRAYS: &str = "strays";
 
 /// A folder of journal parts.
 #[derive(Debug)]
@@ -236,7 +239,7 @@ impl Journal for LocalJournal {
         blocking(move || {
             let gone = || {
                 Error::internal(format!(
-                    "journal part {name} is shorter than the {cut} bytes that were recorded; the sealed results are safe: restore the data folder's `journal` from a backup, or cancel the batch to keep what is there"
+                    "journal part {name} is shorter than the {cut} bytes that were recorded; its lines wait and are not asked again, the others go on: put the whole data folder back from a backup"
                 ))
             };
             let file = shared.part_file(name)?.ok_or_else(gone)?;
@@ -276,6 +279,16 @@ impl Journal for LocalJournal {
             Ok(())
         })
         .await
+    }
+
+    async fn parts(&self) -> Result<Vec<PartName>> {
+        let shared = Arc::clone(&self.shared);
+        blocking(move || shared.parts()).await
+    }
+
+    async fn set_aside(&self, parts: &[PartName]) -> Result<()> {
+        let (shared, parts) = (Arc::clone(&self.shared), parts.to_vec());
+        blocking(move || parts.iter().try_for_each(|name| shared.set_aside(*name))).await
     }
 
     fn stalled(&self) -> Option<String> {
@@ -502,6 +515,36 @@ impl LocalPart {
 impl Shared {
     fn path(&self, name: PartName) -> PathBuf {
         self.folder.join(name.to_string())
+    }
+
+    fn parts(&self) -> Result<Vec<PartName>> {
+        let failed = |e| Error::storage(format!("read {}", self.folder.display()), e);
+        let mut parts = Vec::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            parts.extend(name.to_str().and_then(PartName::parse));
+        }
+        Ok(parts)
+    }
+
+    /// What was set aside before under the same name stays, too.
+    fn set_aside(&self, name: PartName) -> Result<()> {
+        let path = self.path(name);
+        let failed = |e| Error::storage(format!("move {} aside", path.display()), e);
+        let strays = self.folder.join(STRAYS);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&strays)
+            .map_err(failed)?;
+        let free = (0u32..)
+            .map(|copy| strays.join(format!("{name}.{copy}")))
+            .find(|place| !place.exists());
+        let place = free.expect("a folder holds fewer files than there are numbers");
+        std::fs::rename(&path, place).map_err(failed)?;
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed)
     }
 
     /// Stops the part's writer, if it is in this process. There is no other: the folder has one

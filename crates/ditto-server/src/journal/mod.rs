@@ -37,6 +37,22 @@ impl fmt::Display for PartName {
     }
 }
 
+impl PartName {
+    /// The part that is called so, as it is displayed.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (segment, epoch) = name.split_once('.')?;
+        let (batch, index) = segment.split_once('-')?;
+        let part = Self {
+            segment: SegmentKey {
+                batch: batch.parse().ok()?,
+                index: index.parse().ok()?,
+            },
+            epoch: epoch.parse().ok()?,
+        };
+        (part.to_string() == name).then_some(part)
+    }
+}
+
 /// Where a record's payload is in its part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -69,6 +85,11 @@ pub(crate) trait Journal: fmt::Debug + Send + Sync {
     async fn read(&self, name: PartName, range: Range<u64>) -> Result<Bytes>;
     /// The segment is sealed or given up: these parts go. What is already gone is no error.
     async fn remove(&self, parts: &[PartName]) -> Result<()>;
+    /// All parts there are, whoever wrote them. For parts whose leases came before this call it is
+    /// complete.
+    async fn parts(&self) -> Result<Vec<PartName>>;
+    /// Puts these parts where no lease will find them, and keeps their bytes.
+    async fn set_aside(&self, parts: &[PartName]) -> Result<()>;
     /// Why nothing can be recorded at the moment, if that is so.
     fn stalled(&self) -> Option<String>;
 }

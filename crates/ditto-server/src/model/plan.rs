@@ -58,6 +58,14 @@ impl Entry {
         out
     }
 
+    /// Whether validation could have written this: what stands here is added up and held in memory.
+    pub fn is_plausible(&self) -> bool {
+        /// No file is as long.
+        const FAR: u64 = 1 << 60;
+        let starts = [self.first_line, self.offset, self.length, self.faults_at];
+        starts.iter().all(|start| *start < FAR) && self.first_line > 0 && self.lines > 0
+    }
+
     /// Reads what [`Entry::encode`] wrote.
     pub fn decode(bytes: &[u8; ENTRY_BYTES]) -> Self {
         let u32_at = |at: usize| {

@@ -128,8 +128,13 @@ impl HttpUpstream {
         }
     }
 
+    /// A question that is no line's, with the key and the rules of one.
+    pub(super) fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.get(format!("{}{path}", self.base))
+    }
+
     /// The whole body; or, over the limit, its first bytes.
-    async fn read(
+    pub(super) async fn read(
         &self,
         mut response: reqwest::Response,
     ) -> std::result::Result<std::result::Result<Bytes, Bytes>, reqwest::Error> {
@@ -187,11 +192,7 @@ impl Upstream for HttpUpstream {
             )
         };
         let ask = async {
-            let response = self
-                .client
-                .get(format!("{}/v1/models", self.base))
-                .send()
-                .await?;
+            let response = self.get("/v1/models").send().await?;
             response.error_for_status()?.bytes().await
         };
         let body = tokio::time::timeout(MODELS_TIMEOUT, ask)
@@ -234,7 +235,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The innermost cause: "connection refused" says more than "error sending request".
-fn root_cause(error: &dyn std::error::Error) -> String {
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;

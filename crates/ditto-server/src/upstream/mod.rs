@@ -11,9 +11,11 @@ use crate::error::Result;
 pub(crate) mod address;
 pub(crate) mod http;
 pub(crate) mod models;
+mod probe;
 pub(crate) mod routing;
 
 pub(crate) use models::Models;
+pub use probe::Probed;
 pub(crate) use routing::Routing;
 
 /// One line on its way.

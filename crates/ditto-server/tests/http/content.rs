@@ -134,3 +134,20 @@ async fn a_deleted_file_is_gone_at_once() {
         .await
         .refuses(404, &message, Some("id"), None);
 }
+
+#[tokio::test]
+async fn content_that_is_gone_from_the_disk_is_a_500_with_a_sentence_and_no_cut_stream() {
+    for blob in ["data", "map"] {
+        let (server, path) = with_file().await;
+        let id = path.split('/').nth(3).unwrap();
+        std::fs::remove_file(server.data().join("blobs/files").join(id).join(blob)).unwrap();
+        for range in ["bytes=0-", "bytes=3-5"] {
+            let answer = ask(&server, Method::GET, &path, &[("range", range)]).await;
+            assert_eq!(answer.status, 500, "{blob}");
+            let error: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!(error["error"]["code"], "content_lost");
+            let message = error["error"]["message"].as_str().unwrap();
+            assert!(message.contains("restore it from a backup"), "{message}");
+        }
+    }
+}

@@ -73,6 +73,11 @@ impl TestServer {
         &self.address
     }
 
+    /// The data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.data.path().join("data")
+    }
+
     /// Stops, which must go well; what is left on disk.
     pub(crate) async fn stop(mut self) -> TempDir {
         drop(self.stop.take());

@@ -14,20 +14,20 @@ use crate::failure::{Failure, Result};
 use crate::key;
 
 const DEFAULT_PORT: u16 = 8650;
-const DEFAULT_DATA: &str = "ditto-data";
+pub(crate) const DEFAULT_DATA: &str = "ditto-data";
 
 /// A server to be.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     pub(super) listen: SocketAddr,
-    pub(super) config: Config,
+    pub(crate) config: Config,
     /// Of each upstream, in order; the URL of the simulator is known once it runs.
-    pub(super) targets: Vec<Target>,
+    pub(crate) targets: Vec<Target>,
 }
 
 impl Settings {
     /// Flags and environment (which `args` has read), then the config file, then what is shipped.
-    pub(super) fn read(args: &ServeArgs) -> Result<Self> {
+    pub(crate) fn read(args: &ServeArgs) -> Result<Self> {
         Self::merge(args, ConfigFile::read(args.config.as_deref())?)
     }
 

@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rusqlite::ErrorCode;
 
 use self::runner::Runner;
+pub(crate) use self::snapshot::Snapshot;
 use self::turns::Turns;
 use super::{
     BatchRow, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow, Finish, FinishWork,
-    Leased, NewBatch, NewFile, Publication, ReadyFile, Renewal, Rows, SealOutcome, Sealed,
-    SealedRow, SegmentKey, Validated,
+    Leased, NewBatch, NewFile, PartStanding, Publication, ReadyFile, Renewal, Rows, SealOutcome,
+    Sealed, SealedRow, SegmentKey, Validated,
 };
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 mod batches;
 mod creates;
@@ -30,6 +32,7 @@ mod rows;
 mod runner;
 mod schema;
 mod segments;
+mod snapshot;
 mod sql;
 mod turns;
 mod validation;
@@ -52,6 +55,12 @@ impl SqliteCatalog {
             .map(|_| schema::open_reader(path))
             .collect::<Result<_>>()?;
         Ok(Self::on(Runner::threads(writer, readers, &clock)?))
+    }
+
+    /// The version of the schema of a catalog whose every page was looked at; `None` if there is no
+    /// such file, or an empty one.
+    pub(crate) fn check(path: &Path) -> Result<Option<usize>> {
+        schema::inspect(path, u64::MAX)
     }
 
     /// A catalog that goes with the process and runs on its callers' thread.
@@ -301,6 +310,13 @@ impl Catalog for SqliteCatalog {
             .await
     }
 
+    async fn part_standings(&self, parts: &[(SegmentKey, u32)]) -> Result<Vec<PartStanding>> {
+        let parts = parts.to_vec();
+        self.runner
+            .read(move |tx| segments::part_standings(tx, &parts))
+            .await
+    }
+
     async fn lease_finish(&self, incarnation: &str) -> Result<Option<FinishWork>> {
         let incarnation = incarnation.to_owned();
         self.runner
@@ -332,7 +348,16 @@ impl Catalog for SqliteCatalog {
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        Self::storage("the catalog failed", error)
+        match error.sqlite_error_code() {
+            // Waiting does not mend it. Without a source, so that a client is told the sentence.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "the catalog is damaged ({error}); what was recorded stays: stop the server and put the data folder back from a backup"
+                ),
+            ),
+            _ => Self::storage("the catalog failed", error),
+        }
     }
 }
 

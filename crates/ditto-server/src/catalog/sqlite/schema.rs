@@ -1,13 +1,14 @@
 //! The database file: how it is opened, and how it becomes the newest schema.
 
 use std::fs::OpenOptions;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Each step once, in order; `PRAGMA user_version` counts them. Steps are only ever added.
 const MIGRATIONS: &[&str] = &[include_str!("schema/0001.sql")];
@@ -15,6 +16,9 @@ const MIGRATIONS: &[&str] = &[include_str!("schema/0001.sql")];
 const APPLICATION_ID: i64 = 0x4474_746f;
 /// Another process has no business here; this outlasts a backup tool that reads for a moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Up to here every page is looked at before a catalog is opened, about a second at most; a larger
+/// one is left to `doctor`, so that a restart does not wait for it.
+const CHECKED_BYTES: u64 = 256 << 20;
 /// Every statement there is stays prepared.
 const STATEMENTS: usize = 128;
 /// 8 MiB: the rows of a few thousand open segments.
@@ -22,7 +26,8 @@ const CACHE_KIB: i64 = 8 * 1024;
 
 /// The connection that changes things; makes the file if there is none, and brings it up to date.
 pub(super) fn open_writer(path: &Path) -> Result<Connection> {
-    let named = |e: Error| Error::new(e.kind(), format!("{}: {}", path.display(), e.message()));
+    inspect(path, CHECKED_BYTES)?;
+    let named = named(path);
     // Made by us first, so that nobody else may read it; SQLite gives its side files the same mode.
     OpenOptions::new()
         .create(true)
@@ -37,6 +42,74 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
     set_up(&conn).map_err(unusable).map_err(named)?;
     migrate(&mut conn).map_err(named)?;
     Ok(conn)
+}
+
+/// Looks at a catalog before anything is changed: whether it is one, ours, of a release that we know,
+/// and, unless it is larger than `most`, whole. The version of its schema; `None` if it is not there,
+/// or empty, which is fine.
+pub(super) fn inspect(path: &Path, most: u64) -> Result<Option<usize>> {
+    let size = match std::fs::metadata(path) {
+        Ok(found) => found.len(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::storage(format!("look at {}", path.display()), e)),
+    };
+    if size == 0 {
+        return Ok(None);
+    }
+    let conn = open_untouched(path)
+        .map_err(unusable)
+        .map_err(named(path))?;
+    let version = judge(&conn).map_err(named(path))?;
+    if size <= most {
+        check_pages(&conn, path)?;
+    }
+    Ok(Some(version))
+}
+
+/// Whether every page is where it belongs. What a page says is not compared with the others.
+pub(super) fn check_pages(conn: &Connection, path: &Path) -> Result<()> {
+    let found: String = conn
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(unusable)
+        .map_err(named(path))?;
+    match found.as_str() {
+        "ok" => Ok(()),
+        _ => Err(named(path)(damaged())),
+    }
+}
+
+/// Without a log beside it a file is read as it is; not even a lock is left then. Only its owner
+/// writes it, and a log that is there holds commits, so that it has to be read as well.
+fn open_untouched(path: &Path) -> rusqlite::Result<Connection> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = if Path::new(&log).exists() {
+        Connection::open_with_flags(path, flags)?
+    } else {
+        flags |= OpenFlags::SQLITE_OPEN_URI;
+        Connection::open_with_flags(format!("file:{}?immutable=1", escaped(path)), flags)?
+    };
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(conn)
+}
+
+/// A path as a part of a URI.
+fn escaped(path: &Path) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(byte);
+    let bytes = path.as_os_str().as_bytes();
+    bytes
+        .iter()
+        .map(|byte| match plain(byte) {
+            true => char::from(*byte).to_string(),
+            false => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// Names the file in a sentence about it.
+fn named(path: &Path) -> impl Fn(Error) -> Error + Copy {
+    move |e| Error::new(e.kind(), format!("{}: {}", path.display(), e.message()))
 }
 
 /// A connection that the writer does not block, and that cannot change anything.
@@ -76,20 +149,7 @@ fn set_up(conn: &Connection) -> rusqlite::Result<()> {
 /// Runs the missing steps in one transaction: a crash in between leaves the old schema.
 fn migrate(conn: &mut Connection) -> Result<()> {
     let newest = MIGRATIONS.len();
-    let (version, application, tables) = read_version(conn).map_err(unusable)?;
-    let ours = application == APPLICATION_ID || (version == 0 && tables == 0);
-    if !ours {
-        return Err(Error::invalid(
-            "this is the database of another program; name another data folder",
-        ));
-    }
-    let version = usize::try_from(version).unwrap_or(usize::MAX);
-    if version > newest {
-        return Err(Error::invalid(format!(
-            "a newer release wrote this catalog (schema {version}, this one knows {newest}); \
-             start that release, or name another data folder"
-        )));
-    }
+    let version = judge(conn)?;
     if version == newest {
         return Ok(());
     }
@@ -106,6 +166,30 @@ fn migrate(conn: &mut Connection) -> Result<()> {
     Ok(transaction.commit()?)
 }
 
+/// The version of a schema that is ours and that we know.
+fn judge(conn: &Connection) -> Result<usize> {
+    let newest = MIGRATIONS.len();
+    let (version, application, tables) = read_version(conn).map_err(unusable)?;
+    let ours = application == APPLICATION_ID || (version == 0 && tables == 0);
+    if !ours {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            "this is the database of another program; nothing was changed: name another data folder",
+        ));
+    }
+    let version = usize::try_from(version).unwrap_or(usize::MAX);
+    if version > newest {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "a newer release wrote this catalog (schema {version}, this one knows {newest}); \
+                 nothing was changed: start that release, or name another data folder"
+            ),
+        ));
+    }
+    Ok(version)
+}
+
 fn read_version(conn: &Connection) -> rusqlite::Result<(i64, i64, i64)> {
     let number = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
     Ok((
@@ -118,17 +202,24 @@ fn read_version(conn: &Connection) -> rusqlite::Result<(i64, i64, i64)> {
 /// What SQLite says on opening, as what to do.
 fn unusable(error: rusqlite::Error) -> Error {
     match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Error::invalid(
-            "this catalog is damaged or no catalog at all; put a backup in its place, or move it \
-             away to begin with an empty one",
-        ),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => damaged(),
         _ => error.into(),
     }
+}
+
+/// A catalog is of one piece with the blobs and the journal beside it, so it is not put back alone.
+fn damaged() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "this catalog is damaged or no catalog at all; nothing was changed and the files beside it \
+         are safe: put the whole data folder back from a backup, or name another data folder",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -181,11 +272,27 @@ mod tests {
         assert_eq!((rows, read_version(&conn).unwrap().0), (1, 1));
     }
 
+    /// Names and bytes of all files.
+    fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut files: Vec<_> = entries
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// What is said of such a catalog, which nothing is done to.
     fn refusal(prepare: impl FnOnce(&Path)) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("catalog.db");
         prepare(&path);
-        let message = open_writer(&path).unwrap_err().message().to_owned();
+        let before = content(folder.path());
+        let error = open_writer(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(content(folder.path()) == before, "something was changed");
+        let message = error.message().to_owned();
         message.replace(&format!("{}/", folder.path().display()), "")
     }
 
@@ -200,7 +307,7 @@ mod tests {
         assert_eq!(
             message,
             "catalog.db: a newer release wrote this catalog (schema 99, this one knows 1); \
-             start that release, or name another data folder"
+             nothing was changed: start that release, or name another data folder"
         );
     }
 
@@ -209,8 +316,43 @@ mod tests {
         let message = refusal(|path| std::fs::write(path, "not a database ".repeat(500)).unwrap());
         assert_eq!(
             message,
-            "catalog.db: this catalog is damaged or no catalog at all; put a backup in its place, \
-             or move it away to begin with an empty one"
+            "catalog.db: this catalog is damaged or no catalog at all; nothing was changed and the \
+             files beside it are safe: put the whole data folder back from a backup, or name \
+             another data folder"
+        );
+    }
+
+    /// A catalog of a few hundred rows, and what is left of it when `damage` is done.
+    fn damaged_by(damage: impl FnOnce(&mut Vec<u8>)) -> String {
+        refusal(|path| {
+            let sql =
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900)
+                INSERT INTO incarnations SELECT 'incarnation-number-' || i, i FROM n";
+            open_writer(path).unwrap().execute_batch(sql).unwrap();
+            let mut bytes = std::fs::read(path).unwrap();
+            damage(&mut bytes);
+            std::fs::write(path, bytes).unwrap();
+        })
+    }
+
+    #[test]
+    fn a_file_that_was_cut_or_written_over_is_refused_before_it_is_used() {
+        let halved = damaged_by(|bytes| bytes.truncate(bytes.len() / 2));
+        assert!(halved.contains("damaged"), "{halved}");
+        let odd = damaged_by(|bytes| bytes.truncate(bytes.len() - 1000));
+        assert!(odd.contains("damaged"), "{odd}");
+        let middle = damaged_by(|bytes| {
+            let from = bytes.len() - 3 * 4096;
+            bytes[from..from + 4096].fill(0xa5);
+        });
+        assert!(middle.contains("damaged"), "{middle}");
+    }
+
+    #[test]
+    fn a_path_of_any_bytes_can_be_a_part_of_a_uri() {
+        assert_eq!(
+            escaped(Path::new("/a b/c?d#e%/é")),
+            "/a%20b/c%3Fd%23e%25/%C3%A9"
         );
     }
 
@@ -224,7 +366,8 @@ mod tests {
         });
         assert_eq!(
             message,
-            "catalog.db: this is the database of another program; name another data folder"
+            "catalog.db: this is the database of another program; nothing was changed: name \
+             another data folder"
         );
     }
 

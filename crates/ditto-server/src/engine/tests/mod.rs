@@ -9,9 +9,11 @@
 mod bytes;
 mod cancel;
 mod crash;
+mod damage;
 mod deletion;
 mod faulty;
 mod leasing;
+mod litter;
 mod outage;
 mod replies;
 mod rig;
