@@ -26,6 +26,9 @@ pub struct Config {
     pub limits: Limits,
     /// How lines are sent and tried again.
     pub sending: Sending,
+    /// How long a batch that has ended, or a file that is gone, is still known: as an object, and
+    /// as the cursor of a list. A batch stays as long as one of its result files in any case.
+    pub retention: Duration,
 }
 
 impl Config {
@@ -41,9 +44,13 @@ impl Config {
             window: Window::KeepGoing,
             limits: Limits::default(),
             sending: Sending::default(),
+            retention: DEFAULT_RETENTION,
         }
     }
 }
+
+/// Long after results have gone, so that who asks late learns how it ended.
+pub const DEFAULT_RETENTION: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// The endpoints whose bodies are plain JSON in and JSON out.
 pub const DEFAULT_ENDPOINTS: &[&str] = &[

@@ -10,6 +10,8 @@ mod clock;
 mod config;
 mod engine;
 mod error;
+mod folder;
+mod gc;
 mod http;
 mod id;
 mod journal;
@@ -17,15 +19,18 @@ mod manifest;
 pub mod model;
 mod server;
 mod service;
+mod sweep;
 mod upstream;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
-    Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, Limits, Mode, Sending, TenantKey,
-    UpstreamConfig, Window,
+    Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, DEFAULT_RETENTION, Limits, Mode, Sending,
+    TenantKey, UpstreamConfig, Window,
 };
 pub use engine::{LaneReport, Trouble};
 pub use error::{Error, ErrorKind, Result};
+pub use folder::Tally;
+pub use gc::{Garbage, collect_garbage, find_garbage};
 pub use server::Server;
 pub use service::{
     BatchRequest, Content, FileDescription, FileList, Listed, Once, Progress, Service, Upload,

@@ -64,7 +64,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let catalog_path = config.data.join("catalog.db");
         let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&catalog_path, clock)?);
-        let mut blobs = Blobs::new(Arc::new(local_store(&blob_folder)?.with_fsync(true)));
+        let mut blobs = local_blobs(&blob_folder)?;
         if let Some(inputs) = inputs {
             blobs = blobs.with_in_place(Arc::new(local_store(inputs)?));
         }
@@ -158,6 +158,12 @@ impl Service {
     }
 }
 
+/// Blobs in a local folder, durable when a write returns.
+pub(crate) fn local_blobs(folder: &Path) -> Result<Blobs> {
+    let store = local_store(folder)?.with_fsync(true);
+    Ok(Blobs::new(Arc::new(store)).in_folder(folder))
+}
+
 fn local_store(folder: &Path) -> Result<LocalFileSystem> {
     LocalFileSystem::new_with_prefix(folder)
         .map_err(|e| Error::storage(format!("open {}", folder.display()), e))
@@ -172,7 +178,7 @@ fn make_private(folder: &Path) -> Result<()> {
 }
 
 /// Locks the folder. The lock goes with the process, however it ends.
-fn own(folder: &Path) -> Result<File> {
+pub(crate) fn own(folder: &Path) -> Result<File> {
     let path: PathBuf = folder.join("owner.lock");
     let file = OpenOptions::new()
         .create(true)

@@ -100,14 +100,16 @@ fn the_server_takes_types_and_checks_of_the_sdk_and_no_client() {
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("manifest", &[]),
+    ("folder", &[]),
     ("catalog", &["model"]),
-    ("blobs", &["manifest"]),
-    ("journal", &["catalog"]),
+    ("blobs", &["folder", "manifest"]),
+    ("journal", &["catalog", "folder"]),
     ("upstream", &[]),
+    ("sweep", &["blobs", "catalog", "folder", "journal", "model"]),
     (
         "engine",
         &[
-            "blobs", "catalog", "journal", "manifest", "model", "upstream",
+            "blobs", "catalog", "journal", "manifest", "model", "sweep", "upstream",
         ],
     ),
     (

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::model::batch::{BatchState, Ending};
+use crate::model::litter::Claim;
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -439,6 +440,46 @@ pub(crate) enum Finish {
     },
 }
 
+/// How long things stay after their end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Keep {
+    /// Bytes that cannot be asked for any more, for whoever is reading them.
+    pub(crate) bytes: Duration,
+    /// Rows whose bytes are gone, as list cursors and to be asked about.
+    pub(crate) rows: Duration,
+}
+
+/// What the name of an object says it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// A file, by its id.
+    File(String),
+    /// A batch as a whole, by its id.
+    Batch(String),
+    /// One seal of a segment.
+    Blob {
+        /// The batch's id.
+        batch: String,
+        /// Place in the plan.
+        index: u32,
+        /// Who sealed it.
+        epoch: u32,
+    },
+    /// What one lease of a segment wrote.
+    Part(SegmentKey),
+}
+
+/// Rows that a sweep would forget.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct DueRows {
+    /// Creates that no repeat can mean any more.
+    pub(crate) creates: u64,
+    /// Files whose bytes are gone.
+    pub(crate) files: u64,
+    /// Batches that have ended, without bytes.
+    pub(crate) batches: u64,
+}
+
 /// Rows and epochs of files, batches and segments.
 #[async_trait]
 pub(crate) trait Catalog: fmt::Debug + Send + Sync {
@@ -456,14 +497,33 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     async fn files(&self, tenant: &str, query: FileQuery) -> Result<Option<Rows<FileRow>>>;
     /// Marks a ready file deleted: unreadable at once, bytes swept later. False: no such file.
     async fn delete_file(&self, tenant: &str, id: &str) -> Result<bool>;
-    /// Files whose bytes may go: deleted or expired, and no batch that has not ended reads them.
-    async fn sweepable_files(&self, limit: u32) -> Result<Vec<FileRow>>;
+
+    // --- what goes ---------------------------------------------------------------------------
+
+    /// Files whose bytes may go: deleted or expired for this long, or uploads that nobody finished
+    /// within a day, which are given up with this call; and no batch that has not ended reads them.
+    async fn sweepable_files(&self, unreadable: Duration, limit: u32) -> Result<Vec<FileRow>>;
     /// The bytes are gone. The row stays as `deleted` for list cursors.
     async fn file_swept(&self, id: &str) -> Result<()>;
-    /// Batches that have ended and neither of whose result files is left: their segment blobs may go.
-    async fn sweepable_batches(&self, limit: u32) -> Result<Vec<BatchRow>>;
-    /// The segment blobs of this batch are gone.
+    /// Batches that have ended and neither of whose result files has bytes left: their blobs may go.
+    /// By key, those above `after`.
+    async fn sweepable_batches(&self, after: i64, limit: u32) -> Result<Vec<BatchRow>>;
+    /// The blobs of this batch are gone.
     async fn batch_swept(&self, batch: i64) -> Result<()>;
+    /// Forgets creates that no repeat can mean any more, the oldest first. Returns how many.
+    async fn forget_creates(&self, limit: u32) -> Result<u32>;
+    /// Forgets files that have been unreadable for this long and whose bytes are gone, the oldest
+    /// first: they are no cursors any more. Returns how many.
+    async fn forget_files(&self, unreadable: Duration, limit: u32) -> Result<u32>;
+    /// Forgets batches that ended this long ago, whose bytes are gone, and with them their result
+    /// files; the oldest first. Never one that a create which comes again would name. Returns how many.
+    async fn forget_batches(&self, ended: Duration, limit: u32) -> Result<u32>;
+    /// What may become of objects with these names, one answer for each, in order. A name is made
+    /// from an id that is in the catalog before: one that was listed before this call and is unknown
+    /// to it is nobody's. Changes nothing.
+    async fn claims(&self, names: Vec<Named>, keep: Keep) -> Result<Vec<Claim>>;
+    /// How many rows `forget_…` would take now. Changes nothing.
+    async fn due_rows(&self, keep: Keep) -> Result<DueRows>;
 
     // --- batches, as clients see them --------------------------------------------------------
 
@@ -474,8 +534,6 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// of the last [`REPEAT_LIFETIME`] have one of the same hash: the newest one's batch. Of creates
     /// that arrive together one decides first, and the others see what it did.
     async fn create_batch(&self, batch: NewBatch) -> Result<Created>;
-    /// Forgets creates that no repeat can mean any more, the oldest first. Returns how many.
-    async fn forget_creates(&self, limit: u32) -> Result<u32>;
     /// A batch of this tenant.
     async fn batch(&self, tenant: &str, id: &str) -> Result<Option<BatchRow>>;
     /// Newest first. An `after` that never was: `Ok(None)`.

@@ -59,6 +59,7 @@ impl Inner {
                 (row.index, row.sealed.span, lines)
             })
             .collect();
+        self.sweeper.superseded(&work.batch.id, &rows).await?;
         let (answers, errors) = manifests(&work.batch.id, &rows);
         let output = self
             .result_file(&work, &work.output_file_id, "output", &answers)

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::id;
 use crate::journal::Journal;
+use crate::sweep::Sweeper;
 use crate::upstream::{Models, Routing};
 
 mod answer;
@@ -70,6 +71,7 @@ pub(crate) struct Inner {
     journal: Arc<dyn Journal>,
     routing: Routing,
     models: Models,
+    sweeper: Sweeper,
     incarnation: String,
     lanes: Lanes,
     works: Works,
@@ -133,6 +135,7 @@ impl Engine {
         Ok(Self(Arc::new(Inner {
             routing,
             models: Models::default(),
+            sweeper: sweep::sweeper(&config, &catalog, &blobs, &journal),
             config,
             catalog,
             blobs,
@@ -175,6 +178,7 @@ impl Engine {
             self.duty("finish", Inner::finish_batches),
             self.duty("renew", Inner::renew_lease),
             self.duty("sweep", Inner::sweep),
+            self.duty("clean", Inner::clean),
         ] {
             inner.tasks.spawn(duty);
         }

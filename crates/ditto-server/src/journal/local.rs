@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use super::record::{self, MAGIC, Record};
 use super::{Journal, OnDurable, Part, PartName, Place};
 use crate::error::{Error, Result};
+use crate::folder::{self, Found, Pages};
 
 /// Appended but not durable: what a crash may ask for again, beside what is in flight.
 const UNRECORDED_BYTES: u64 = 4 << 20;
@@ -242,6 +243,18 @@ impl Journal for LocalJournal {
             Ok(())
         })
         .await
+    }
+
+    fn found(&self) -> Pages {
+        folder::pages(&self.shared.folder, "")
+    }
+
+    async fn discard(&self, found: &Found) -> Result<()> {
+        folder::remove(&self.shared.folder, &found.path).await
+    }
+
+    async fn now(&self) -> Result<SystemTime> {
+        folder::now(&self.shared.folder).await
     }
 
     fn stalled(&self) -> Option<String> {

@@ -8,12 +8,14 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::catalog::SegmentKey;
 use crate::error::Result;
+use crate::folder::{Found, Pages};
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -27,6 +29,23 @@ pub(crate) use record::{Kind, Record};
 pub(crate) struct PartName {
     pub(crate) segment: SegmentKey,
     pub(crate) epoch: u32,
+}
+
+impl PartName {
+    /// Reads what `Display` wrote.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (segment, epoch) = text.split_once('.')?;
+        let (batch, index) = segment.split_once('-')?;
+        let name = Self {
+            segment: SegmentKey {
+                batch: batch.parse().ok()?,
+                index: index.parse().ok()?,
+            },
+            epoch: epoch.parse().ok()?,
+        };
+        // Spelled otherwise it is another name, and not one of ours.
+        (name.to_string() == text).then_some(name)
+    }
 }
 
 impl fmt::Display for PartName {
@@ -64,6 +83,12 @@ pub(crate) trait Journal: fmt::Debug + Send + Sync {
     async fn read(&self, name: PartName, range: Range<u64>) -> Result<Bytes>;
     /// The segment is sealed or given up: these parts go. What is already gone is no error.
     async fn remove(&self, parts: &[PartName]) -> Result<()>;
+    /// Everything that is stored, by its name: parts, and whatever else is there.
+    fn found(&self) -> Pages;
+    /// Deletes something that was found; what is already gone is no error.
+    async fn discard(&self, found: &Found) -> Result<()>;
+    /// What time it is for what stores the parts.
+    async fn now(&self) -> Result<SystemTime>;
     /// Why nothing can be recorded at the moment, if that is so.
     fn stalled(&self) -> Option<String>;
 }

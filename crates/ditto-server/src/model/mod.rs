@@ -2,9 +2,11 @@
 //!
 //! Each file answers one question: [`batch`]: what state comes next? [`plan`]: where do segments
 //! begin? [`policy`]: what becomes of a line? [`lane`]: may a lane send? [`turn`]: whose line is next?
+//! [`litter`]: are bytes that were found still somebody's?
 
 pub mod batch;
 pub mod lane;
+pub mod litter;
 pub mod plan;
 pub mod policy;
 pub mod turn;

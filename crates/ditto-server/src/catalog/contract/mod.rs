@@ -9,17 +9,19 @@ use std::time::Duration;
 use super::sqlite::SqliteCatalog;
 use super::{
     BatchOptions, BatchRow, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow,
-    FileState, Finish, Leased, NewBatch, NewFile, Once, Order, Publication, ReadyFile, SealOutcome,
-    Sealed, SegmentKey, Usage, Validated,
+    FileState, Finish, Keep, Leased, Named, NewBatch, NewFile, Once, Order, Publication, ReadyFile,
+    SealOutcome, Sealed, SegmentKey, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
 use crate::model::batch::{BatchState, Ending};
+use crate::model::litter::{Claim, Due};
 
 mod batches;
 mod creates;
 mod ends;
 mod files;
+mod goes;
 mod leases;
 mod seals;
 mod validation;
@@ -296,4 +298,16 @@ promises! {
     ends::a_batch_is_finished_once_and_by_who_holds_it,
     ends::a_batch_that_is_not_whole_fails_and_keeps_both_files,
     ends::a_batchs_blobs_may_go_when_both_of_its_files_are_gone,
+    goes::a_deleted_file_keeps_its_bytes_for_who_is_reading,
+    goes::an_expired_file_keeps_its_bytes_as_long,
+    goes::a_file_is_held_from_its_id_to_its_last_byte,
+    goes::an_input_in_use_is_held_whatever_its_row_says,
+    goes::an_id_that_a_batch_has_reserved_is_held_however_long_it_takes,
+    goes::a_blob_below_the_newest_epoch_of_its_segment_is_litter,
+    goes::a_journal_part_is_held_until_its_segment_is_sealed,
+    goes::what_a_batch_has_is_held_until_both_results_are_gone,
+    goes::a_batchs_blobs_outlast_the_readers_of_its_results,
+    goes::a_file_that_is_gone_is_a_cursor_for_its_time_and_then_forgotten,
+    goes::a_batch_is_forgotten_long_after_its_end_and_never_before_its_results,
+    goes::a_batch_that_a_repeated_create_would_name_is_not_forgotten,
 }

@@ -1,5 +1,7 @@
 //! Batches, as clients see them, and every change of their state.
 
+use std::time::Duration;
+
 use rusqlite::named_params;
 
 use super::super::{BatchRow, Cancelled, NewBatch, Rows};
@@ -160,10 +162,10 @@ pub(super) fn release(tx: &Tx<'_>, incarnation: &str, key: i64) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn sweepable(tx: &Tx<'_>, limit: u32) -> Result<Vec<BatchRow>> {
+pub(super) fn sweepable(tx: &Tx<'_>, after: i64, limit: u32) -> Result<Vec<BatchRow>> {
     tx.rows(
         sql::SWEEPABLE_BATCHES,
-        named_params! { ":limit": limit },
+        named_params! { ":after": after, ":limit": limit },
         rows::batch,
     )
 }
@@ -171,6 +173,12 @@ pub(super) fn sweepable(tx: &Tx<'_>, limit: u32) -> Result<Vec<BatchRow>> {
 pub(super) fn swept(tx: &Tx<'_>, batch: i64) -> Result<()> {
     tx.execute(sql::SWEEP_BATCH, named_params! { ":batch": batch })?;
     Ok(())
+}
+
+pub(super) fn forget(tx: &Tx<'_>, ended: Duration, limit: u32) -> Result<u32> {
+    let params = named_params! { ":before": tx.earlier(ended), ":limit": limit };
+    let forgotten = tx.execute(sql::FORGET_BATCHES, params)?;
+    Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
 }
 
 pub(super) fn open(tx: &Tx<'_>) -> Result<u64> {

@@ -12,14 +12,16 @@ use async_trait::async_trait;
 use self::runner::Runner;
 use self::turns::Turns;
 use super::{
-    BatchRow, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow, Finish, FinishWork,
-    Leased, NewBatch, NewFile, Publication, ReadyFile, Renewal, Rows, SealOutcome, Sealed,
-    SealedRow, SegmentKey, Validated,
+    BatchRow, Cancelled, Catalog, Created, Cut, Demand, DueRows, FileQuery, FileRow, Finish,
+    FinishWork, Keep, Leased, Named, NewBatch, NewFile, Publication, ReadyFile, Renewal, Rows,
+    SealOutcome, Sealed, SealedRow, SegmentKey, Validated,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::model::litter::Claim;
 
 mod batches;
+mod claims;
 mod creates;
 mod files;
 mod finish;
@@ -50,6 +52,12 @@ impl SqliteCatalog {
             .map(|_| schema::open_reader(path))
             .collect::<Result<_>>()?;
         Ok(Self::on(Runner::threads(writer, readers, &clock)?))
+    }
+
+    /// A catalog that another process has open: to be asked, and never changed.
+    pub(crate) fn open_beside(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+        let reader = schema::open_beside(path)?;
+        Ok(Self::on(Runner::Inline(Mutex::new(reader), clock)))
     }
 
     /// A catalog that goes with the process and runs on its callers' thread.
@@ -108,9 +116,9 @@ impl Catalog for SqliteCatalog {
             .await
     }
 
-    async fn sweepable_files(&self, limit: u32) -> Result<Vec<FileRow>> {
+    async fn sweepable_files(&self, unreadable: Duration, limit: u32) -> Result<Vec<FileRow>> {
         self.runner
-            .write(move |tx| files::sweepable(tx, limit))
+            .write(move |tx| files::sweepable(tx, unreadable, limit))
             .await
     }
 
@@ -119,9 +127,9 @@ impl Catalog for SqliteCatalog {
         self.runner.write(move |tx| files::swept(tx, &id)).await
     }
 
-    async fn sweepable_batches(&self, limit: u32) -> Result<Vec<BatchRow>> {
+    async fn sweepable_batches(&self, after: i64, limit: u32) -> Result<Vec<BatchRow>> {
         self.runner
-            .read(move |tx| batches::sweepable(tx, limit))
+            .read(move |tx| batches::sweepable(tx, after, limit))
             .await
     }
 
@@ -129,15 +137,37 @@ impl Catalog for SqliteCatalog {
         self.runner.write(move |tx| batches::swept(tx, batch)).await
     }
 
-    async fn create_batch(&self, batch: NewBatch) -> Result<Created> {
-        self.runner
-            .write(move |tx| creates::create(tx, &batch))
-            .await
-    }
-
     async fn forget_creates(&self, limit: u32) -> Result<u32> {
         self.runner
             .write(move |tx| creates::forget(tx, limit))
+            .await
+    }
+
+    async fn forget_files(&self, unreadable: Duration, limit: u32) -> Result<u32> {
+        self.runner
+            .write(move |tx| files::forget(tx, unreadable, limit))
+            .await
+    }
+
+    async fn forget_batches(&self, ended: Duration, limit: u32) -> Result<u32> {
+        self.runner
+            .write(move |tx| batches::forget(tx, ended, limit))
+            .await
+    }
+
+    async fn claims(&self, names: Vec<Named>, keep: Keep) -> Result<Vec<Claim>> {
+        self.runner
+            .read(move |tx| claims::of(tx, &names, keep))
+            .await
+    }
+
+    async fn due_rows(&self, keep: Keep) -> Result<DueRows> {
+        self.runner.read(move |tx| claims::due_rows(tx, keep)).await
+    }
+
+    async fn create_batch(&self, batch: NewBatch) -> Result<Created> {
+        self.runner
+            .write(move |tx| creates::create(tx, &batch))
             .await
     }
 
