@@ -38,6 +38,7 @@ enum Command {
     Verify(commands::verify::VerifyArgs),
     Serve(Box<commands::serve::ServeArgs>),
     Sim(commands::sim::SimArgs),
+    Gc(commands::gc::GcArgs),
     Files(commands::files::FilesArgs),
     Batches(commands::batches::BatchesArgs),
 }
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Run(args) => block_on(commands::run::run(args, &mut out, &mut err)),
         Command::Serve(args) => block_on(commands::serve::run(args, &mut err)),
         Command::Sim(args) => block_on(commands::sim::run(args, &mut err)),
+        Command::Gc(args) => block_on(commands::gc::run(args, &mut out, &mut err)),
         Command::Files(args) => block_on(commands::files::run(args, &mut out, &mut err)),
         Command::Batches(args) => block_on(commands::batches::run(args, &mut out, &mut err)),
     };

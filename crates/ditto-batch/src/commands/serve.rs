@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use self::keys::KeyOf;
 use self::settings::Settings;
+pub(crate) use self::settings::{DEFAULT_DATA, Kept};
 use self::upstream::{Target, UpstreamFlag};
 use super::sim::SimFlags;
 use crate::exit;

@@ -20,6 +20,7 @@ pub(super) struct ConfigFile {
     pub(super) lenient: bool,
     pub(super) windows: Windows,
     pub(super) limits: LimitsTable,
+    pub(super) retention: RetentionTable,
 }
 
 /// `[[upstream]]`
@@ -68,6 +69,13 @@ pub(super) struct LimitsTable {
     pub(super) line_bytes: Option<usize>,
     pub(super) answer_bytes: Option<usize>,
     pub(super) errors: Option<usize>,
+}
+
+/// `[retention]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RetentionTable {
+    pub(super) batches_days: Option<u32>,
 }
 
 impl ConfigFile {

@@ -2,19 +2,45 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use ditto_server::{Config, DEFAULT_CONCURRENCY, Limits, Mode, TenantKey, UpstreamConfig, Window};
+use ditto_server::{
+    Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode, TenantKey, UpstreamConfig, Window,
+};
 
 use super::ServeArgs;
-use super::config_file::{ConfigFile, KeyTable, LimitsTable, UpstreamTable, WindowEnd};
+use super::config_file::{
+    ConfigFile, KeyTable, LimitsTable, RetentionTable, UpstreamTable, WindowEnd,
+};
 use super::keys::{self, KeyOf};
 use super::upstream::Target;
 use crate::failure::{Failure, Result};
 use crate::key;
 
 const DEFAULT_PORT: u16 = 8650;
-const DEFAULT_DATA: &str = "ditto-data";
+/// Where a server keeps things unless it is told otherwise.
+pub(crate) const DEFAULT_DATA: &str = "ditto-data";
+
+/// What a config file says of a data folder, for a command that has no server.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// The folder.
+    pub(crate) data: Option<PathBuf>,
+    /// How long ended batches are known.
+    pub(crate) retention: Duration,
+}
+
+impl Kept {
+    /// Reads the file at this path; no path, as shipped.
+    pub(crate) fn read(config: Option<&Path>) -> Result<Self> {
+        let file = ConfigFile::read(config)?;
+        Ok(Self {
+            retention: retention(&file.retention)?,
+            data: file.data,
+        })
+    }
+}
 
 /// A server to be.
 #[derive(Debug)]
@@ -62,6 +88,7 @@ impl Settings {
         };
         config.window = window(file.windows.day, &config.keys);
         config.limits = limits(&file.limits);
+        config.retention = retention(&file.retention)?;
         Ok(Self {
             listen: listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()),
             config,
@@ -245,6 +272,17 @@ fn limits(table: &LimitsTable) -> Limits {
     }
 }
 
+/// How long ended batches are known. Not for less than a day: a repeated create may name one that long.
+fn retention(table: &RetentionTable) -> Result<Duration> {
+    match table.batches_days {
+        None => Ok(DEFAULT_RETENTION),
+        Some(0) => Err(Failure::usage(
+            "[retention] batches_days is 0: give 1 or more",
+        )),
+        Some(days) => Ok(Duration::from_secs(u64::from(days) * 24 * 3600)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,6 +317,9 @@ mod tests {
 
         [limits]
         lines = 7
+
+        [retention]
+        batches_days = 30
     "#;
 
     #[test]
@@ -290,6 +331,7 @@ mod tests {
         assert_eq!(settings.config.window, Window::Expire);
         assert_eq!(settings.config.limits.lines, 7);
         assert_eq!(settings.config.limits.errors, Limits::default().errors);
+        assert_eq!(settings.config.retention.as_secs(), 30 * 24 * 3600);
         let [gpu] = settings.config.upstreams.as_slice() else {
             panic!("one upstream")
         };
@@ -321,6 +363,7 @@ mod tests {
         assert_eq!(settings.config.data, PathBuf::from("ditto-data"));
         assert_eq!(settings.config.window, Window::KeepGoing);
         assert_eq!(settings.config.mode, Mode::Strict);
+        assert_eq!(settings.config.retention, DEFAULT_RETENTION);
     }
 
     #[test]
