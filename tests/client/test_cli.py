@@ -424,6 +424,17 @@ def test_gc_of_a_killed_server_looks_into_its_log_and_leaves_it_there(example, t
     assert json.loads(done.stdout)["young_unknown"]["objects"] == 0
 
 
+def test_a_server_short_of_space_says_what_to_do(example, tmp_path):
+    config = tmp_path / "server.toml"
+    config.write_text('[space]\nfree = "100 %"\n')
+    with harness.serve(tmp_path / "data", "--config", config) as server:
+        refused = harness.ditto("files", "--base-url", server.base_url, "upload", example)
+
+        assert refused.returncode == 6
+        assert said_once(refused, "short of disk space", "Delete files")
+        assert "disk space" in server.get("/readyz")["refusing"]
+
+
 def test_gc_without_a_catalog_makes_nothing(tmp_path):
     done = harness.ditto("gc", "--data", tmp_path / "data")
 

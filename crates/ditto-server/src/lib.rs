@@ -19,6 +19,7 @@ mod manifest;
 pub mod model;
 mod server;
 mod service;
+mod space;
 mod sweep;
 mod upstream;
 

@@ -19,6 +19,7 @@ use crate::engine::{Engine, Trouble};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::local::LocalJournal;
 use crate::service::Service;
+use crate::space::Gauge;
 use crate::upstream::http::HttpUpstream;
 
 /// One server on one data folder.
@@ -77,6 +78,7 @@ impl Server {
             journal,
         )?;
         let service = Service {
+            gauge: Gauge::new(config.data.clone()),
             config: Arc::clone(&config),
             catalog,
             blobs,

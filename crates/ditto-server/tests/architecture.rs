@@ -105,6 +105,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("blobs", &["folder", "manifest"]),
     ("journal", &["catalog", "folder"]),
     ("upstream", &[]),
+    ("space", &["model"]),
     ("sweep", &["blobs", "catalog", "folder", "journal", "model"]),
     (
         "engine",
@@ -114,7 +115,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "service",
-        &["blobs", "catalog", "engine", "manifest", "model"],
+        &["blobs", "catalog", "engine", "manifest", "model", "space"],
     ),
     ("http", &["service"]),
 ];

@@ -1,6 +1,7 @@
 //! `ditto-batch serve`: the server, until it is told to stop.
 
 mod config_file;
+mod floor;
 mod keys;
 mod settings;
 mod upstream;

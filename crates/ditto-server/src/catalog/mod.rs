@@ -17,9 +17,12 @@ use crate::error::Result;
 use crate::model::batch::{BatchState, Ending};
 use crate::model::litter::Claim;
 
+mod bounds;
 #[cfg(test)]
 pub(crate) mod contract;
 pub(crate) mod sqlite;
+
+pub(crate) use bounds::{Bounds, Refusal, SPACE_RETRY, Stored, over_limit};
 
 /// A segment, by its batch's key and its place in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +72,8 @@ pub(crate) struct ReadyFile {
     pub(crate) lines: Option<u64>,
     /// Lifetime from now; `None`: for ever.
     pub(crate) expires_after: Option<Duration>,
+    /// What its tenant may have with it; `None`: as much as it likes.
+    pub(crate) within: Option<u64>,
 }
 
 /// A file's row.
@@ -184,6 +189,8 @@ pub(crate) struct NewBatch {
     pub(crate) options: BatchOptions,
     /// `None`: a batch is made whatever was made before, and nothing is remembered.
     pub(crate) once: Option<Once>,
+    /// What may be stored and set aside with it.
+    pub(crate) bounds: Bounds,
 }
 
 /// What a create did.
@@ -195,6 +202,8 @@ pub(crate) enum Created {
     Again(Box<BatchRow>),
     /// Nothing: its key belongs to another request, which made this batch.
     Mismatch(Box<BatchRow>),
+    /// Nothing: there is no room for it.
+    Refused(Refusal),
 }
 
 /// Tokens, summed over answers.
@@ -487,7 +496,8 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
 
     /// Takes a file id, as `pending`: from now on blobs named by it are not litter.
     async fn create_file(&self, file: NewFile) -> Result<()>;
-    /// Makes a pending file usable. Its bytes must be durable. Missing if it was given up.
+    /// Makes a pending file usable. Its bytes must be durable. Missing if it was given up; busy, and
+    /// nothing changed, if its tenant would have more than [`ReadyFile::within`].
     async fn ready_file(&self, id: &str, file: ReadyFile) -> Result<FileRow>;
     /// Gives a pending file up; its row goes. A ready file is not touched.
     async fn abandon_file(&self, id: &str) -> Result<()>;
@@ -497,6 +507,13 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     async fn files(&self, tenant: &str, query: FileQuery) -> Result<Option<Rows<FileRow>>>;
     /// Marks a ready file deleted: unreadable at once, bytes swept later. False: no such file.
     async fn delete_file(&self, tenant: &str, id: &str) -> Result<bool>;
+
+    // --- what is stored ----------------------------------------------------------------------
+
+    /// What this tenant has: ready files, and what is set aside for its open batches. Kept by deltas.
+    async fn stored(&self, tenant: &str) -> Result<Stored>;
+    /// The same of all tenants together.
+    async fn stored_by_all(&self) -> Result<Stored>;
 
     // --- what goes ---------------------------------------------------------------------------
 
@@ -533,6 +550,9 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// it made; other hash, a mismatch. A repeat without a key makes none if this tenant's creates
     /// of the last [`REPEAT_LIFETIME`] have one of the same hash: the newest one's batch. Of creates
     /// that arrive together one decides first, and the others see what it did.
+    ///
+    /// Until it ends, 300 bytes a line of its input are set aside for it. If its [`Bounds`] leave no
+    /// room for them, nothing is made; a create that comes again is answered all the same.
     async fn create_batch(&self, batch: NewBatch) -> Result<Created>;
     /// A batch of this tenant.
     async fn batch(&self, tenant: &str, id: &str) -> Result<Option<BatchRow>>;

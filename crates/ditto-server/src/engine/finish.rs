@@ -140,6 +140,8 @@ impl Inner {
             bytes,
             lines: None,
             expires_after: Some(result_lifetime(&work.batch.options)),
+            // Results are never refused: their batch was let in.
+            within: None,
         }))
     }
 }

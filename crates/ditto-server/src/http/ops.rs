@@ -13,8 +13,12 @@ pub(super) async fn health() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: work can be taken; else 503 with the reason.
+/// `GET /readyz`: work is done; else 503 with the reason. A server that is short of space and only
+/// refuses what is new is ready, and says so: behind a balancer its results must stay in reach.
 pub(super) async fn ready(State(service): State<Service>) -> Answer<Json<Value>> {
     service.ready().await?;
-    Ok(Json(json!({ "status": "ready" })))
+    Ok(Json(match service.refusing().await {
+        None => json!({ "status": "ready" }),
+        Some(reason) => json!({ "status": "ready", "refusing": reason }),
+    }))
 }

@@ -21,6 +21,7 @@ pub(super) struct ConfigFile {
     pub(super) windows: Windows,
     pub(super) limits: LimitsTable,
     pub(super) retention: RetentionTable,
+    pub(super) space: SpaceTable,
 }
 
 /// `[[upstream]]`
@@ -65,6 +66,7 @@ pub(super) enum WindowEnd {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LimitsTable {
     pub(super) file_bytes: Option<u64>,
+    pub(super) tenant_bytes: Option<u64>,
     pub(super) lines: Option<u64>,
     pub(super) line_bytes: Option<usize>,
     pub(super) answer_bytes: Option<usize>,
@@ -76,6 +78,21 @@ pub(super) struct LimitsTable {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RetentionTable {
     pub(super) batches_days: Option<u32>,
+}
+
+/// `[space]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SpaceTable {
+    pub(super) free: Option<Bounds>,
+}
+
+/// One bound, or several of which the smallest counts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Bounds {
+    One(String),
+    Several(Vec<String>),
 }
 
 impl ConfigFile {

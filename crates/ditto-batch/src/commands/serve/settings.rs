@@ -13,6 +13,7 @@ use super::ServeArgs;
 use super::config_file::{
     ConfigFile, KeyTable, LimitsTable, RetentionTable, UpstreamTable, WindowEnd,
 };
+use super::floor;
 use super::keys::{self, KeyOf};
 use super::upstream::Target;
 use crate::failure::{Failure, Result};
@@ -89,6 +90,7 @@ impl Settings {
         config.window = window(file.windows.day, &config.keys);
         config.limits = limits(&file.limits);
         config.retention = retention(&file.retention)?;
+        config.space = floor::of(file.space.free.as_ref())?;
         Ok(Self {
             listen: listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()),
             config,
@@ -265,6 +267,7 @@ fn limits(table: &LimitsTable) -> Limits {
     let shipped = Limits::default();
     Limits {
         file_bytes: table.file_bytes.unwrap_or(shipped.file_bytes),
+        tenant_bytes: table.tenant_bytes.or(shipped.tenant_bytes),
         lines: table.lines.unwrap_or(shipped.lines),
         line_bytes: table.line_bytes.unwrap_or(shipped.line_bytes),
         answer_bytes: table.answer_bytes.unwrap_or(shipped.answer_bytes),
@@ -287,6 +290,7 @@ fn retention(table: &RetentionTable) -> Result<Duration> {
 mod tests {
     use super::*;
     use clap::Parser;
+    use ditto_server::model::space::Floor;
     use secrecy::ExposeSecret;
 
     #[derive(Debug, Parser)]
@@ -317,6 +321,10 @@ mod tests {
 
         [limits]
         lines = 7
+        tenant_bytes = 8
+
+        [space]
+        free = "2 GB"
 
         [retention]
         batches_days = 30
@@ -331,7 +339,9 @@ mod tests {
         assert_eq!(settings.config.window, Window::Expire);
         assert_eq!(settings.config.limits.lines, 7);
         assert_eq!(settings.config.limits.errors, Limits::default().errors);
+        assert_eq!(settings.config.limits.tenant_bytes, Some(8));
         assert_eq!(settings.config.retention.as_secs(), 30 * 24 * 3600);
+        assert_eq!(settings.config.space.of(u64::MAX), 2_000_000_000);
         let [gpu] = settings.config.upstreams.as_slice() else {
             panic!("one upstream")
         };
@@ -364,6 +374,8 @@ mod tests {
         assert_eq!(settings.config.window, Window::KeepGoing);
         assert_eq!(settings.config.mode, Mode::Strict);
         assert_eq!(settings.config.retention, DEFAULT_RETENTION);
+        assert_eq!(settings.config.space, Floor::SHIPPED);
+        assert_eq!(settings.config.limits.tenant_bytes, None);
     }
 
     #[test]

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::sqlite::SqliteCatalog;
 use super::{
-    BatchOptions, BatchRow, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow,
+    BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow,
     FileState, Finish, Keep, Leased, Named, NewBatch, NewFile, Once, Order, Publication, ReadyFile,
-    SealOutcome, Sealed, SegmentKey, Usage, Validated,
+    Refusal, SealOutcome, Sealed, SegmentKey, Stored, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
@@ -24,6 +24,7 @@ mod files;
 mod goes;
 mod leases;
 mod seals;
+mod space;
 mod validation;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -39,6 +40,7 @@ fn description() -> ReadyFile {
         bytes: 100,
         lines: Some(7),
         expires_after: None,
+        within: None,
     }
 }
 
@@ -80,6 +82,7 @@ fn new_batch(id: &str, tenant: &str) -> NewBatch {
         metadata: None,
         options: BatchOptions::default(),
         once: None,
+        bounds: Bounds::default(),
     }
 }
 
@@ -310,4 +313,13 @@ promises! {
     goes::a_file_that_is_gone_is_a_cursor_for_its_time_and_then_forgotten,
     goes::a_batch_is_forgotten_long_after_its_end_and_never_before_its_results,
     goes::a_batch_that_a_repeated_create_would_name_is_not_forgotten,
+    space::a_file_counts_from_ready_to_deleted,
+    space::a_file_that_expires_counts_until_it_is_swept,
+    space::a_file_over_what_its_tenant_may_have_does_not_become_ready,
+    space::an_open_batch_reserves_300_bytes_a_line_until_it_ends,
+    space::every_end_gives_back_what_was_set_aside,
+    space::creates_are_refused_when_what_is_set_aside_reaches_the_limit,
+    space::creating_and_cancelling_in_a_loop_ends_at_the_limit,
+    space::what_is_promised_to_all_tenants_has_its_own_bound,
+    space::a_create_that_comes_again_is_answered_when_there_is_no_room_any_more,
 }

@@ -8,11 +8,12 @@ use super::super::{BatchRow, Cancelled, NewBatch, Rows};
 use super::files::cut_page;
 use super::rows::{self, Life};
 use super::runner::Tx;
-use super::sql;
+use super::{sql, tenants};
 use crate::error::{Error, Result};
 use crate::model::batch::{BatchState, Ending, Event, Step, advance};
 
-pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch) -> Result<BatchRow> {
+/// With so many bytes set aside for it.
+pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch, reserved: u64) -> Result<BatchRow> {
     let options = serde_json::to_string(&batch.options)
         .map_err(|e| Error::internal(format!("options of {}: {e}", batch.id)))?;
     let params = named_params! {
@@ -26,7 +27,9 @@ pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch) -> Result<BatchRow> {
         ":state": BatchState::Validating.as_str(),
         ":now": tx.now_ms,
         ":expires": batch.expires_after.map(|after| tx.later(after)),
+        ":reserved": rows::stored(reserved),
     };
+    tenants::reserve(tx, &batch.tenant, reserved)?;
     let row = tx.row(sql::CREATE_BATCH, params, rows::batch)?;
     row.ok_or_else(|| Error::internal("an insert returned no row"))
 }
@@ -142,6 +145,9 @@ pub(super) fn set_state(
         ":now": tx.now_ms,
     };
     tx.execute(sql::ADVANCE_BATCH, params)?;
+    if state.is_terminal() {
+        tenants::release(tx, key)?;
+    }
     Ok(())
 }
 

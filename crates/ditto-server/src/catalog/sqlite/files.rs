@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use rusqlite::named_params;
+use rusqlite::{Row, named_params};
 
-use super::super::{FileQuery, FileRow, NewFile, Order, ReadyFile, Rows};
+use super::super::{FileQuery, FileRow, NewFile, Order, ReadyFile, Rows, over_limit};
 use super::rows::{self, stored};
 use super::runner::Tx;
-use super::sql;
+use super::{sql, tenants};
 use crate::error::{Error, Result};
+use crate::model::space::fits;
 
 /// An upload that takes longer than this was given up by its client.
 pub(super) const PENDING_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -30,7 +31,21 @@ pub(super) fn ready(tx: &Tx<'_>, id: &str, file: &ReadyFile) -> Result<FileRow> 
         ":expires": file.expires_after.map(|after| tx.later(after)),
     };
     let row = tx.row(sql::READY_FILE, params, rows::file)?;
-    row.ok_or_else(|| Error::missing(format!("the upload of {id} was given up; send it again")))
+    let row = row
+        .ok_or_else(|| Error::missing(format!("the upload of {id} was given up; send it again")))?;
+    if let Some(limit) = file.within {
+        let held = tenants::of(tx, &row.tenant)?.sum();
+        if !fits(held, row.bytes, limit) {
+            // An error takes the whole change back.
+            return Err(over_limit(held, row.bytes, limit));
+        }
+    }
+    tenants::file_came(tx, &row.tenant, row.bytes)?;
+    Ok(row)
+}
+
+fn charged(row: &Row<'_>) -> rusqlite::Result<(String, u64)> {
+    Ok((row.get("tenant")?, rows::count(row, "bytes")?))
 }
 
 pub(super) fn abandon(tx: &Tx<'_>, id: &str) -> Result<()> {
@@ -96,7 +111,11 @@ pub(super) fn cut_page<T>(mut rows: Vec<T>, limit: u32) -> Rows<T> {
 
 pub(super) fn delete(tx: &Tx<'_>, tenant: &str, id: &str) -> Result<bool> {
     let params = named_params! { ":id": id, ":tenant": tenant, ":now": tx.now_ms };
-    Ok(tx.execute(sql::DELETE_FILE, params)? > 0)
+    let deleted = tx.row(sql::DELETE_FILE, params, charged)?;
+    if let Some(file) = &deleted {
+        tenants::file_went(tx, file)?;
+    }
+    Ok(deleted.is_some())
 }
 
 /// A change, although it reads: see `give_up_pending.sql`.
@@ -109,7 +128,10 @@ pub(super) fn sweepable(tx: &Tx<'_>, unreadable: Duration, limit: u32) -> Result
 
 pub(super) fn swept(tx: &Tx<'_>, id: &str) -> Result<()> {
     let params = named_params! { ":id": id, ":now": tx.now_ms };
-    tx.execute(sql::EXPIRE_FILE, params)?;
+    let expired = tx.row(sql::EXPIRE_FILE, params, charged)?;
+    if let Some(file) = &expired {
+        tenants::file_went(tx, file)?;
+    }
     let swept = tx.row(sql::SWEEP_FILE, named_params! { ":id": id }, |row| {
         row.get::<_, Option<i64>>("batch")
     })?;

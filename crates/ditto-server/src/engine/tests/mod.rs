@@ -15,6 +15,7 @@ mod leasing;
 mod outage;
 mod replies;
 mod rig;
+mod space;
 mod storage;
 mod turns;
 mod whole;

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::catalog::{
-    BatchOptions, Created, Cut, Demand, Leased, NewBatch, NewFile, ReadyFile, Sealed, Usage,
-    Validated,
+    BatchOptions, Bounds, Created, Cut, Demand, Leased, NewBatch, NewFile, ReadyFile, Sealed,
+    Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::journal::PartName;
@@ -96,6 +96,7 @@ impl Place {
             bytes: 5,
             lines: Some(1),
             expires_after: None,
+            within: None,
         };
         self.sweeper.catalog.ready_file(id, ready).await.unwrap();
     }
@@ -134,6 +135,7 @@ impl Place {
             metadata: None,
             options: BatchOptions::default(),
             once: None,
+            bounds: Bounds::default(),
         };
         match self.sweeper.catalog.create_batch(new).await.unwrap() {
             Created::New(row) => row.key,

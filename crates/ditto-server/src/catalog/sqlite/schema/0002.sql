@@ -19,3 +19,18 @@ WHERE gone.batch = batches.key;
 ALTER TABLE batches ADD COLUMN ended_ms INTEGER
     GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL;
 CREATE INDEX batches_forgettable ON batches (ended_ms) WHERE swept = 1;
+
+-- What each tenant has stored, by deltas. The row without a name is the sum of all.
+CREATE TABLE tenants (
+    name TEXT PRIMARY KEY,
+    -- Of ready files.
+    stored_bytes INTEGER NOT NULL DEFAULT 0,
+    -- Set aside for open batches.
+    reserved_bytes INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+INSERT INTO tenants (name, stored_bytes)
+SELECT tenant, sum(bytes) FROM files WHERE state = 'ready' GROUP BY tenant;
+INSERT INTO tenants (name, stored_bytes) SELECT '', coalesce(sum(stored_bytes), 0) FROM tenants;
+
+-- What is set aside for it while it is open.
+ALTER TABLE batches ADD COLUMN reserved_bytes INTEGER NOT NULL DEFAULT 0;

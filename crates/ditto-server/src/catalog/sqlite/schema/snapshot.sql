@@ -69,7 +69,7 @@ CREATE TABLE batches (
             AND open_segments < 256 AND open_runs < 8)
         VIRTUAL
 , ended_ms INTEGER
-    GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL) STRICT;
+    GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL, reserved_bytes INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE INDEX batches_by_deadline ON batches (tenant, deadline_ms, key) WHERE leasable;
 CREATE INDEX batches_by_input ON batches (input_file_id)
     WHERE state IN ('validating', 'running', 'finalizing');
@@ -162,3 +162,10 @@ CREATE INDEX segments_owned ON segments (owner) WHERE state = 'open' AND owner I
 CREATE INDEX segments_parked ON segments (parked_until_ms) WHERE state = 'parked';
 CREATE INDEX segments_parked_of ON segments (batch) WHERE state = 'parked';
 CREATE INDEX segments_released ON segments (batch, idx) WHERE state = 'open' AND owner IS NULL;
+CREATE TABLE tenants (
+    name TEXT PRIMARY KEY,
+    -- Of ready files.
+    stored_bytes INTEGER NOT NULL DEFAULT 0,
+    -- Set aside for open batches.
+    reserved_bytes INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
