@@ -441,3 +441,16 @@ def test_gc_without_a_catalog_makes_nothing(tmp_path):
     assert done.returncode == 3
     assert said_once(done, "no catalog")
     assert not (tmp_path / "data").exists()
+
+
+def test_a_job_ends_at_its_deadline_and_keeps_what_was_answered(example):
+    slow = ["--sim-latency", "2s", "--concurrency", "4"]
+
+    done = harness.ditto("run", example, "--upstream", "sim", *slow, "--deadline", "1s")
+
+    assert done.returncode == 9, done.stderr
+    answers = harness.json_lines(example.with_name("requests.output.jsonl"))
+    errors = harness.json_lines(example.with_name("requests.errors.jsonl"))
+    assert len(answers) + len(errors) == 200
+    assert 0 < len(answers) <= 8, "what was in flight had its grace"
+    assert {row["error"]["code"] for row in errors} == {"batch_expired"}

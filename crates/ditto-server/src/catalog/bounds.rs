@@ -56,7 +56,7 @@ pub(crate) enum Refusal {
 /// The sentence for a tenant that has too much.
 pub(crate) fn over_limit(held: u64, asked: u64, limit: u64) -> Error {
     Error::new(
-        ErrorKind::Busy,
+        ErrorKind::Full,
         format!(
             "This needs {asked} bytes of storage; {held} of the {limit} bytes that this key may use \
              are taken by its files and set aside for its open batches. Nothing was changed, and open \

@@ -496,7 +496,7 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
 
     /// Takes a file id, as `pending`: from now on blobs named by it are not litter.
     async fn create_file(&self, file: NewFile) -> Result<()>;
-    /// Makes a pending file usable. Its bytes must be durable. Missing if it was given up; busy, and
+    /// Makes a pending file usable. Its bytes must be durable. Missing if it was given up; full, and
     /// nothing changed, if its tenant would have more than [`ReadyFile::within`].
     async fn ready_file(&self, id: &str, file: ReadyFile) -> Result<FileRow>;
     /// Gives a pending file up; its row goes. A ready file is not touched.

@@ -93,7 +93,7 @@ impl Service {
     fn no_space(&self, disk: Disk, promised: u64) -> Error {
         let floor = self.config.space.of(disk.size);
         Error::new(
-            ErrorKind::Unavailable,
+            ErrorKind::NoSpace,
             format!(
                 "The server is short of disk space: {} free, {} set aside for open batches, and {} are \
                  kept for running work. New files and batches are refused until there is more; running \

@@ -32,7 +32,7 @@ impl Service {
     /// Begins a file whose bytes are about to come; nothing is visible until
     /// [`Upload::finish`]. The id is in the catalog before the first byte is stored.
     ///
-    /// [`ErrorKind::Unavailable`] if the disk has no room for new files, [`ErrorKind::Busy`] if the
+    /// [`ErrorKind::NoSpace`] if the disk has no room for new files, [`ErrorKind::Full`] if the
     /// tenant has as many bytes as it may.
     pub async fn upload(&self, tenant: &str) -> Result<Upload> {
         self.require_space().await?;
@@ -134,7 +134,7 @@ impl Upload {
         match self.service.catalog.ready_file(&id, ready).await {
             Ok(row) => Ok(file_object(&row)),
             Err(error) => {
-                if error.kind() == ErrorKind::Busy {
+                if error.kind() == ErrorKind::Full {
                     self.service.give_up(&id).await?;
                 }
                 Err(error)

@@ -24,6 +24,7 @@ async fn a_server_short_of_space_refuses_what_is_new_and_stays_ready() {
     for refused in [upload, create] {
         assert_eq!(refused.status, 503);
         assert_eq!(refused.headers["retry-after"], "60");
+        assert_eq!(refused.headers["x-should-retry"], "false");
         let error = &refused.json()["error"];
         assert_eq!(error["type"], "server_error");
         assert_eq!(error["code"], "insufficient_storage");
@@ -51,6 +52,7 @@ async fn a_tenant_with_all_it_may_have_is_told_what_to_do() {
     for refused in [upload, create] {
         assert_eq!(refused.status, 429);
         assert_eq!(refused.headers["retry-after"], "60");
+        assert_eq!(refused.headers["x-should-retry"], "false");
         let error = &refused.json()["error"];
         assert_eq!(error["type"], "rate_limit_error");
         assert_eq!(error["code"], "storage_limit_exceeded");

@@ -379,6 +379,29 @@ mod tests {
     }
 
     #[test]
+    fn a_window_ends_where_there_are_tenants_and_otherwise_as_the_file_says() {
+        let key = TenantKey {
+            tenant: "a".to_owned(),
+            key: "sk".to_owned().into(),
+        };
+        let (nobody, tenants): (&[TenantKey], _) = (&[], std::slice::from_ref(&key));
+        let table = [
+            (None, nobody, Window::KeepGoing),
+            (None, tenants, Window::Expire),
+            (Some(WindowEnd::Expire), nobody, Window::Expire),
+            (Some(WindowEnd::KeepGoing), tenants, Window::KeepGoing),
+        ];
+        for (said, keys, expected) in table {
+            assert_eq!(
+                window(said, keys),
+                expected,
+                "{said:?}, {} keys",
+                keys.len()
+            );
+        }
+    }
+
+    #[test]
     fn a_key_goes_to_the_upstream_it_is_meant_for() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");

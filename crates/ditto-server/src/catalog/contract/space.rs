@@ -74,7 +74,7 @@ pub(super) async fn a_file_over_what_its_tenant_may_have_does_not_become_ready(
         ..description()
     };
     let error = catalog.ready_file("file-2", ready(199)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert_eq!(error.kind(), ErrorKind::Full);
     assert_eq!(stored(catalog).await, (100, 0));
     assert_eq!(catalog.file(TENANT, "file-2").await.unwrap(), None);
     catalog.ready_file("file-2", ready(200)).await.unwrap();

@@ -38,7 +38,7 @@ async fn create(rig: &Rig, file: &str) -> crate::Result<String> {
 }
 
 fn is_short_of_space(error: &Error) {
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
     assert_eq!(error.code(), Some("insufficient_storage"));
     assert!(error.retry_after().is_some());
     assert!(error.message().contains("5.0 GB"), "{error}");
@@ -116,7 +116,7 @@ async fn creating_and_cancelling_in_a_loop_ends_at_what_the_tenant_may_have() {
         |sim| sim.latency = "60s".parse().unwrap(),
         |config| {
             config.sending.grace = std::time::Duration::ZERO;
-            config.limits.tenant_bytes = Some(200_000);
+            config.limits.tenant_bytes = Some(100_000);
         },
     )
     .await;
@@ -138,14 +138,14 @@ async fn creating_and_cancelling_in_a_loop_ends_at_what_the_tenant_may_have() {
         let errors = rig.service().file(TENANT, &errors).await.unwrap();
         error_bytes += errors.bytes.unwrap();
     };
-    assert_eq!(refused.kind(), ErrorKind::Busy, "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::Full, "{refused}");
     assert_eq!(refused.code(), Some("storage_limit_exceeded"));
     let stored = rig.service().catalog.stored(TENANT).await.unwrap();
     let input = rig.service().file(TENANT, &file).await.unwrap();
     assert_eq!(stored.bytes, input.bytes.unwrap() + error_bytes);
     assert_eq!(stored.reserved, 0);
     assert!(
-        stored.bytes <= 200_000 && stored.bytes + 100 * LINE > 200_000,
+        stored.bytes <= 100_000 && stored.bytes + 100 * LINE > 100_000,
         "{stored:?}"
     );
 }
@@ -160,7 +160,7 @@ async fn an_upload_over_what_its_tenant_may_have_is_refused_and_leaves_nothing()
     let mut other = rig.service().upload(TENANT).await.unwrap();
     one.write(&file).await.unwrap();
     other.write(&file).await.unwrap();
-    assert_eq!(one.write(&file).await.unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(one.write(&file).await.unwrap_err().kind(), ErrorKind::Full);
     let description = || crate::FileDescription {
         filename: "in.jsonl".to_owned(),
         purpose: "batch".to_owned(),
@@ -169,7 +169,7 @@ async fn an_upload_over_what_its_tenant_may_have_is_refused_and_leaves_nothing()
     // Side by side both had room; the second to be done has none any more.
     other.finish(description()).await.unwrap();
     let refused = one.finish(description()).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Busy, "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::Full, "{refused}");
     let left = std::fs::read_dir(rig.config.data.join("blobs/files")).unwrap();
     assert_eq!(left.count(), 2);
 }
