@@ -92,7 +92,8 @@ def test_verify_finds_a_lost_answer(example):
 
     done = harness.ditto("verify", example, output)
 
-    assert done.returncode == 5
+    assert done.returncode == 9
+    assert "input line 8 has no result" in done.stdout
 
 
 def test_an_input_that_changed_is_refused(example):

@@ -11,6 +11,7 @@ mod compression;
 mod duration;
 mod exit;
 mod failure;
+mod fingerprint;
 mod key;
 mod logging;
 mod printer;

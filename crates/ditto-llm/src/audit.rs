@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::call::{Answer, Call};
+use crate::config::Config;
 use crate::error::DittoError;
-
 use crate::redact;
 
 /// How a call ended.
@@ -21,8 +21,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) outcome: Result<&'a Answer, &'a DittoError>,
 }
 
-/// Writes the event. `values` says whether the values of provider options are wanted too.
-pub(crate) fn record(call: &Call<'_>, ended: &Ended<'_>, values: bool) {
+/// Writes the event. Of provider options it has the keys; their values too, if the settings say so.
+pub(crate) fn record(call: &Call<'_>, ended: &Ended<'_>, config: &Config) {
     let (status, request_id) = match ended.outcome {
         Ok(answer) => (Some(answer.status), answer.request_id.as_deref()),
         Err(error) => (error.status(), error.request_id()),
@@ -39,19 +39,35 @@ pub(crate) fn record(call: &Call<'_>, ended: &Ended<'_>, values: bool) {
         attempts = ended.attempts,
         elapsed_ms = u64::try_from(ended.elapsed.as_millis()).unwrap_or(u64::MAX),
         object_id = call.subject.or(made.as_deref()),
-        option_keys = call.options.map(keys),
-        options = call.options.filter(|_| values).map(shown),
+        option_keys = call.options.map(|options| config.masked(&keys(options))),
+        options = call
+            .options
+            .filter(|_| config.audit_values)
+            .map(|options| config.masked(&shown(options))),
         error = ended.outcome.err().map(tracing::field::display),
     );
 }
 
-/// The id of what a create or an upload has made; a list has none.
+/// The id of what a create or an upload has made, also in the envelopes of SiliconFlow (`data`)
+/// and Together (`job`); a list has none.
 fn id_in(body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
-    struct Made {
+    #[serde(untagged)]
+    enum Made {
+        Plain(Id),
+        Envelope {
+            #[serde(alias = "job")]
+            data: Id,
+        },
+    }
+    #[derive(serde::Deserialize)]
+    struct Id {
         id: String,
     }
-    serde_json::from_slice(body).ok().map(|Made { id }| id)
+    let made: Made = serde_json::from_slice(body).ok()?;
+    match made {
+        Made::Plain(Id { id }) | Made::Envelope { data: Id { id } } => Some(id),
+    }
 }
 
 fn keys(options: &Map<String, Value>) -> String {

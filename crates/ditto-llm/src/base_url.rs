@@ -21,12 +21,12 @@ pub(crate) fn root(text: &str, dated: bool) -> Result<Url> {
         .unwrap_or_default();
     check_path(&segments, text)?;
     let versioned = segments.iter().any(|segment| is_version(segment));
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.clear().extend(&segments);
-        if !versioned && !dated {
-            path.push("v1");
-        }
+    let mut path = segments.join("/");
+    if !versioned && !dated {
+        path += "/v1";
     }
+    // As a whole: segment by segment, what is escaped in it would be escaped once more.
+    url.set_path(&path);
     Ok(url)
 }
 
@@ -35,12 +35,11 @@ fn check_address(url: &Url, text: &str) -> Result<()> {
         return Err(wrong(text, "it must begin with https:// or http://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        // The text holds a password, so it is not shown.
-        return Err(wrong("…", "it must not hold a user name or password"));
+        return Err(wrong(text, "it must not hold a user name or password"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong(
-            text.split(['?', '#']).next().unwrap_or_default(),
+            text,
             "it must not have a query; use `with_query_param`",
         ));
     }
@@ -83,7 +82,16 @@ fn is_version(segment: &str) -> bool {
 }
 
 fn wrong(text: &str, why: &str) -> DittoError {
-    DittoError::InvalidConfig(format!("base URL `{text}`: {why}"))
+    DittoError::InvalidConfig(format!("base URL `{}`: {why}", shown(text)))
+}
+
+/// What of a base URL is sure to be no secret. A password stands before an `@`, a key in the query,
+/// and this must hold for texts, too, that are no URL.
+fn shown(text: &str) -> &str {
+    if text.contains('@') {
+        return "…";
+    }
+    text.split(['?', '#']).next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -148,8 +156,24 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_the_url_is_refused_and_not_shown() {
-        let error = root("http://me:canary-secret@host/v1", false).unwrap_err();
-        assert!(!error.to_string().contains("canary-secret"), "{error}");
+    fn what_may_be_a_secret_in_the_url_is_refused_and_not_shown() {
+        for given in [
+            "http://me:canary-secret@host/v1",
+            "ftp://me:canary-secret@host/v1",
+            "http://me:canary-secret@ho st/v1",
+            "me:canary-secret@host/v1",
+            "http://me:canary-secret?@host/v1",
+            "http://ho st/v1?key=canary-secret",
+            "ftp://host/v1?key=canary-secret",
+        ] {
+            let error = root(given, false).unwrap_err();
+            assert!(!error.to_string().contains("canary-secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_escaped_in_the_path_stays_as_it_is() {
+        let escaped = root("http://host/my%20team", false).unwrap();
+        assert_eq!(escaped.as_str(), "http://host/my%20team/v1");
     }
 }

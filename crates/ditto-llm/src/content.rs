@@ -106,7 +106,7 @@ pub(crate) struct Fetch {
 impl Fetch {
     pub(crate) async fn open(transport: &Transport, file_id: &str) -> Result<Self> {
         let response = request(transport, file_id, None).await?;
-        if response.headers().contains_key(header::CONTENT_ENCODING) {
+        if is_compressed(&response) {
             return Err(DittoError::InvalidResponse(
                 "file.content: the file came compressed, though it was asked for as it is"
                     .to_owned(),
@@ -197,10 +197,22 @@ impl Fetch {
     /// How many bytes of a second answer are known already. The rest must be of the same version.
     fn overlap(&self, response: &Response, etag: &HeaderValue) -> Result<u64> {
         match response.status() {
-            StatusCode::PARTIAL_CONTENT if range_start(response) == Some(self.received) => Ok(0),
+            StatusCode::PARTIAL_CONTENT if self.goes_on(response, etag) => Ok(0),
             StatusCode::OK if resumable(response).as_ref() == Some(etag) => Ok(self.received),
             _ => Err(self.incomplete()),
         }
+    }
+
+    /// Whether a part is the rest of what we have. A server that ignores `If-Range` may send the
+    /// rest of another version; then tag or length tell.
+    fn goes_on(&self, response: &Response, etag: &HeaderValue) -> bool {
+        let Some(part) = Part::of(response) else {
+            return false;
+        };
+        let tag = response.headers().get(header::ETAG);
+        part.start == self.received
+            && tag.is_none_or(|tag| tag == etag)
+            && (part.total.is_none() || part.total == self.total || self.total.is_none())
     }
 
     pub(crate) fn incomplete(&self) -> DittoError {
@@ -239,6 +251,13 @@ fn range(from: u64) -> HeaderValue {
     HeaderValue::try_from(format!("bytes={from}-")).expect("digits are allowed in a header")
 }
 
+/// Whether the bytes are others than those of the file. `aws-chunked` is how object storage was
+/// given a file, and no word on how it is sent.
+fn is_compressed(response: &Response) -> bool {
+    text_header(response, "content-encoding")
+        .is_some_and(|encoding| !matches!(encoding.trim(), "" | "identity" | "aws-chunked"))
+}
+
 fn length(response: &Response) -> Option<u64> {
     text_header(response, "content-length")?.trim().parse().ok()
 }
@@ -251,14 +270,20 @@ fn resumable(response: &Response) -> Option<HeaderValue> {
     (strong && ranges.trim().eq_ignore_ascii_case("bytes")).then(|| etag.clone())
 }
 
-/// Where a part begins: `bytes 1048576-2097151/2097152`.
-fn range_start(response: &Response) -> Option<u64> {
-    let range = text_header(response, "content-range")?;
-    range
-        .strip_prefix("bytes ")?
-        .split('-')
-        .next()?
-        .trim()
-        .parse()
-        .ok()
+/// What an answer says of its part: `bytes 1048576-2097151/2097152`.
+struct Part {
+    start: u64,
+    /// The length of the whole; some servers leave it open with `*`.
+    total: Option<u64>,
+}
+
+impl Part {
+    fn of(response: &Response) -> Option<Self> {
+        let range = text_header(response, "content-range")?;
+        let (span, total) = range.strip_prefix("bytes ")?.split_once('/')?;
+        Some(Self {
+            start: span.split('-').next()?.trim().parse().ok()?,
+            total: total.trim().parse().ok(),
+        })
+    }
 }

@@ -90,7 +90,7 @@ impl Transport {
             elapsed: started.elapsed(),
             outcome: outcome.as_ref(),
         };
-        audit::record(&call, &ended, self.config.audit_values);
+        audit::record(&call, &ended, &self.config);
         Sent { attempts, outcome }
     }
 

@@ -49,14 +49,15 @@ pub fn mask_bytes<'a>(bytes: &'a [u8], secret: &[u8]) -> Cow<'a, [u8]> {
     Cow::Owned(masked)
 }
 
-/// A value for a log: what its key calls a secret is replaced, at any depth.
+/// A value for a log: what its key calls a secret is replaced at any depth, and so is a text that
+/// is a credential by its looks (`Bearer …`, `Basic …`, `sk-…`).
 ///
 /// ```
 /// use ditto_llm::redact::mask_value;
 /// use serde_json::json;
 ///
-/// let logged = mask_value(&json!({"priority": 1, "auth": {"api_key": "abc"}}));
-/// assert_eq!(logged, json!({"priority": 1, "auth": {"api_key": "***"}}));
+/// let logged = mask_value(&json!({"priority": 1, "hook": {"api_key": "abc"}}));
+/// assert_eq!(logged, json!({"priority": 1, "hook": {"api_key": "***"}}));
 /// ```
 pub fn mask_value(value: &Value) -> Value {
     match value {
@@ -72,22 +73,34 @@ pub fn mask_value(value: &Value) -> Value {
             })
             .collect(),
         Value::Array(list) => list.iter().map(mask_value).collect(),
+        Value::String(text) if is_credential(text) => Value::from(MASK),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
 }
 
+/// Rather a text too many than a key in the log.
+fn is_credential(text: &str) -> bool {
+    let text = text.trim_start().to_ascii_lowercase();
+    text.contains("bearer ") || text.starts_with("basic ") || text.starts_with("sk-")
+}
+
 /// Whether a key, header or parameter of this name holds a secret.
 pub fn is_secret_name(name: &str) -> bool {
-    const WORDS: [&str; 9] = [
+    const WHOLE: [&str; 4] = ["key", "auth", "pwd", "sig"];
+    const WORDS: [&str; 13] = [
+        "accesskey",
         "apikey",
         "authorization",
         "bearer",
         "credential",
         "cookie",
+        "passphrase",
         "password",
         "passwd",
+        "privatekey",
         "secret",
         "signature",
+        "subscriptionkey",
     ];
     let plain: String = name
         .to_ascii_lowercase()
@@ -95,7 +108,7 @@ pub fn is_secret_name(name: &str) -> bool {
         .filter(char::is_ascii_alphanumeric)
         .collect();
     // Not every `…token…` is secret: `max_tokens` is a count.
-    let whole = plain == "key" || plain.ends_with("token");
+    let whole = WHOLE.contains(&plain.as_str()) || plain.ends_with("token");
     whole || WORDS.iter().any(|word| plain.contains(word))
 }
 
@@ -132,6 +145,15 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_is_a_credential_is_masked_whatever_its_key() {
+        let value = serde_json::json!({"headers": ["Authorization: Bearer abc", "x-team: blue"],
+            "hook": "bearer abc", "other": "sk-abc", "prefix": "Basic YTpi", "mode": "basic"});
+        let masked = serde_json::json!({"headers": ["***", "x-team: blue"],
+            "hook": "***", "other": "***", "prefix": "***", "mode": "basic"});
+        assert_eq!(mask_value(&value), masked);
+    }
+
+    #[test]
     fn names_of_secrets_are_known_in_any_spelling() {
         for name in [
             "api_key",
@@ -140,10 +162,16 @@ mod tests {
             "Authorization",
             "access_token",
             "hmac-secret",
+            "Ocp-Apim-Subscription-Key",
+            "private_key",
+            "x-access-key",
+            "passphrase",
+            "auth",
+            "sig",
         ] {
             assert!(is_secret_name(name), "{name}");
         }
-        for name in ["max_tokens", "model", "priority", "key_count"] {
+        for name in ["max_tokens", "model", "priority", "key_count", "author"] {
             assert!(!is_secret_name(name), "{name}");
         }
     }

@@ -286,10 +286,11 @@ impl Progress {
             } else {
                 idle
             };
-            if last.elapsed() >= patience {
+            let left = patience.saturating_sub(last.elapsed());
+            if left.is_zero() {
                 return;
             }
-            tokio::time::sleep_until(last + patience).await;
+            tokio::time::sleep(left).await;
         }
     }
 }

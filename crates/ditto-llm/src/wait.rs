@@ -16,6 +16,12 @@ const NOT_FOUND_YET: Duration = Duration::from_secs(60);
 /// After so long the longest pause doubles.
 const LONG_WAIT: Duration = Duration::from_secs(3600);
 
+/// A look that begins close to the deadline may take so long all the same.
+const LAST_LOOK: Duration = Duration::from_secs(10);
+
+/// A pause that is longer is as good as none, and an instant after it might not exist.
+const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 86_400);
+
 /// How to wait for a batch.
 ///
 /// ```
@@ -35,7 +41,7 @@ pub struct WaitPolicy {
     /// The longest pause in the first hour; twice that later. 60 s unless set.
     pub longest_pause: Duration,
     /// How long to wait at all: 26 hours unless set, the usual window and a margin. None: for
-    /// ever.
+    /// ever. A look that is under way then is broken off; the last one has 10 s.
     pub deadline: Option<Duration>,
     /// For how long the provider may be away or answer with passing errors. 1 hour unless set.
     pub patience: Duration,
@@ -102,8 +108,9 @@ impl WaitPolicy {
         let longest = if waited < LONG_WAIT {
             self.longest_pause
         } else {
-            2 * self.longest_pause
+            self.longest_pause.saturating_mul(2)
         };
+        let longest = longest.min(LONGEST_PAUSE);
         let growth = 1.5_f64.powi(look.saturating_sub(1).min(64).try_into().unwrap_or(64));
         // Compared as numbers: the product of a long pause may be more than a Duration holds.
         let seconds = (self.first_pause.as_secs_f64() * growth).min(longest.as_secs_f64());
@@ -128,11 +135,18 @@ where
     C: BatchClient + ?Sized,
 {
     let started = Instant::now();
+    // A deadline past all time is none.
+    let end = policy
+        .deadline
+        .and_then(|deadline| started.checked_add(deadline));
     let mut heard = started;
     let mut status = BatchStatus::Other("not seen yet".to_owned());
     for look in 1.. {
         let mut asked = Duration::ZERO;
-        match client.retrieve(batch_id).await {
+        let Some(answer) = look_until(end, client.retrieve(batch_id)).await else {
+            break;
+        };
+        match answer {
             Ok(response) => {
                 heard = Instant::now();
                 if let Some(callback) = &policy.on_progress {
@@ -150,8 +164,8 @@ where
         }
         let pause = policy
             .pause(look, started.elapsed(), fastrand::f64())
-            .max(asked);
-        let end = policy.deadline.map(|deadline| started + deadline);
+            .max(asked)
+            .min(LONGEST_PAUSE);
         if end.is_some_and(|end| Instant::now() >= end) {
             break;
         }
@@ -164,6 +178,15 @@ where
         status,
         waited: started.elapsed(),
     })
+}
+
+/// One look, broken off at the deadline: its own repetitions may wait for much longer.
+async fn look_until<T>(end: Option<Instant>, look: impl Future<Output = T>) -> Option<T> {
+    let Some(end) = end else {
+        return Some(look.await);
+    };
+    let latest = end.max(Instant::now() + LAST_LOOK);
+    tokio::time::timeout_at(latest, look).await.ok()
 }
 
 fn bearable(error: &DittoError, waited: Duration, unheard: Duration, policy: &WaitPolicy) -> bool {

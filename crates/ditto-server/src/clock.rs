@@ -54,12 +54,23 @@ impl Clock for ManualClock {
     }
 }
 
-/// Time since boot, which runs on while the process is stopped or the machine sleeps: a worker
-/// that was frozen must see that its lease is gone.
-pub(crate) fn boot_time() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(
-        u64::try_from(now.tv_sec).unwrap_or_default(),
-        u32::try_from(now.tv_nsec).unwrap_or_default(),
-    )
+/// The time that a worker counts its lease and its pauses on. Where it begins means nothing.
+pub(crate) trait Steady: Debug + Send + Sync {
+    /// Never falls, and runs on while the process is stopped or the machine sleeps: a worker that
+    /// was frozen must see that its lease is gone.
+    fn now(&self) -> Duration;
+}
+
+/// Time since boot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BootTime;
+
+impl Steady for BootTime {
+    fn now(&self) -> Duration {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::new(
+            u64::try_from(now.tv_sec).unwrap_or_default(),
+            u32::try_from(now.tv_nsec).unwrap_or_default(),
+        )
+    }
 }

@@ -1,5 +1,10 @@
 //! Names that nobody can guess: of files, batches and incarnations.
 
+#[cfg(test)]
+use self::seeded::fill;
+#[cfg(not(test))]
+use self::unguessable as fill;
+
 /// No vowels and no look-alikes, so that an id is never a word and survives being read aloud.
 const ALPHABET: &[u8; 32] = b"0123456789bcdfghjkmnpqrstvwxzBCD";
 /// 24 characters of 5 bits: 120 bits.
@@ -25,10 +30,9 @@ pub(crate) fn request() -> String {
     random("req_")
 }
 
-#[expect(clippy::disallowed_methods, reason = "where chance comes from")]
 fn random(prefix: &str) -> String {
     let mut bytes = [0u8; LENGTH];
-    getrandom::fill(&mut bytes).expect("the system's random source is always there");
+    fill(&mut bytes);
     let mut id = String::with_capacity(prefix.len() + LENGTH);
     id.push_str(prefix);
     id.extend(
@@ -37,4 +41,31 @@ fn random(prefix: &str) -> String {
             .map(|b| char::from(ALPHABET[usize::from(b & 31)])),
     );
     id
+}
+
+#[expect(clippy::disallowed_methods, reason = "where chance comes from")]
+fn unguessable(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the system's random source is always there");
+}
+
+/// For simulated runs: the ids of a thread follow from a seed.
+#[cfg(test)]
+pub(crate) mod seeded {
+    use std::cell::RefCell;
+
+    thread_local! {
+        static CHANCE: RefCell<Option<fastrand::Rng>> = const { RefCell::new(None) };
+    }
+
+    /// From now on the ids made by this thread follow from this seed.
+    pub(crate) fn seed(seed: u64) {
+        CHANCE.set(Some(fastrand::Rng::with_seed(seed)));
+    }
+
+    pub(super) fn fill(bytes: &mut [u8]) {
+        CHANCE.with_borrow_mut(|chance| match chance {
+            Some(chance) => chance.fill(bytes),
+            None => super::unguessable(bytes),
+        });
+    }
 }

@@ -19,6 +19,10 @@ mod manifest;
 pub mod model;
 mod server;
 mod service;
+/// Whole runs in one thread from one seed; beside the other tests, and inside for what it needs.
+#[cfg(test)]
+#[path = "../tests/sim/mod.rs"]
+mod sim;
 mod space;
 mod sweep;
 mod upstream;

@@ -15,11 +15,12 @@ use crate::catalog::Catalog;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, UpstreamConfig};
-use crate::engine::{Engine, Trouble};
+use crate::engine::{Around, Engine, Host, Trouble, Workers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::local::LocalJournal;
 use crate::service::Service;
 use crate::space::Gauge;
+use crate::upstream::Routing;
 use crate::upstream::http::HttpUpstream;
 
 /// One server on one data folder.
@@ -71,12 +72,15 @@ impl Server {
         }
         let journal = Arc::new(LocalJournal::open(&journal_folder));
         let config = Arc::new(config);
-        let engine = Engine::new(
-            Arc::clone(&config),
-            Arc::clone(&catalog),
-            blobs.clone(),
+        let around = Around {
+            catalog: Arc::clone(&catalog),
+            blobs: blobs.clone(),
             journal,
-        )?;
+            routing: Routing::new(&config)?,
+            host: Host::machine(),
+            workers: Workers::Alone,
+        };
+        let engine = Engine::new(Arc::clone(&config), around);
         let service = Service {
             gauge: Gauge::new(config.data.clone()),
             config: Arc::clone(&config),

@@ -2,6 +2,7 @@
 
 use crate::ask::Piece;
 use crate::cues::CUES;
+use crate::spoken;
 
 /// Words that announce a list of labels, surest first.
 const SURE: [&str; 3] = ["label", "标签", "one of"];
@@ -12,11 +13,12 @@ const LIKELY: [&str; 9] = [
 /// More are no list of labels but some other enumeration.
 const MAX_LABELS: usize = 200;
 /// Bytes; a longer entry is a sentence.
-const MAX_LABEL: usize = 64;
+pub(crate) const MAX_LABEL: usize = 64;
 /// Bytes; no list of labels is longer, and a text of many colons is not read to its end at each.
 const MAX_LIST: usize = MAX_LABELS * (MAX_LABEL + 4);
-/// Colons looked at in one text: an offer stands near the beginning of a prompt or is not found.
-const MAX_COLONS: usize = 4096;
+/// Colons and brackets looked at in one text: an offer stands near the beginning of a prompt or is
+/// not found.
+const MAX_OPENINGS: usize = 4096;
 /// How far before the colon the announcing word may stand, in bytes.
 const LEAD: usize = 60;
 /// A label is judged by the beginning of a text; the rest of a book costs time and adds little.
@@ -121,6 +123,14 @@ fn mentions(text: &str, word: &str) -> usize {
         .count()
 }
 
+/// Labels, and where they stand, from their announcement to the end of the last.
+#[derive(Debug)]
+pub(crate) struct Listed<'a> {
+    pub(crate) labels: Vec<&'a str>,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
 /// A list of labels found in a text.
 #[derive(Debug)]
 struct Offer<'a> {
@@ -132,38 +142,48 @@ struct Offer<'a> {
 }
 
 impl<'a> Offer<'a> {
-    /// The first sure offer of a text, or the first likely one.
+    /// The first sure offer of a text, or the first likely one, or one that a sentence makes.
     fn in_text(text: &'a str) -> Option<Self> {
         let mut likely = None;
-        // A colon is `:`, or `：`, which begins with 0xEF.
-        for at in memchr::memchr2_iter(b':', 0xEF, text.as_bytes()).take(MAX_COLONS) {
+        // A list opens with `:`, with `[`, or with `：`, which begins with 0xEF.
+        for at in memchr::memchr3_iter(b':', b'[', 0xEF, text.as_bytes()).take(MAX_OPENINGS) {
             let rest = &text[at..];
-            let Some(colon) = rest.chars().next().filter(|c| matches!(c, ':' | '：')) else {
+            let Some(opening) = rest
+                .chars()
+                .next()
+                .filter(|c| matches!(c, ':' | '：' | '['))
+            else {
                 continue;
             };
-            match Self::at_colon(text, at, at + colon.len_utf8()) {
+            match Self::at_opening(text, at, opening) {
                 Some(offer) if offer.sure => return Some(offer),
                 Some(offer) => likely = likely.or(Some(offer)),
                 None => {}
             }
         }
-        likely
+        likely.or_else(|| Self::in_sentence(text))
     }
 
-    fn at_colon(text: &'a str, colon: usize, after: usize) -> Option<Self> {
-        let mut start = colon.saturating_sub(LEAD);
+    fn at_opening(text: &'a str, at: usize, opening: char) -> Option<Self> {
+        let mut start = at.saturating_sub(LEAD);
         while !text.is_char_boundary(start) {
             start += 1;
         }
-        start += text[start..colon]
-            .rfind('\n')
-            .map_or(0, |newline| newline + 1);
-        let lead = text[start..colon].to_lowercase();
+        start += text[start..at].rfind('\n').map_or(0, |newline| newline + 1);
+        let lead = text[start..at].to_lowercase();
         let sure = SURE.iter().any(|word| lead.contains(word));
         if !sure && !LIKELY.iter().any(|word| lead.contains(word)) {
             return None;
         }
-        let (labels, end) = listed(text, after)?;
+        // `Label this as good or bad: …` has made its offer; what follows is the text.
+        if spoken::offered(&lead).is_some() {
+            return None;
+        }
+        let after = at + opening.len_utf8();
+        let (labels, end) = match opening {
+            '[' => bracketed(text, after)?,
+            _ => listed(text, after)?,
+        };
         Some(Self {
             labels,
             sure,
@@ -171,6 +191,23 @@ impl<'a> Offer<'a> {
             end,
         })
     }
+
+    fn in_sentence(text: &'a str) -> Option<Self> {
+        let Listed { labels, start, end } = spoken::offered(text)?;
+        Some(Self {
+            labels,
+            sure: false,
+            start,
+            end,
+        })
+    }
+}
+
+/// The entries between brackets, and where they end.
+fn bracketed(text: &str, after: usize) -> Option<(Vec<&str>, usize)> {
+    let rest = &text[after..];
+    let end = rest[..boundary(rest, MAX_LIST)].find(']')?;
+    admitted(separated(&rest[..end])).map(|labels| (labels, after + end))
 }
 
 /// The entries after a colon: on the same line, or one a line with bullets; and where they end.
@@ -190,8 +227,13 @@ fn listed(text: &str, after: usize) -> Option<(Vec<&str>, usize)> {
             .unwrap_or(line.len());
         (separated(&line[..end]), end)
     };
+    admitted(labels).map(|labels| (labels, after + end))
+}
+
+/// Entries that may be labels by their number and lengths.
+pub(crate) fn admitted(labels: Vec<&str>) -> Option<Vec<&str>> {
     let fits = labels.iter().all(|label| label.len() <= MAX_LABEL);
-    (fits && (2..=MAX_LABELS).contains(&labels.len())).then_some((labels, after + end))
+    (fits && (2..=MAX_LABELS).contains(&labels.len())).then_some(labels)
 }
 
 const SEPARATORS: [char; 6] = [',', '，', '、', '|', ';', '；'];
@@ -202,7 +244,7 @@ fn begins_as_a_list(line: &str) -> bool {
     near == line.len() || line[..near].contains(SEPARATORS)
 }
 
-fn separated(line: &str) -> Vec<&str> {
+pub(crate) fn separated(line: &str) -> Vec<&str> {
     let parts = line.split(SEPARATORS);
     let parts = parts
         .flat_map(|part| part.split(" or "))
@@ -231,11 +273,11 @@ fn bulleted(rest: &str, mut end: usize) -> (Vec<&str>, usize) {
 }
 
 /// A label without its quotes, brackets and final stop.
-fn bare(label: &str) -> &str {
+pub(crate) fn bare(label: &str) -> &str {
     label.trim_matches(|c: char| c.is_whitespace() || "\"'`“”「」[]()（）{}<>*.。".contains(c))
 }
 
-fn boundary(text: &str, most: usize) -> usize {
+pub(crate) fn boundary(text: &str, most: usize) -> usize {
     let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -275,6 +317,15 @@ mod tests {
             ["red", "blue"]
         );
         assert_eq!(offered("Options: [x | y]"), ["x", "y"]);
+        assert_eq!(
+            offered("Pick one of [billing, other]: where is it?"),
+            ["billing", "other"]
+        );
+        assert_eq!(
+            offered("Label it as good or bad: so, so, la la"),
+            ["good", "bad"]
+        );
+        assert_eq!(offered("Reply with one or more labels: a, b"), ["a", "b"]);
         assert_eq!(offered("Note: one, two"), Vec::<&str>::new());
         assert_eq!(offered("Label: only"), Vec::<&str>::new());
         assert_eq!(offered("Labels:"), Vec::<&str>::new());

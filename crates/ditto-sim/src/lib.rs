@@ -44,6 +44,7 @@ mod script;
 mod server;
 mod service;
 mod setting;
+mod spoken;
 mod stats;
 mod tally;
 

@@ -384,6 +384,63 @@ async fn retry_after_is_told_in_seconds_and_where_finer_in_milliseconds_too() {
 }
 
 #[tokio::test]
+async fn the_retry_after_of_the_settings_goes_with_every_429_and_503() {
+    let told = async |faults: &str, capacity: Option<&str>| {
+        let sim = sim(SimConfig {
+            faults: faults.parse().unwrap(),
+            capacity: capacity.map(|text| text.parse().unwrap()),
+            retry_after_secs: Some(9),
+            ..SimConfig::default()
+        });
+        let seen = post(&sim, CHAT, chat("hi")).send().await;
+        seen.header("retry-after").map(str::to_owned)
+    };
+    assert_eq!(told("429:1", None).await.as_deref(), Some("9"));
+    assert_eq!(told("503:1", None).await.as_deref(), Some("9"));
+    assert_eq!(told("500:1", None).await, None);
+}
+
+#[tokio::test]
+async fn every_fault_can_be_had_by_share() {
+    for fault in ["hang", "reset", "cut", "garbage", "empty"] {
+        let sim = failing_sim(&format!("{fault}:1"), 0);
+        let mut stream = post(&sim, CHAT, chat("hi")).open().await.unwrap();
+        until(&sim, |stats| stats.by_fault.get(fault) == Some(&1)).await;
+        if fault != "hang" {
+            drop(stream.read_to_end(&mut Vec::new()).await);
+        }
+        assert_eq!(sim.stats().answered, 0, "{fault}");
+    }
+    let sim = failing_sim("quota:1", 0);
+    assert_eq!(post(&sim, CHAT, chat("hi")).send().await.status, 429);
+}
+
+#[tokio::test]
+async fn every_status_there_is_can_be_answered() {
+    let sim = plain_sim();
+    for status in [200, 204, 205, 304, 307, 418, 599] {
+        let seen = scripted(&sim, &status.to_string()).await;
+        assert_eq!(seen.status, status);
+    }
+}
+
+#[tokio::test]
+async fn the_models_of_the_settings_are_listed_and_no_others() {
+    let sim = sim(SimConfig {
+        models: vec!["org/mine".to_owned()],
+        ..SimConfig::default()
+    });
+    let list = get(&sim, "/v1/models").send().await.json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 1);
+    assert_eq!(list["data"][0]["id"], "org/mine");
+    assert_eq!(
+        get(&sim, "/v1/models/org/mine").send().await.json()["id"],
+        "org/mine"
+    );
+    assert_eq!(post(&sim, CHAT, chat("hi")).send().await.status, 200);
+}
+
+#[tokio::test]
 async fn quota_and_plain_refusals_look_as_they_do_in_the_wild() {
     let sim = plain_sim();
     let quota = scripted(&sim, "quota").await;
@@ -408,6 +465,13 @@ async fn answers_are_padded_to_the_size_asked_for_and_stay_json() {
     let ask = post(&sim, CHAT, chat("hi")).send().await;
     assert_eq!(ask.body.len(), 2000);
     assert_eq!(ask.said(), "This is a simulated answer to: hi");
+
+    // Announced in full, though nobody waits for it.
+    let endless = post(&sim, CHAT, chat("hi")).with("x-sim", "body 18446744073709551615");
+    let mut head = [0; 12];
+    let mut stream = endless.open().await.unwrap();
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
 
     let long = scripted(&sim, "body 3mb").await;
     assert_eq!((long.body.len(), long.is_whole()), (3_000_000, true));
@@ -449,6 +513,22 @@ async fn stats_tell_what_was_asked_and_answered_more_than_once() {
     assert_eq!(serde_json::from_slice::<Stats>(&told.body).unwrap(), stats);
     post(&sim, "/sim/reset", "").send().await;
     assert_eq!(sim.stats().requests, 0);
+}
+
+#[tokio::test]
+async fn the_keys_of_the_stats_keep_their_names() {
+    let sim = plain_sim();
+    scripted(&sim, "cut").await;
+    let told = get(&sim, "/sim/stats").send().await;
+    assert_eq!(
+        told.json(),
+        serde_json::json!({
+            "requests": 1, "distinct": 1, "asked_more_than_once": 0,
+            "answered": 0, "answered_distinct": 0, "answered_more_than_once": 0,
+            "by_status": {"200": 1}, "by_fault": {"cut": 1},
+            "in_flight": 0, "peak_in_flight": 1, "forgotten": 0,
+        })
+    );
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ const ENVIRONMENT: [(&str, &str); 2] = [
 ];
 
 /// Which server, and with which key.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ApiArgs {
     /// The server [default: OPENAI_COMPAT_BASE_URL, else OPENAI_BASE_URL, else
     /// http://127.0.0.1:8650/v1]
@@ -36,6 +36,11 @@ impl ApiArgs {
     pub(crate) fn client(&self) -> Result<OpenAICompatible> {
         let (url, key) = self.choose(&key::variable)?;
         Ok(OpenAICompatible::new(key).with_base_url(url))
+    }
+
+    /// Whether a server was named on the command line.
+    pub(crate) fn names_a_server(&self) -> bool {
+        self.base_url.is_some()
     }
 
     fn choose(&self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<(String, SecretString)> {

@@ -3,14 +3,15 @@
 //! The engine of the server runs in this process, on a data folder inside the job's own, with the
 //! input read in place. The same command again goes on where the last one stopped.
 
+pub(super) mod ended;
 mod export;
 mod input;
-mod job;
+pub(super) mod job;
 mod places;
 mod preview;
 mod progress;
 mod settings;
-mod summary;
+pub(super) mod summary;
 mod watch;
 
 use std::io::Write;

@@ -1,118 +1,133 @@
-//! `ditto-batch verify`: proves from the files alone that no request was lost.
+//! `ditto-batch verify`: proves that no request was lost and none answered twice.
 
-use std::{
-    io::{self, Read, Write},
-    path::{Path, PathBuf},
-};
+mod batch;
+mod claim;
+mod finding;
+mod job;
+mod source;
 
-use ditto_llm::verify::{Files, MatchedBy, VerifyReport, verify};
-use serde::Serialize;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-use super::check::input::open;
-use crate::{
-    exit,
-    failure::{Failure, Result},
-    printer::{counted, grouped, show},
-};
+use self::finding::Finding;
+use self::source::{Source, Sources};
+use super::api::ApiArgs;
+use crate::exit;
+use crate::failure::{Failure, Result};
 
-/// Prove that every request has exactly one result
+/// Prove that every request has exactly one result.
+///
+/// Give the files of a batch, or the folder X.ditto of a job of `run`, or the id of a batch of a
+/// server. Exit 0: it is proven. Exit 9: it is not, and the first ten offences are named.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// The requests; one of the files may be `-`, and `.gz` and `.zst` are unpacked
-    pub(crate) input: PathBuf,
+    /// The requests, or a job's folder, or the id of a batch. One of the files may be `-`, and
+    /// `.gz` and `.zst` are unpacked
+    #[arg(value_name = "INPUT|FOLDER|BATCH")]
+    pub(crate) subject: PathBuf,
 
     /// The answers
-    pub(crate) output: PathBuf,
+    pub(crate) output: Option<PathBuf>,
 
     /// What could not be answered
     pub(crate) errors: Option<PathBuf>,
 
-    /// Print the report as one JSON object
+    /// Hold the files against the report of the job that wrote them, X.report.json
+    #[arg(long, value_name = "FILE", requires = "output")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Print the finding as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
 }
 
 /// Verifies the files: the verdict goes to `out`, all talk to `err`. Gives the exit code.
 pub(crate) fn run(args: &VerifyArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    match report(args).and_then(|report| print(args, &report, out).map(|()| report)) {
-        Ok(report) if !report.is_conserved() => exit::CONFLICT,
-        Ok(report) if !report.is_all_answered() => exit::SOME_FAILED,
-        Ok(_) => exit::DONE,
-        Err(failure) => failure.report(err),
+    let found = prove(args, err).and_then(|finding| print(args, &finding, out).map(|()| finding));
+    match found {
+        Ok(finding) => finding.exit(),
+        Err(failure) => {
+            if args.json {
+                failure.report_json(out);
+            }
+            failure.report(err)
+        }
     }
 }
 
-fn report(args: &VerifyArgs) -> Result<VerifyReport> {
-    let paths = [Some(&args.input), Some(&args.output), args.errors.as_ref()];
-    if paths
-        .into_iter()
-        .flatten()
-        .filter(|path| path.as_path() == Path::new("-"))
-        .count()
-        > 1
+fn prove(args: &VerifyArgs, err: &mut dyn Write) -> Result<Finding> {
+    let subject = &args.subject;
+    if let Some(output) = &args.output {
+        return files(args, output);
+    }
+    if subject.is_dir() {
+        return job::prove(subject);
+    }
+    if !subject.exists()
+        && let Some(id) = batch_id(args)
     {
+        return batch::prove(&args.api, id, err);
+    }
+    Err(no_subject(subject))
+}
+
+/// What is no path here and looks like an id, or is asked for at a server.
+fn batch_id(args: &VerifyArgs) -> Option<&str> {
+    let id = args.subject.to_str()?;
+    let is_id = id.starts_with("batch_") || args.api.names_a_server();
+    (is_id && !id.contains('/')).then_some(id)
+}
+
+fn no_subject(subject: &Path) -> Failure {
+    if subject.exists() || subject == Path::new("-") {
+        return Failure::usage(format!(
+            "{} alone proves nothing: where are its results?",
+            subject.display()
+        ))
+        .hint("ditto-batch verify INPUT OUTPUT ERRORS, or the folder X.ditto that `run` made beside it");
+    }
+    Failure::new(
+        exit::NOT_FOUND,
+        format!("there is no folder {}", subject.display()),
+    )
+    .hint("give the folder X.ditto of a job, or INPUT OUTPUT ERRORS, or the id of a batch with --base-url")
+}
+
+fn files(args: &VerifyArgs, output: &Path) -> Result<Finding> {
+    let paths = [
+        Some(args.subject.as_path()),
+        Some(output),
+        args.errors.as_deref(),
+    ];
+    let stdin = |path: &&Path| *path == Path::new("-");
+    if paths.into_iter().flatten().filter(stdin).count() > 1 {
         return Err(
             Failure::usage("only one of the files can be stdin").hint("give the others by name")
         );
     }
-    let mut input = Named::open(&args.input)?;
-    let mut output = Named::open(&args.output)?;
-    let mut errors = args.errors.as_deref().map(Named::open).transpose()?;
-    let files = Files {
-        input: &mut input,
-        output: &mut output,
-        errors: errors.as_mut().map(|errors| errors as &mut dyn Read),
+    let sources = Sources {
+        input: Source::open(&args.subject)?,
+        output: Source::open(output)?,
+        errors: args.errors.as_deref().map(Source::open).transpose()?,
     };
-    let result = verify(files, &std::env::temp_dir());
-    result.map_err(|error| {
-        let failed = [Some(&input), Some(&output), errors.as_ref()];
-        match failed.into_iter().flatten().find(|file| file.failed) {
-            Some(file) => Failure::file("cannot read", file.path, &error),
-            None => Failure::io("cannot keep the ids in a temporary file", &error),
-        }
+    if let Some(report) = &args.report {
+        return job::prove_reported(sources, report);
+    }
+    Ok(Finding {
+        report: sources.prove()?.report,
+        differences: Vec::new(),
+        also: None,
     })
 }
 
-/// A file that remembers whether it was the one that could not be read.
-struct Named<'a> {
-    path: &'a Path,
-    reader: Box<dyn Read>,
-    failed: bool,
-}
-
-impl<'a> Named<'a> {
-    fn open(path: &'a Path) -> Result<Self> {
-        Ok(Self {
-            path,
-            reader: open(path)?,
-            failed: false,
-        })
-    }
-}
-
-impl Read for Named<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let result = self.reader.read(buffer);
-        self.failed = result
-            .as_ref()
-            .is_err_and(|e| e.kind() != io::ErrorKind::Interrupted);
-        result
-    }
-}
-
-/// The report for programs.
-#[derive(Serialize)]
-struct Printed<'a> {
-    conserved: bool,
-    #[serde(flatten)]
-    report: &'a VerifyReport,
-}
-
-fn print(args: &VerifyArgs, report: &VerifyReport, out: &mut dyn Write) -> Result<()> {
+fn print(args: &VerifyArgs, finding: &Finding, out: &mut dyn Write) -> Result<()> {
     let written = if args.json {
-        write_json(report, out)
+        finding.write_json(out)
     } else {
-        write_text(report, out)
+        finding.write_text(out)
     };
     match written.and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -120,41 +135,6 @@ fn print(args: &VerifyArgs, report: &VerifyReport, out: &mut dyn Write) -> Resul
         }
         // Who reads on may have seen enough.
         Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-fn write_json(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
-    let printed = Printed {
-        conserved: report.is_conserved(),
-        report,
-    };
-    show(out, &printed)
-}
-
-fn write_text(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
-    let counts = format!(
-        "{}, {}: {} answered, {} failed",
-        counted(report.requests, "request"),
-        counted(report.results, "result"),
-        grouped(report.answered),
-        grouped(report.failed),
-    );
-    let matched = match report.matched_by {
-        Some(MatchedBy::LineNumber) => ", matched by line number",
-        Some(MatchedBy::CustomId) => ", matched by custom_id",
-        Some(_) | None => "",
-    };
-    if report.is_conserved() {
-        return writeln!(out, "conserved: {counts}{matched}");
-    }
-    let offences = counted(report.offence_count, "offence");
-    writeln!(out, "NOT conserved: {counts}{matched}; {offences}")?;
-    for offence in &report.offences {
-        writeln!(out, "  {offence}")?;
-    }
-    match report.offence_count - report.offences.len() as u64 {
-        0 => Ok(()),
-        more => writeln!(out, "  and {} more", grouped(more)),
     }
 }
 

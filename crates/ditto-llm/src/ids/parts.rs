@@ -88,22 +88,37 @@ impl Parts {
         Ok(())
     }
 
+    /// The passes that a part is read in, so that the distinct keys of each fit into memory.
+    pub(crate) fn passes(&self, part: usize) -> impl Iterator<Item = Pass> + use<> {
+        let of = self.parts[part].records.div_ceil(MAX_SORTED);
+        (0..of).map(move |number| Pass { number, of })
+    }
+
+    /// The records of one pass, in the order they came; all records of a key are in the same one.
+    pub(crate) fn for_each_in_pass(
+        &mut self,
+        part: usize,
+        pass: Pass,
+        mut on_record: impl FnMut(Record),
+    ) -> io::Result<()> {
+        self.for_each(part, |record| {
+            // The high bits of the key chose the part; the low ones choose the pass.
+            if record.key as u64 % pass.of == pass.number {
+                on_record(record);
+            }
+        })
+    }
+
     /// The records of a part in groups of one key each, sorted by number within a group.
     pub(crate) fn for_each_group(
         &mut self,
         part: usize,
         mut on_group: impl FnMut(&[Record]) -> io::Result<()>,
     ) -> io::Result<()> {
-        let passes = u128::from(self.parts[part].records.div_ceil(MAX_SORTED));
         let mut sorted = Vec::new();
-        for pass in 0..passes {
+        for pass in self.passes(part) {
             sorted.clear();
-            // The high bits of the key chose the part; the low ones choose the pass.
-            self.for_each(part, |record| {
-                if u128::from(record.key as u64) % passes == pass {
-                    sorted.push(record);
-                }
-            })?;
+            self.for_each_in_pass(part, pass, |record| sorted.push(record))?;
             sorted.sort_unstable();
             for group in sorted.chunk_by(|a, b| a.key == b.key) {
                 on_group(group)?;
@@ -111,6 +126,13 @@ impl Parts {
         }
         Ok(())
     }
+}
+
+/// One of the passes over a part.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pass {
+    number: u64,
+    of: u64,
 }
 
 impl Part {

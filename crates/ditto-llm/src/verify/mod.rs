@@ -19,6 +19,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod custom_ids;
 mod report;
 mod requests;
 mod result;
@@ -31,12 +32,13 @@ use std::{
 
 pub use self::report::{MatchedBy, Offence, OffenceKind, VerifiedFile, VerifyReport};
 use self::{
+    custom_ids::{Origin, match_custom_ids},
     report::Offences,
     requests::{Mark, Requests},
     result::{LineId, ResultParts},
 };
 use crate::{
-    ids::{PARTS, Record},
+    ids::Record,
     jsonl::{Content, Line, LineSplitter},
 };
 
@@ -104,8 +106,10 @@ fn each_line(
 #[derive(Debug)]
 struct Ledger {
     requests: Requests,
-    results: u64,
+    output_lines: u64,
+    error_lines: u64,
     answered: u64,
+    unfinished: u64,
     /// Results without `custom_id`, where that is what they are matched by.
     unnamed: u64,
     /// Chosen by the first result that can be read.
@@ -123,8 +127,10 @@ impl Ledger {
     fn new(requests: Requests) -> Self {
         Self {
             requests,
-            results: 0,
+            output_lines: 0,
+            error_lines: 0,
             answered: 0,
+            unfinished: 0,
             unnamed: 0,
             matching: None,
             offences: Offences::default(),
@@ -135,7 +141,10 @@ impl Ledger {
         if line.is_blank() {
             return Ok(());
         }
-        self.results += 1;
+        match file {
+            VerifiedFile::Errors => self.error_lines += 1,
+            VerifiedFile::Input | VerifiedFile::Output => self.output_lines += 1,
+        }
         let parts = match line.content {
             Content::Bytes(bytes) => ResultParts::read(bytes),
             Content::TooLong => None,
@@ -146,6 +155,7 @@ impl Ledger {
             return Ok(());
         };
         self.answered += u64::from(parts.is_answer());
+        self.unfinished += u64::from(parts.is_unfinished());
         let line_id = parts.line_id();
         let matching = self.matching.get_or_insert_with(|| match &line_id {
             Some(id) => Matching::LineNumber {
@@ -190,7 +200,7 @@ impl Ledger {
     }
 
     fn finish(mut self) -> io::Result<VerifyReport> {
-        let matched_by = match self.matching {
+        let matched_by = match &self.matching {
             Some(Matching::CustomId) => {
                 self.requests.name_bare_lines()?;
                 match_custom_ids(&mut self.requests, &mut self.offences)?;
@@ -211,13 +221,22 @@ impl Ledger {
                 None
             }
         };
+        let batch = match self.matching {
+            Some(Matching::LineNumber { batch }) => Some(batch),
+            Some(Matching::CustomId) | None => None,
+        };
+        let results = self.output_lines + self.error_lines;
         let (offence_count, offences) = self.offences.into_count_and_first();
         Ok(VerifyReport {
             requests: self.requests.count,
-            results: self.results,
+            results,
             answered: self.answered,
-            failed: self.results - self.answered,
+            failed: results - self.answered,
+            unfinished: self.unfinished,
+            output_lines: self.output_lines,
+            error_lines: self.error_lines,
             matched_by,
+            batch,
             offence_count,
             offences,
         })
@@ -267,63 +286,6 @@ fn name_missing(
         .filter(|(_, mark)| lacks_result(**mark));
     for (line, _) in lacking.skip(usize::try_from(given).unwrap_or(usize::MAX)) {
         offences.add(VerifiedFile::Input, line, OffenceKind::Missing);
-    }
-}
-
-/// Holds requests and results of the same id against each other, first with first.
-fn match_custom_ids(requests: &mut Requests, offences: &mut Offences) -> io::Result<()> {
-    for part in 0..PARTS {
-        requests.ids.for_each_group(part, |group| {
-            // Sorted by number, so the requests come first.
-            let origins = group
-                .iter()
-                .map(|record| Origin::from_number(record.number));
-            let (asked, given): (Vec<_>, Vec<_>) =
-                origins.partition(|origin| origin.file == VerifiedFile::Input);
-            for origin in asked.iter().skip(given.len()) {
-                offences.add(origin.file, origin.line, OffenceKind::Missing);
-            }
-            let surplus = if asked.is_empty() {
-                OffenceKind::Unknown
-            } else {
-                OffenceKind::Repeated
-            };
-            for origin in given.iter().skip(asked.len()) {
-                offences.add(origin.file, origin.line, surplus);
-            }
-            Ok(())
-        })?;
-    }
-    Ok(())
-}
-
-/// A line of one of the files, as the number of a record: the file in the top two bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Origin {
-    file: VerifiedFile,
-    line: u64,
-}
-
-impl Origin {
-    fn to_number(self) -> u64 {
-        let file = match self.file {
-            VerifiedFile::Input => 0,
-            VerifiedFile::Output => 1,
-            VerifiedFile::Errors => 2,
-        };
-        file << 62 | self.line
-    }
-
-    fn from_number(number: u64) -> Self {
-        let file = match number >> 62 {
-            0 => VerifiedFile::Input,
-            1 => VerifiedFile::Output,
-            _ => VerifiedFile::Errors,
-        };
-        Self {
-            file,
-            line: number & (u64::MAX >> 2),
-        }
     }
 }
 

@@ -73,10 +73,19 @@ pub struct VerifyReport {
     pub results: u64,
     /// Results that are answers.
     pub answered: u64,
-    /// Results that say why there is no answer.
+    /// Results that say why there is no answer, those of [`unfinished`](Self::unfinished) too.
     pub failed: u64,
+    /// Failed results of requests that the end of their batch overtook: `batch_cancelled` and
+    /// `batch_expired`. A server does not count them as failed.
+    pub unfinished: u64,
+    /// Results in the output file.
+    pub output_lines: u64,
+    /// Results in the error file.
+    pub error_lines: u64,
     /// How results were matched with requests; none if there is not one readable result.
     pub matched_by: Option<MatchedBy>,
+    /// The batch that our own result ids name, without its prefix `batch_`.
+    pub batch: Option<String>,
     /// Lines that break conservation, in all.
     pub offence_count: u64,
     /// The first ten of them, by file and line.

@@ -14,6 +14,9 @@ pub(super) struct ResultParts<'a> {
     body: Option<Value<'a>>,
 }
 
+/// The codes of requests that were not sent, or not to their end, because their batch ended first.
+const OVERTAKEN: [&str; 2] = ["batch_cancelled", "batch_expired"];
+
 /// Our own result id, `batch_req_<batch>_<line>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LineId {
@@ -92,6 +95,29 @@ impl<'a> ResultParts<'a> {
         });
         no_error && success && self.body.is_some_and(has_content)
     }
+
+    /// Whether the batch ended before the request did.
+    pub(super) fn is_unfinished(&self) -> bool {
+        let code = self.error.and_then(code_of);
+        code.is_some_and(|code| OVERTAKEN.contains(&code.as_ref()))
+    }
+}
+
+fn code_of(error: Value<'_>) -> Option<Cow<'_, str>> {
+    if error.kind != Kind::Object {
+        return None;
+    }
+    let mut scanner = Scanner::new(error.raw);
+    scanner.enter_object().ok()?;
+    let mut first = true;
+    while let Some(key) = scanner.next_key(first).ok()? {
+        first = false;
+        let value = scanner.value().ok()?;
+        if key.name().as_ref() == b"code" {
+            return value.text();
+        }
+    }
+    None
 }
 
 fn has_content(body: Value<'_>) -> bool {
@@ -131,6 +157,24 @@ mod tests {
             r#"{"custom_id":"a"}"#,
         ] {
             assert!(!is_answer(failed), "{failed}");
+        }
+    }
+
+    #[test]
+    fn only_what_the_end_of_a_batch_overtook_is_unfinished() {
+        let is_unfinished =
+            |line: &str| ResultParts::read(line.as_bytes()).unwrap().is_unfinished();
+        for code in ["batch_cancelled", "batch_expired"] {
+            let error = format!(r#"{{"error":{{"message":{{"code":1}},"code":"{code}"}}}}"#);
+            assert!(is_unfinished(&error), "{code}");
+        }
+        for other in [
+            r#"{"error":{"code":"upstream_timeout"}}"#,
+            r#"{"error":{"message":"batch_expired"}}"#,
+            r#"{"error":"batch_expired"}"#,
+            r#"{"error":null,"code":"batch_expired"}"#,
+        ] {
+            assert!(!is_unfinished(other), "{other}");
         }
     }
 

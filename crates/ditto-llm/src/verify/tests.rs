@@ -41,6 +41,8 @@ fn results_of_our_own_are_matched_by_line_number() {
     let report = report(&(input(&["a", "a"]) + "\nnot json\n"), &output, &errors);
     assert_eq!(report.matched_by, Some(MatchedBy::LineNumber));
     assert_eq!((report.requests, report.answered, report.failed), (3, 2, 1));
+    assert_eq!((report.output_lines, report.error_lines), (2, 1));
+    assert_eq!((report.unfinished, report.batch.as_deref()), (1, Some("b")));
     assert_eq!(offences(&report), [""; 0]);
     assert!(report.is_conserved() && !report.is_all_answered());
 }
@@ -106,6 +108,21 @@ fn repeated_ids_want_as_many_results() {
 }
 
 #[test]
+fn one_id_for_all_lines_is_counted_and_the_last_are_named() {
+    let many = 400_000;
+    let input = input(&["a"]).repeat(many);
+    let output = answer("r", "a").repeat(many - 2);
+    let report = report(&input, &output, "");
+    assert_eq!(
+        offences(&report),
+        [
+            "input line 399999 has no result",
+            "input line 400000 has no result"
+        ]
+    );
+}
+
+#[test]
 fn requests_without_an_id_are_matched_by_number_of_results_without_one() {
     let input = "{}\n{\"custom_id\":3}\n\n[1]\n".to_owned() + &input(&["a"]);
     let output = answer("r1", "a");
@@ -156,6 +173,6 @@ fn report_serialises_for_programs() {
     let json = serde_json::to_string(&report).unwrap();
     assert_eq!(
         json,
-        r#"{"requests":1,"results":0,"answered":0,"failed":0,"matched_by":null,"offence_count":1,"offences":[{"file":"input","line":1,"kind":"missing"}]}"#
+        r#"{"requests":1,"results":0,"answered":0,"failed":0,"unfinished":0,"output_lines":0,"error_lines":0,"matched_by":null,"batch":null,"offence_count":1,"offences":[{"file":"input","line":1,"kind":"missing"}]}"#
     );
 }

@@ -57,23 +57,35 @@ impl ErrorBody {
     /// Reads the body of a refused call, whatever its shape: OpenAI's envelope, its many
     /// relatives, plain text, HTML, or nothing. Never fails; a field that is not there is empty.
     pub fn read(body: &[u8]) -> Self {
-        let empty = Self {
-            kind: String::new(),
-            ..Self::default()
-        };
         match serde_json::from_slice::<Value>(body) {
             Ok(Value::Object(map)) => Self::of_object(&map),
-            Ok(Value::String(message)) => Self { message, ..empty },
-            Ok(Value::Null) => empty,
-            Ok(other) => Self {
-                message: other.to_string(),
-                ..empty
-            },
-            Err(_) => Self {
-                message: readable(&String::from_utf8_lossy(body)),
-                ..empty
-            },
+            Ok(Value::String(message)) => Self::of_text(message),
+            Ok(Value::Null) => Self::of_text(""),
+            // Google puts its envelope into a list.
+            Ok(list @ Value::Array(_)) => Self::of_first(&list).or_text(&list),
+            Ok(other @ (Value::Bool(_) | Value::Number(_))) => Self::of_text(other.to_string()),
+            Err(_) => Self::of_text(readable(&String::from_utf8_lossy(body))),
         }
+    }
+
+    /// Only a message; all else is empty.
+    fn of_text(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            kind: String::new(),
+            ..Self::default()
+        }
+    }
+
+    /// What was found, or the whole if there is no message in it.
+    fn or_text(self, whole: &Value) -> Self {
+        if self.message.is_empty() {
+            return Self {
+                message: whole.to_string(),
+                ..self
+            };
+        }
+        self
     }
 
     fn of_object(map: &Map<String, Value>) -> Self {
@@ -89,13 +101,7 @@ impl ErrorBody {
             (_, _, Some(detail)) => Self::of_first(detail),
             _ => Self::of_fields(map),
         };
-        if found.message.is_empty() {
-            return Self {
-                message: Value::Object(map.clone()).to_string(),
-                ..found
-            };
-        }
-        found
+        found.or_text(&Value::Object(map.clone()))
     }
 
     /// The first of a list of errors (`{"data": […]}`, a list, or one text), pydantic's included.
@@ -103,15 +109,14 @@ impl ErrorBody {
         match errors {
             Value::Object(map) => match map.get("data") {
                 Some(data) => Self::of_first(data),
+                None if map.contains_key("error") => Self::of_object(map),
                 None => Self::of_fields(map),
             },
-            Value::Array(list) => list.first().map(Self::of_first).unwrap_or_default(),
-            Value::String(text) => Self {
-                message: text.clone(),
-                kind: String::new(),
-                ..Self::default()
-            },
-            Value::Null | Value::Bool(_) | Value::Number(_) => Self::default(),
+            Value::Array(list) => list
+                .first()
+                .map_or_else(|| Self::of_text(""), Self::of_first),
+            Value::String(text) => Self::of_text(text),
+            Value::Null | Value::Bool(_) | Value::Number(_) => Self::of_text(""),
         }
     }
 

@@ -66,6 +66,6 @@ pub struct DeletedFile {
     #[serde(default = "object_file", deserialize_with = "lenient::plain_text")]
     pub object: String,
     /// Whether it is gone.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::flag")]
     pub deleted: bool,
 }

@@ -46,6 +46,15 @@ pub(crate) fn count_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     Ok(count(deserializer)?.unwrap_or(0))
 }
 
+/// Yes or no, as a text too; anything else is no.
+pub(crate) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Bool(flag) => flag,
+        Value::String(text) => text.trim().eq_ignore_ascii_case("true"),
+        Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => false,
+    })
+}
+
 /// Metadata: values that are not texts are kept as their JSON text.
 pub(crate) fn metadata<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -127,6 +136,10 @@ fn unix_seconds(text: &str) -> Option<i64> {
         .map(|part| part.split('.').next()?.parse::<i64>().ok());
     let (hour, minute) = (parts.next()??, parts.next()??);
     let second = parts.next().unwrap_or(Some(0))?;
+    // Sixty is a leap second. Past these bounds it is no time, and the sum might not hold it.
+    if !(0..24).contains(&hour) || !(0..60).contains(&minute) || !(0..=60).contains(&second) {
+        return None;
+    }
     Some(days_since_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset)
 }
 
@@ -178,7 +191,17 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_times_are_none() {
-        for text in ["", "soon", "2026-13-01", "2026-09-21Tnoon", "ééé-é-é"] {
+        for text in [
+            "",
+            "soon",
+            "2026-13-01",
+            "2026-09-21Tnoon",
+            "ééé-é-é",
+            "2026-09-21T24:00:01Z",
+            "2026-09-21T10:60:00Z",
+            "2026-09-21T10:00:61Z",
+            "2026-09-21T9223372036854775807:00:00Z",
+        ] {
             assert_eq!(unix_seconds(text), None, "{text}");
         }
     }

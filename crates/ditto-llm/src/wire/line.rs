@@ -1,5 +1,7 @@
 //! Lines of the files: requests in, results out.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -105,16 +107,37 @@ pub struct ResultError {
 
 impl ResultLine {
     /// Whether the line was answered: status 2xx with a body that is neither empty nor an error.
+    /// (An answer of `/v1/responses` has `"error": null` in its body, which is none.)
     pub fn is_success(&self) -> bool {
         let Some(response) = self.response.as_ref().filter(|_| self.error.is_none()) else {
             return false;
         };
+        let body = response.body.as_deref();
         (200..300).contains(&response.status_code)
-            && match response.json() {
-                Some(Value::Object(map)) => !map.is_empty() && !map.contains_key("error"),
-                Some(Value::Array(list)) => !list.is_empty(),
-                _ => false,
-            }
+            && body.is_some_and(|body| is_answer(body.get(), Depth::Body))
+    }
+}
+
+/// Where a JSON text stands: some providers write the body as a text that holds it, once.
+#[derive(PartialEq, Eq)]
+enum Depth {
+    Body,
+    WithinText,
+}
+
+/// Whether a body is an object or a list with something in it, and no error. Only its top is read:
+/// what a model writes may nest deeper than a `Value`, and hold escapes that are no text.
+fn is_answer(json: &str, depth: Depth) -> bool {
+    match json.trim_start().bytes().next() {
+        Some(b'{') => serde_json::from_str::<BTreeMap<String, &RawValue>>(json).is_ok_and(|map| {
+            !map.is_empty() && map.get("error").is_none_or(|error| error.get() == "null")
+        }),
+        Some(b'[') => {
+            serde_json::from_str::<Vec<&RawValue>>(json).is_ok_and(|list| !list.is_empty())
+        }
+        Some(b'"') if depth == Depth::Body => serde_json::from_str::<String>(json)
+            .is_ok_and(|inner| is_answer(&inner, Depth::WithinText)),
+        _ => false,
     }
 }
 

@@ -176,6 +176,39 @@ async fn a_file_that_changed_meanwhile_is_never_glued_together() {
 }
 
 #[tokio::test]
+async fn a_part_of_another_version_is_refused_though_the_server_calls_it_the_rest() {
+    // A server that knows ranges and ignores `If-Range`.
+    let others = [
+        ("\"v2\"", "bytes 4-6/7"),
+        (ETAG, "bytes 4-8/9"),
+        (ETAG, "bytes 5-6/7"),
+    ];
+    for (etag, range) in others {
+        let server = Server::answering(move |seen| {
+            let reply = match seen.header("range") {
+                Some(_) => Reply::status(206, "new").header("content-range", range),
+                None => Reply::ok("old old").cut_after(4),
+            };
+            let etag = if seen.header("range").is_some() {
+                etag
+            } else {
+                ETAG
+            };
+            reply.header("etag", etag).header("accept-ranges", "bytes")
+        })
+        .await;
+
+        let content = server.files().content("f").await.unwrap();
+        let error = content.bytes().await.unwrap_err();
+
+        assert!(
+            matches!(error, DittoError::Incomplete { received: 4, .. }),
+            "{etag} {range}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_download_that_never_gets_whole_leaves_the_old_file_and_no_litter() {
     let server = Server::answering(|_| Reply::ok(whole()).cut_after(1000)).await;
     let folder = tempfile::tempdir().unwrap();

@@ -118,3 +118,17 @@ fn without_an_address_it_is_openais() {
         "{client:?}"
     );
 }
+
+#[test]
+fn an_address_for_compatible_clients_is_none_for_openais() {
+    let pairs = [
+        ("OPENAI_API_KEY", "k"),
+        ("OPENAI_COMPAT_BASE_URL", "http://elsewhere"),
+    ];
+    let client = OpenAI::from_env_with(set(&pairs)).unwrap();
+
+    assert!(
+        format!("{client:?}").contains("https://api.openai.com/v1"),
+        "{client:?}"
+    );
+}

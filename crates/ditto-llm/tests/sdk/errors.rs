@@ -98,6 +98,12 @@ async fn refusals_of_every_shape_become_api_errors() {
         ("null", ["-", "-", "-", "the answer has no text"]),
         ("[1]", ["-", "-", "-", "[1]"]),
         (
+            r#"[{"error":{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED"}}]"#,
+            ["429", "RESOURCE_EXHAUSTED", "-", "m"],
+        ),
+        (r#"{"errors":[]}"#, ["-", "-", "-", r#"{"errors":[]}"#]),
+        (r#"{"detail":7}"#, ["-", "-", "-", r#"{"detail":7}"#]),
+        (
             r#"{"strange":true}"#,
             ["-", "-", "-", r#"{"strange":true}"#],
         ),

@@ -208,6 +208,19 @@ async fn a_download_that_falls_silent_ends_after_the_idle_time() {
 }
 
 #[tokio::test]
+async fn an_encoding_that_changes_no_byte_is_none() {
+    // The last is what object storage keeps of some uploads.
+    for encoding in ["identity", "", "aws-chunked"] {
+        let server =
+            Server::answering(move |_| Reply::ok("abc").header("content-encoding", encoding)).await;
+
+        let content = server.files().content("f").await.unwrap();
+
+        assert_eq!(content.bytes().await.unwrap().as_ref(), b"abc");
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_comes_compressed_is_refused_rather_than_saved() {
     let server = Server::answering(|_| Reply::ok("??").header("content-encoding", "gzip")).await;
 

@@ -249,3 +249,52 @@ fn a_success_without_an_answer_is_no_success() {
         assert!(!line.is_success(), "{body}");
     }
 }
+
+#[test]
+fn an_answer_that_says_there_is_no_error_is_a_success() {
+    // As every answer of `/v1/responses` does.
+    let line = r#"{"custom_id":"a","response":{"status_code":200,"body":{"id":"r","error":null}}}"#;
+    let line: ResultLine = serde_json::from_str(line).unwrap();
+    assert!(line.is_success());
+}
+
+#[test]
+fn a_delete_is_read_in_every_shape() {
+    for text in [
+        r#"{"id":"f","object":"file","deleted":true}"#,
+        r#"{"id":"f","deleted":"true"}"#,
+    ] {
+        let deleted: DeletedFile = serde_json::from_str(text).unwrap();
+        assert!(deleted.deleted, "{text}");
+    }
+    for text in [r#"{"id":"f"}"#, r#"{"id":"f","deleted":null}"#] {
+        let deleted: DeletedFile = serde_json::from_str(text).unwrap();
+        assert!(!deleted.deleted, "{text}");
+    }
+}
+
+#[test]
+fn an_answer_that_no_value_holds_is_a_success_all_the_same() {
+    // Half of an emoji, where a model was stopped within it, and something deep.
+    let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+    for body in [
+        r#"{"text":"\ud83d"}"#.to_owned(),
+        format!(r#"{{"x":{deep}}}"#),
+    ] {
+        let line = format!(r#"{{"custom_id":"a","response":{{"status_code":200,"body":{body}}}}}"#);
+        let line: ResultLine = serde_json::from_str(&line).unwrap();
+        assert!(line.is_success(), "{body}");
+    }
+}
+
+#[test]
+fn an_answer_within_a_text_is_judged_as_an_answer() {
+    let judged = |body: &str| {
+        let line = serde_json::json!({"response": {"status_code": 200, "body": body}}).to_string();
+        serde_json::from_str::<ResultLine>(&line)
+            .unwrap()
+            .is_success()
+    };
+    assert!(judged(r#"{"id":"x"}"#) && judged("[1]"));
+    assert!(!judged("{}") && !judged("[]") && !judged(r#"{"error":{}}"#) && !judged("\"{}\""));
+}

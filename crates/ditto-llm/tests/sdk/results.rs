@@ -21,6 +21,7 @@ async fn provider() -> Server {
     Server::answering(|seen| match seen.target.as_str() {
         "/v1/files/out/content" => Reply::ok(ANSWERS),
         "/v1/files/err/content" => Reply::ok(FAILURES),
+        "/v1/files/cut/content" => Reply::ok(FAILURES.repeat(2)).cut_after(FAILURES.len() + 9),
         "/v1/files/empty/content" => Reply::ok(""),
         "/v1/files/broken/content" => Reply::ok(format!("{{oops\n{FAILURES}")),
         _ => Reply::status(404, "no such file"),
@@ -106,4 +107,20 @@ async fn a_batch_that_still_runs_has_no_results_and_says_so() {
 
     let text = lines[0].as_ref().unwrap_err().to_string();
     assert!(text.contains("`in_progress`"), "{text}");
+}
+
+#[tokio::test]
+async fn a_file_that_breaks_off_gives_its_whole_lines_then_the_error_then_the_other_file() {
+    let server = provider().await;
+    let client = server.files();
+
+    let lines: Vec<_> = client
+        .results(&ended(Some("cut"), Some("err")))
+        .collect()
+        .await;
+
+    let whole: Vec<_> = lines.iter().map(Result::is_ok).collect();
+    assert_eq!(whole, [true, false, true]);
+    let text = lines[1].as_ref().unwrap_err().to_string();
+    assert!(text.contains("broke off"), "{text}");
 }

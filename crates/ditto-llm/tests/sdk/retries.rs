@@ -142,6 +142,16 @@ async fn a_cancel_is_repeated_through_other_failures() {
 }
 
 #[tokio::test]
+async fn a_delete_refused_with_409_is_final() {
+    let server = Server::answering(|_| soon(409)).await;
+
+    let error = server.files().delete("file-1").await.unwrap_err();
+
+    assert_eq!(error.status(), Some(409));
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
 async fn a_delete_whose_answer_was_lost_is_deleted_if_the_repeat_finds_nothing() {
     let server = Server::script([Reply::dropped(), Reply::status(404, "no such file")]).await;
 
@@ -200,5 +210,18 @@ async fn the_servers_word_against_a_repeat_is_kept() {
 
     assert!(server.batches().retrieve("batch_1").await.is_err());
 
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_pause_until_a_date_is_understood() {
+    let date = std::time::SystemTime::now() + Duration::from_secs(7200);
+    let busy = Reply::status(429, "later").header("retry-after", httpdate::fmt_http_date(date));
+    let server = Server::script([busy]).await;
+
+    let error = server.batches().retrieve("batch_1").await.unwrap_err();
+
+    let asked = error.retry_after().unwrap().as_secs();
+    assert!((7190..=7200).contains(&asked), "{asked}");
     assert_eq!(server.seen().len(), 1);
 }

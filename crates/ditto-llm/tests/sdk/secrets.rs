@@ -205,3 +205,44 @@ async fn values_of_provider_options_are_there_if_asked_for_and_secrets_masked() 
     );
     assert!(!log.text().contains("hook-secret-1"));
 }
+
+#[tokio::test]
+async fn the_key_itself_is_masked_among_provider_options_too() {
+    let (log, _guard) = Log::capture();
+    let server = Server::json(batch("batch_1", "validating")).await;
+    let client = server.batches().with_option_values_in_audit();
+    let request = BatchCreateRequest {
+        provider_options: Some(json!({"note": format!("mine is {CANARY}"), CANARY: 1}).into()),
+        ..request()
+    };
+
+    client.create(request).await.unwrap();
+
+    assert!(
+        log.text().contains("mine is ***"),
+        "the rest of the value is kept"
+    );
+    assert!(
+        !log.text().contains(CANARY),
+        "{}",
+        around(&log.text(), CANARY)
+    );
+}
+
+#[tokio::test]
+async fn the_audit_event_names_what_was_made_inside_an_envelope_too() {
+    let (log, _guard) = Log::capture();
+    let server = Server::script([
+        Reply::ok(json!({"code": 20000, "data": {"id": "file-s1"}}).to_string()),
+        Reply::ok(json!({"job": {"id": "batch_t1", "status": "VALIDATING"}}).to_string()),
+    ])
+    .await;
+
+    let upload = FileUpload::from_bytes("x.jsonl", "{}");
+    server.files().upload(upload).await.unwrap();
+    server.batches().create(request()).await.unwrap();
+
+    let events = log.audit();
+    assert_eq!(events[0]["object_id"], "file-s1");
+    assert_eq!(events[1]["object_id"], "batch_t1");
+}

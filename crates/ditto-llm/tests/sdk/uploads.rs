@@ -1,10 +1,15 @@
 use std::io::Write as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ditto_llm::{DittoError, FileClient as _, FileUpload, Timeouts};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::server::{Reply, Server};
+use crate::server::{Reply, Server, bind};
 
 fn uploaded() -> Value {
     json!({"id": "file-1", "object": "file", "bytes": 3, "purpose": "batch"})
@@ -207,4 +212,83 @@ async fn an_empty_file_goes_up_too_and_the_server_judges_it() {
         .unwrap();
 
     assert_eq!(server.seen().len(), 1);
+}
+
+/// A source without end that counts what is taken of it.
+struct Counted(Arc<AtomicUsize>);
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let room = buffer.remaining();
+        buffer.put_slice(&vec![b'x'; room]);
+        self.0.fetch_add(room, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn no_more_is_read_than_the_server_takes() {
+    let listener = bind().await;
+    let address = listener.local_addr().unwrap();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let upload = FileUpload::from_reader("x.jsonl", Counted(Arc::clone(&taken)), 1 << 30);
+    let timeouts = Timeouts {
+        idle: Duration::from_millis(300),
+        ..Timeouts::default()
+    };
+    let client = ditto_llm::OpenAI::new("k")
+        .with_base_url(format!("http://{address}"))
+        .with_timeouts(timeouts);
+
+    // It is accepted, and then nobody reads.
+    let (error, _kept) = tokio::join!(client.upload(upload), listener.accept());
+
+    assert!(error.unwrap_err().to_string().contains("timed out"));
+    // What the system keeps for the socket, and little more.
+    let taken = taken.load(Ordering::Relaxed);
+    assert!(taken < 32 << 20, "{taken} bytes are in memory");
+}
+
+#[tokio::test]
+async fn a_refusal_that_comes_before_the_last_byte_is_told() {
+    let listener = bind().await;
+    let address = listener.local_addr().unwrap();
+    let client = ditto_llm::OpenAI::new("k").with_base_url(format!("http://{address}"));
+    let upload = FileUpload::from_bytes("x.jsonl", vec![b'x'; 64 << 20]);
+    let refuse = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let answer = "HTTP/1.1 413 Too Large\r\ncontent-length: 9\r\n\r\ntoo large";
+        tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 1024])
+            .await
+            .unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes())
+            .await
+            .unwrap();
+        stream
+    };
+
+    let (error, _kept) = tokio::join!(client.upload(upload), refuse);
+
+    let error = error.unwrap_err();
+    assert_eq!(error.status(), Some(413), "{error}");
+}
+
+#[tokio::test]
+async fn an_idle_time_without_end_is_no_limit_and_no_panic() {
+    let server = Server::json(uploaded()).await;
+    let timeouts = Timeouts {
+        connect: Duration::MAX,
+        call: Duration::MAX,
+        idle: Duration::MAX,
+    };
+    let client = server.files().with_timeouts(timeouts);
+
+    let upload = FileUpload::from_bytes("x.jsonl", "{}");
+    client.upload(upload).await.unwrap();
+    client.retrieve("file-1").await.unwrap();
+    client.content("file-1").await.unwrap();
 }

@@ -227,3 +227,82 @@ async fn waiting_works_behind_a_dyn_client_and_in_a_task() {
 
     assert_eq!(task.await.unwrap().unwrap().status, BatchStatus::Completed);
 }
+
+/// A provider that takes its time over each look.
+struct Slow(WithTemplate<fn(u32) -> Result<&'static str>>, Duration);
+
+#[async_trait]
+impl BatchClient for Slow {
+    fn provider(&self) -> &str {
+        self.0.provider()
+    }
+
+    async fn create_with(&self, _: BatchCreateRequest, _: CreateOptions) -> Result<BatchResponse> {
+        unreachable!("no test creates here")
+    }
+
+    async fn retrieve(&self, batch_id: &str) -> Result<BatchResponse> {
+        tokio::time::sleep(self.1).await;
+        self.0.retrieve(batch_id).await
+    }
+
+    async fn cancel(&self, _: &str) -> Result<BatchResponse> {
+        unreachable!("no test cancels here")
+    }
+
+    async fn list(&self, _: Option<u32>, _: Option<String>) -> Result<BatchListResponse> {
+        unreachable!("no test lists here")
+    }
+}
+
+#[tokio::test]
+async fn the_deadline_holds_though_a_look_takes_longer() {
+    let answer: fn(u32) -> Result<&'static str> = |_| Ok("in_progress");
+    let client = Slow(scripted(answer).await, Duration::from_secs(600));
+    let started = Instant::now();
+    let policy = WaitPolicy::default().deadline(Some(Duration::from_secs(100)));
+
+    let error = client.wait("batch_1", policy).await.unwrap_err();
+
+    assert!(matches!(error, DittoError::WaitedTooLong { .. }), "{error}");
+    assert_eq!(started.elapsed().as_secs(), 100);
+}
+
+#[tokio::test]
+async fn a_last_look_at_the_deadline_has_time_to_be_answered() {
+    let answer: fn(u32) -> Result<&'static str> =
+        |look| Ok(if look < 2 { "in_progress" } else { "completed" });
+    let client = Slow(scripted(answer).await, Duration::from_secs(5));
+    let policy = WaitPolicy::default()
+        .first_pause(Duration::from_secs(60))
+        .deadline(Some(Duration::from_secs(30)));
+
+    let batch = client.wait("batch_1", policy).await.unwrap();
+
+    assert_eq!(batch.status, BatchStatus::Completed);
+}
+
+#[tokio::test]
+async fn times_without_end_are_waited_for_without_panic() {
+    let client = scripted(|look| Ok(if look < 3 { "in_progress" } else { "completed" })).await;
+    let policy = WaitPolicy::default()
+        .first_pause(Duration::MAX)
+        .longest_pause(Duration::MAX)
+        .deadline(Some(Duration::MAX));
+
+    assert!(client.wait("batch_1", policy).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_pause_without_end_asked_for_by_the_server_meets_the_deadline() {
+    let server = Server::answering(|_| {
+        Reply::status(429, "later").header("retry-after", "18000000000000000000")
+    })
+    .await;
+    let client = server.batches();
+    let policy = WaitPolicy::default().deadline(Some(Duration::from_millis(200)));
+
+    let error = client.wait("batch_1", policy).await.unwrap_err();
+
+    assert!(matches!(error, DittoError::WaitedTooLong { .. }), "{error}");
+}

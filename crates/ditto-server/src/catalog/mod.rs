@@ -367,9 +367,9 @@ pub(crate) struct Publication {
 pub(crate) struct Renewal {
     /// False: the lease was taken by another; drop everything.
     pub(crate) held: bool,
-    /// Published segments that are no longer ours under the epoch they were published with; a
-    /// later lease of the same segment is not meant.
-    pub(crate) lost: Vec<SegmentKey>,
+    /// The open segments that are ours, each with the epoch under which it is: what the worker had
+    /// open before the call and is not among them belongs to others now.
+    pub(crate) owned: Vec<(SegmentKey, u32)>,
     /// Batches of ours that are to end early.
     pub(crate) endings: Vec<(i64, Ending)>,
 }
@@ -573,7 +573,9 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// For the one owner of an embedded folder: every other incarnation's lease is void from now on.
     async fn void_other_leases(&self, incarnation: &str) -> Result<()>;
     /// Renews the incarnation and publishes counts, in one transaction. A lease that ran out but
-    /// was taken by nobody is renewed under its epochs. Published counts never fall.
+    /// was taken by nobody is renewed under its epochs; what was taken meanwhile is not among the
+    /// segments that come back as its own, whether anything was published for it or not. Published
+    /// counts never fall.
     async fn renew(
         &self,
         incarnation: &str,
@@ -612,6 +614,10 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
         cut: Cut,
         pause: Duration,
     ) -> Result<bool>;
+    /// Lets go of a lease that nobody works on: an answer was lost on its way, or putting the segment
+    /// down was refused. It comes back with the next lease, its part unfenced. Where owner and
+    /// epoch no longer match nothing changes.
+    async fn let_go(&self, incarnation: &str, key: SegmentKey, epoch: u32) -> Result<()>;
     /// Closes a segment, if owner and epoch still match: counts go to the batch (less what was
     /// published), the blob must be durable. The last one makes the batch `finalizing` and takes
     /// two pending file ids in the same transaction.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::Inner;
 use super::lane::{Lane, Permit, Taken};
 use super::segment::LineJob;
-use crate::clock::boot_time;
 use crate::upstream::{Reply, Request};
 
 /// A slot without work ends after this long; lines that arrive later start another.
@@ -33,7 +32,7 @@ impl Inner {
     /// One slot: take a line, send it, settle it, again.
     async fn slot(self: Arc<Self>, lane: Arc<Lane>) {
         while let Some((job, permit)) = self.next_line(&lane).await {
-            let sent = boot_time();
+            let sent = self.host.now();
             let reply = self.send(&lane, &job).await;
             // The permit is free before the answer is looked at: the next line goes out at once.
             drop(permit);
@@ -48,11 +47,12 @@ impl Inner {
     async fn next_line(&self, lane: &Arc<Lane>) -> Option<(LineJob, Permit)> {
         loop {
             let moved = lane.moved();
+            self.room_or_stop().await;
             if self.stop.is_cancelled() {
                 lane.stop_slot();
                 return None;
             }
-            let now = boot_time();
+            let now = self.host.now();
             let wait = if self.may_send(now) {
                 match lane.take(now) {
                     // Its segment was given back or lost: whoever has it now sends the line.
@@ -76,16 +76,20 @@ impl Inner {
         }
     }
 
+    /// What is appended but not durable is bounded: past it nothing is sent. It is waited for before
+    /// a line is taken, since a disk may take longer than a lease: whoever holds a line sends it at
+    /// once, while it is sure to be ours. A stop does not wait for a disk that refuses.
+    async fn room_or_stop(&self) {
+        tokio::select! {
+            biased;
+            () = self.journal.room() => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
     /// The upstream's reply; `None` if the line was cut off by a stop or an ending.
     async fn send(&self, lane: &Lane, job: &LineJob) -> Option<Reply> {
         let work = &job.segment.work;
-        // What is appended but not durable is bounded: past it nothing is sent.
-        tokio::select! {
-            () = self.journal.room() => {}
-            () = work.cut_off.cancelled() => return None,
-            // It is not in flight yet: a stop need not wait for a disk that refuses.
-            () = self.stop.cancelled() => return None,
-        }
         let line_id = work.line_id(job.number);
         let request = Request {
             endpoint: &work.row.endpoint,
@@ -93,6 +97,8 @@ impl Inner {
             line_id: &line_id,
         };
         tokio::select! {
+            biased;
+            // An answer that is there is taken, also at the last moment.
             reply = lane.upstream.send(request) => Some(reply),
             () = work.cut_off.cancelled() => None,
         }

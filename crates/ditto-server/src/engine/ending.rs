@@ -35,6 +35,7 @@ impl Inner {
         let (grace, stop) = (self.config.sending.grace, self.stop.clone());
         self.tasks.spawn(async move {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(grace) => work.cut_off.cancel(),
                 () = stop.cancelled() => {}
             }
@@ -103,7 +104,7 @@ impl Inner {
         ending: Ending,
         filled: &mut Filled,
     ) -> Result<Vec<u8>> {
-        let mut faulty = std::collections::HashMap::new();
+        let mut faulty = std::collections::BTreeMap::new();
         if entry.faults > 0 {
             let range = entry.faults_at..entry.faults_at + u64::from(entry.faults_length);
             faulty =

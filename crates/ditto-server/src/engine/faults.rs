@@ -1,7 +1,7 @@
 //! The faulty lines of a lenient batch: collected in a scratch file while the input is read,
 //! written in order of lines behind it. Memory does not grow with their number.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
 use std::iter::Peekable;
 use std::path::Path;
@@ -69,7 +69,7 @@ pub(crate) fn fault_line(line_id: &str, custom_id: &[u8], fault: &FaultyLine) ->
 }
 
 /// Reads one segment's run of the faults blob, by line.
-pub(crate) fn read_run(bytes: &[u8]) -> Result<HashMap<u64, FaultyLine>> {
+pub(crate) fn read_run(bytes: &[u8]) -> Result<BTreeMap<u64, FaultyLine>> {
     split_lines(bytes)
         .filter(|line| !line.is_empty())
         .map(|line| {

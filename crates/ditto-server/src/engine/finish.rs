@@ -41,6 +41,7 @@ impl Inner {
                 Err(error) => tracing::error!(%error, "looking for batches to finish failed"),
             }
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => {}
                 () = arrived => {}
                 () = tokio::time::sleep(LOOK) => {}

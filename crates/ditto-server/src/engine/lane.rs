@@ -5,7 +5,7 @@
 //! waits for a retry holds no slot.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ const TURN_LINES: u32 = 32;
 /// The lanes in use.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
-    by_key: Mutex<HashMap<LaneKey, Arc<Lane>>>,
+    by_key: Mutex<BTreeMap<LaneKey, Arc<Lane>>>,
     /// Lines that could be sent as soon as a slot is free.
     ready: Arc<AtomicUsize>,
     /// A batch has no line waiting although it may have more to lease.
@@ -36,7 +36,7 @@ pub(crate) struct Lanes {
     pub(crate) ran_low: Arc<Notify>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct LaneKey {
     upstream: usize,
     model: String,

@@ -7,12 +7,13 @@ use std::time::Duration;
 use super::segment::OpenSegment;
 use super::{Inner, lock};
 use crate::catalog::{Cut, Demand, Leased, SegmentKey};
-use crate::clock::boot_time;
 use crate::error::{Error, ErrorKind};
 use crate::model::plan::MAX_BYTES;
 
 /// As `readyz` names it.
 const STEP: &str = "opening a segment";
+/// Likewise.
+const LEASE_STEP: &str = "leasing segments";
 /// Segments open at once in one worker: each may have a journal file.
 pub(crate) const OPEN_SEGMENTS: usize = 256;
 /// Lines that wait for a slot: below this, more are leased. A slot that is free never waits for a
@@ -75,16 +76,21 @@ impl Inner {
         while !self.stop.is_cancelled() {
             let arrived = self.work_arrived();
             if let Some(demand) = self.demand() {
-                match self.catalog.lease(&self.incarnation, demand).await {
-                    Ok(leased) if !leased.is_empty() => {
-                        self.open_all(leased);
-                        continue;
-                    }
-                    Ok(_) => {}
-                    Err(error) => tracing::error!(%error, "leasing failed; trying again"),
+                self.leasing.store(true, Ordering::Release);
+                let leased = self.catalog.lease(&self.incarnation, demand).await;
+                let got_some = leased.as_ref().is_ok_and(|leased| !leased.is_empty());
+                match leased {
+                    Ok(leased) => self.open_all(leased),
+                    Err(error) => self.storage_refused(LEASE_STEP, &error),
+                }
+                self.leasing.store(false, Ordering::Release);
+                if got_some {
+                    self.storage_works(LEASE_STEP);
+                    continue;
                 }
             }
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => {}
                 () = arrived => {}
                 // Another process may have ended a batch that none of ours is open of.
@@ -95,7 +101,7 @@ impl Inner {
 
     /// How much to lease now; `None`: there is enough.
     fn demand(&self) -> Option<Demand> {
-        let now = boot_time();
+        let now = self.host.now();
         if self.journal.stalled().is_some() || !self.may_send(now) {
             return None;
         }
@@ -138,6 +144,7 @@ impl Inner {
     fn open_all(self: &Arc<Self>, leased: Vec<Leased>) {
         for one in leased {
             let inner = Arc::clone(self);
+            let in_hand = self.hand.take(one.key, one.epoch);
             let is_run = one.span > 1;
             self.under_way(is_run).fetch_add(1, Ordering::AcqRel);
             self.tasks.spawn(async move {
@@ -146,7 +153,7 @@ impl Inner {
                     true => None,
                     false => Some(inner.openers.acquire().await),
                 };
-                match inner.open(&one).await {
+                match inner.open(&one, in_hand).await {
                     Ok(()) => inner.storage_works(STEP),
                     Err(error) => inner.could_not_open(&one, &error).await,
                 }
@@ -182,7 +189,7 @@ impl Inner {
             .park(&self.incarnation, leased.key, cut, SETBACK)
             .await
         {
-            tracing::error!(segment = %leased.key, %error, "it could not be given back either; its lease will run out");
+            tracing::error!(segment = %leased.key, %error, "it could not be given back either; a renewal will let go of it");
         }
     }
 

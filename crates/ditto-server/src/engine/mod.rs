@@ -4,7 +4,7 @@
 //! [`settle`], [`seal`], [`finish`]; beside them [`renew`] (the lease, publishing, endings) and
 //! [`sweep`]; [`ending`] and [`park`] are their unusual turns. What it works on: [`work`] (a batch), [`segment`], [`lane`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -17,7 +17,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::blobs::Blobs;
 use crate::catalog::{Catalog, SegmentKey};
-use crate::clock::boot_time;
 use crate::config::Config;
 use crate::error::Result;
 use crate::id;
@@ -30,6 +29,8 @@ mod dispatch;
 mod ending;
 mod faults;
 mod finish;
+mod hand;
+mod host;
 mod lane;
 mod lease;
 mod lines;
@@ -48,6 +49,8 @@ mod work;
 
 pub use lane::LaneReport;
 
+use hand::Hand;
+pub(crate) use host::Host;
 use lane::Lanes;
 use seal::SealQueue;
 use segment::OpenSegment;
@@ -64,24 +67,54 @@ const OPENERS: usize = 4;
 #[derive(Clone)]
 pub(crate) struct Engine(Arc<Inner>);
 
+/// What an engine works with, whoever made it.
+#[derive(Debug, Clone)]
+pub(crate) struct Around {
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) blobs: Blobs,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) routing: Routing,
+    pub(crate) host: Host,
+    pub(crate) workers: Workers,
+}
+
+/// How many workers there may be on one catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Workers {
+    /// This one, by a lock on the folder: whoever held leases before is gone.
+    Alone,
+    /// Any number: a lease is over when its time is.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "with a catalog that several machines reach")
+    )]
+    Several,
+}
+
 pub(crate) struct Inner {
     config: Arc<Config>,
     catalog: Arc<dyn Catalog>,
     blobs: Blobs,
     journal: Arc<dyn Journal>,
     routing: Routing,
+    host: Host,
+    workers: Workers,
     models: Models,
     sweeper: Sweeper,
     incarnation: String,
     lanes: Lanes,
     works: Works,
     /// Open segments, at most [`lease::OPEN_SEGMENTS`].
-    segments: Mutex<HashMap<SegmentKey, Arc<OpenSegment>>>,
+    segments: Mutex<BTreeMap<SegmentKey, Arc<OpenSegment>>>,
     seal_queue: Arc<SealQueue>,
     /// Batches being validated here.
-    validating: Mutex<HashSet<i64>>,
+    validating: Mutex<BTreeSet<i64>>,
     /// Bytes of segments in memory.
     loaded: AtomicU64,
+    /// What we have leased and not done with.
+    hand: Hand,
+    /// A lease is asked for, and its answer may be under way.
+    leasing: AtomicBool,
     /// Leases asked for whose segments are not open yet.
     opening: AtomicUsize,
     /// Runs of ending batches being filled.
@@ -97,7 +130,7 @@ pub(crate) struct Inner {
     changes: watch::Sender<u64>,
     trouble: Mutex<Option<Trouble>>,
     /// What the catalog or the blob store last refused, by step, until that step works again.
-    refused: Mutex<HashMap<&'static str, String>>,
+    refused: Mutex<BTreeMap<&'static str, String>>,
     tasks: TaskTracker,
     /// The slots of all lanes. A slot ends when its line is settled.
     slots: TaskTracker,
@@ -125,15 +158,19 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(
-        config: Arc<Config>,
-        catalog: Arc<dyn Catalog>,
-        blobs: Blobs,
-        journal: Arc<dyn Journal>,
-    ) -> Result<Self> {
-        let routing = Routing::new(&config)?;
-        Ok(Self(Arc::new(Inner {
+    pub(crate) fn new(config: Arc<Config>, around: Around) -> Self {
+        let Around {
+            catalog,
+            blobs,
+            journal,
             routing,
+            host,
+            workers,
+        } = around;
+        Self(Arc::new(Inner {
+            routing,
+            host,
+            workers,
             models: Models::default(),
             sweeper: sweep::sweeper(&config, &catalog, &blobs, &journal),
             config,
@@ -147,6 +184,8 @@ impl Engine {
             seal_queue: Arc::default(),
             validating: Mutex::default(),
             loaded: AtomicU64::new(0),
+            hand: Hand::default(),
+            leasing: AtomicBool::new(false),
             opening: AtomicUsize::new(0),
             filling: AtomicUsize::new(0),
             fillable: AtomicBool::new(true),
@@ -161,7 +200,7 @@ impl Engine {
             slots: TaskTracker::new(),
             stop: CancellationToken::new(),
             cut_off: CancellationToken::new(),
-        })))
+        }))
     }
 
     /// Works until `shutdown`, then drains: nothing new is sent, what is in flight may finish
@@ -224,7 +263,7 @@ impl Engine {
     }
 
     pub(crate) fn lanes(&self) -> Vec<LaneReport> {
-        self.0.lanes.report(&self.0.routing, boot_time())
+        self.0.lanes.report(&self.0.routing, self.0.host.now())
     }
 
     /// Why nothing can be recorded at the moment.
@@ -259,10 +298,11 @@ impl Engine {
 
 impl Inner {
     async fn register(&self) -> Result<()> {
-        let sent = boot_time();
+        let sent = self.host.now();
         self.catalog.register(&self.incarnation, LEASE).await?;
-        // An embedded folder has one owner by its lock: whoever held leases in it is gone.
-        self.catalog.void_other_leases(&self.incarnation).await?;
+        if self.workers == Workers::Alone {
+            self.catalog.void_other_leases(&self.incarnation).await?;
+        }
         self.lease_runs_from(sent);
         Ok(())
     }

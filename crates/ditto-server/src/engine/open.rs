@@ -1,6 +1,6 @@
 //! Opens leased segments: fence, replay, read, check, and hand the lines to their lanes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -9,6 +9,7 @@ use ditto_llm::check::parse_request;
 use ditto_llm::jsonl::split_lines;
 
 use super::faults::{self, FaultyLine, fault_line};
+use super::hand::InHand;
 use super::lane::Lane;
 use super::lines::{LineHash, is_blank, without_bom};
 use super::seal::SealQueue;
@@ -25,7 +26,7 @@ use crate::model::plan::Entry;
 impl Inner {
     /// Opens one leased segment. If we stop anywhere in here, the lease runs out and the next
     /// owner does the same again.
-    pub(crate) async fn open(self: &Arc<Self>, leased: &Leased) -> Result<()> {
+    pub(crate) async fn open(self: &Arc<Self>, leased: &Leased, in_hand: InHand) -> Result<()> {
         let work = self.work(leased.key.batch).await?;
         if leased.span > 1 {
             // A filler run: the batch is ending, even if no renewal has said so yet.
@@ -43,7 +44,7 @@ impl Inner {
         let [entry] = entries[..] else {
             return Err(Error::internal("one plan entry was read, but not one came"));
         };
-        let segment = self.new_segment(leased, entry, work, cuts);
+        let segment = self.new_segment(leased, entry, work, cuts, in_hand);
         self.replay(&segment).await?;
         lock(&self.segments).insert(segment.key, Arc::clone(&segment));
         self.loaded.fetch_add(entry.length, Ordering::AcqRel);
@@ -88,6 +89,7 @@ impl Inner {
         entry: Entry,
         work: Arc<Work>,
         cuts: Vec<Cut>,
+        in_hand: InHand,
     ) -> Arc<OpenSegment> {
         let name = PartName {
             segment: leased.key,
@@ -96,7 +98,7 @@ impl Inner {
         Arc::new_cyclic(|itself| {
             let hook = when_durable(Weak::clone(itself), Arc::clone(&self.seal_queue));
             let part = self.journal.create(name, hook);
-            OpenSegment::new(leased.key, leased.epoch, entry, work, part, cuts)
+            OpenSegment::new(in_hand, leased, entry, work, part, cuts)
         })
     }
 
@@ -120,10 +122,9 @@ impl Inner {
         let inner = Arc::clone(self);
         let work = Arc::clone(&segment.work);
         let segment = Arc::clone(segment);
-        // Splitting and parsing 4 MiB takes milliseconds: not on a thread that serves sockets.
-        let runs = tokio::task::spawn_blocking(move || inner.sort_lines(&segment, &bytes, faulty))
-            .await
-            .map_err(|e| Error::storage("opening a segment was ended", e))??;
+        // Splitting and parsing 4 MiB takes milliseconds.
+        let sort = async move { inner.sort_lines(&segment, &bytes, faulty) };
+        let runs = self.host.compute(sort).await?;
         for (lane, lines) in runs {
             self.dispatch(&lane, lines);
         }
@@ -161,7 +162,7 @@ impl Inner {
         &self,
         segment: &Arc<OpenSegment>,
         bytes: &Bytes,
-        mut faulty: HashMap<u64, FaultyLine>,
+        mut faulty: BTreeMap<u64, FaultyLine>,
     ) -> Result<Vec<(Arc<Lane>, Vec<LineJob>)>> {
         self.check_hash(segment, bytes)?;
         let mut runs = Runs {
@@ -233,10 +234,10 @@ impl Inner {
     }
 
     /// The faults that validation left in a lenient batch, by line.
-    async fn faulty_lines(&self, segment: &OpenSegment) -> Result<HashMap<u64, FaultyLine>> {
+    async fn faulty_lines(&self, segment: &OpenSegment) -> Result<BTreeMap<u64, FaultyLine>> {
         let entry = &segment.entry;
         if entry.faults == 0 {
-            return Ok(HashMap::new());
+            return Ok(BTreeMap::new());
         }
         let range = entry.faults_at..entry.faults_at + u64::from(entry.faults_length);
         let bytes = self

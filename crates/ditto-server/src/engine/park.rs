@@ -2,7 +2,7 @@
 //! flushed and the lease given back, so that their memory serves lines that can be sent. One
 //! segment of a paused lane stays open: its lines are the probes that find out when it is back.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use super::Inner;
 use super::lane::Lane;
 use super::segment::{LineJob, OpenSegment};
 use crate::catalog::{Cut, SegmentKey};
-use crate::clock::boot_time;
 
 /// As `readyz` names it.
 const STEP: &str = "parking a segment";
@@ -22,14 +21,12 @@ const PARKED_FOR: Duration = Duration::from_secs(30);
 impl Inner {
     /// Looks once over the paused lanes.
     pub(crate) async fn park_waiting(self: &Arc<Self>) {
-        for lane in self.lanes.paused_for(PAUSED_FOR, boot_time()) {
-            let mut by_segment: HashMap<SegmentKey, Vec<LineJob>> = HashMap::new();
+        for lane in self.lanes.paused_for(PAUSED_FOR, self.host.now()) {
+            let mut by_segment: BTreeMap<SegmentKey, Vec<LineJob>> = BTreeMap::new();
             for job in lane.take_ready(&|_| true) {
                 by_segment.entry(job.segment.key).or_default().push(job);
             }
-            let mut segments: Vec<_> = by_segment.into_values().collect();
-            segments.sort_by_key(|jobs| jobs.first().map(|job| job.segment.key));
-            let mut segments = segments.into_iter();
+            let mut segments = by_segment.into_values();
             if let Some(probes) = segments.next() {
                 self.wait_on(&lane, probes);
             }

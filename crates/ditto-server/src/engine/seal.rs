@@ -1,6 +1,6 @@
 //! Seals segments: results in line order, as one blob of two pieces and the order of settling.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,8 +43,9 @@ impl Inner {
             let next = lock(&self.seal_queue.segments).pop_front();
             let Some(segment) = next else {
                 tokio::select! {
-                    () = arrived => {}
+                    biased;
                     () = self.stop.cancelled() => {}
+                    () = arrived => {}
                 }
                 continue;
             };
@@ -74,8 +75,9 @@ impl Inner {
                 Err(error) => self.storage_refused(STEP, &error),
             }
             tokio::select! {
-                () = tokio::time::sleep(SETBACK) => {}
+                biased;
                 () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(SETBACK) => {}
             }
         }
     }
@@ -181,18 +183,18 @@ fn measure(results: &Results) -> Sealed {
 struct Payloads<'a> {
     inner: &'a Inner,
     segment: &'a OpenSegment,
-    whole: HashMap<u32, Bytes>,
+    whole: BTreeMap<u32, Bytes>,
 }
 
 impl<'a> Payloads<'a> {
     async fn new(inner: &'a Inner, segment: &'a OpenSegment, results: &Results) -> Result<Self> {
-        let mut ends: HashMap<u32, u64> = HashMap::new();
+        let mut ends: BTreeMap<u32, u64> = BTreeMap::new();
         for line in &results.lines {
             let end = line.place.offset + u64::from(line.place.length);
             let known = ends.entry(line.epoch).or_default();
             *known = end.max(*known);
         }
-        let mut whole = HashMap::new();
+        let mut whole = BTreeMap::new();
         for (epoch, end) in ends {
             if end <= WHOLE {
                 let part = PartName {

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
+use super::hand::InHand;
 use super::lock;
 use super::work::Work;
-use crate::catalog::{Cut, Publication, SegmentKey, Usage};
+use crate::catalog::{Cut, Leased, Publication, SegmentKey, Usage};
 use crate::journal::{Kind, Part, PartName, Place, Record};
 use crate::model::plan::Entry;
 
@@ -29,6 +30,7 @@ pub(crate) struct OpenSegment {
     /// Parts of earlier epochs that were replayed.
     pub(crate) cuts: Vec<Cut>,
     progress: Mutex<Progress>,
+    _in_hand: InHand,
 }
 
 #[derive(Debug, Default)]
@@ -69,8 +71,8 @@ impl fmt::Debug for OpenSegment {
 
 impl OpenSegment {
     pub(crate) fn new(
-        key: SegmentKey,
-        epoch: u32,
+        in_hand: InHand,
+        leased: &Leased,
         entry: Entry,
         work: Arc<Work>,
         part: Arc<dyn Part>,
@@ -78,12 +80,13 @@ impl OpenSegment {
     ) -> Self {
         let lines = vec![None; entry.requests as usize];
         Self {
-            key,
-            epoch,
+            key: leased.key,
+            epoch: leased.epoch,
             entry,
             work,
             part,
             cuts,
+            _in_hand: in_hand,
             progress: Mutex::new(Progress {
                 lines,
                 ..Progress::default()
@@ -165,20 +168,24 @@ impl OpenSegment {
         lock(&self.progress).is_whole()
     }
 
-    /// What to publish, if it changed since the last call.
+    /// What to publish, if it is more than was published before.
     pub(crate) fn publication(&self) -> Option<Publication> {
-        let mut progress = lock(&self.progress);
+        let progress = lock(&self.progress);
         let now = (progress.answers, progress.errors);
         if progress.closed || progress.published == now {
             return None;
         }
-        progress.published = now;
         Some(Publication {
             key: self.key,
             epoch: self.epoch,
             answers: now.0,
             errors: now.1,
         })
+    }
+
+    /// The catalog has taken this publication.
+    pub(crate) fn published(&self, publication: &Publication) {
+        lock(&self.progress).published = (publication.answers, publication.errors);
     }
 
     /// Nothing more is recorded: the segment was given back, lost, or is being sealed. False if it

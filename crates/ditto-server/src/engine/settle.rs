@@ -12,7 +12,6 @@ use super::lane::Lane;
 use super::result_line::{self, LineError, Name, Response, ResponseBody};
 use super::segment::{LineJob, OpenSegment};
 use crate::catalog::Usage;
-use crate::clock::boot_time;
 use crate::journal::{Kind, Record};
 use crate::model::batch::Ending;
 use crate::model::policy::{self, Answer, Attempt, Body, Charge, Next, Outcome, Verdict};
@@ -36,7 +35,7 @@ impl Inner {
         sent: Duration,
         reply: Reply,
     ) {
-        let now = boot_time();
+        let now = self.host.now();
         let (outcome, facts) = read(&reply);
         let work = Arc::clone(&job.segment.work);
         let attempt = Attempt {

@@ -52,8 +52,9 @@ impl Inner {
         let mut round = 0u32;
         loop {
             tokio::select! {
-                _ = ticks.tick() => {}
+                biased;
                 () = self.stop.cancelled() => return,
+                _ = ticks.tick() => {}
             }
             // Here and not beside the renewal: its flush may wait for a disk that refuses.
             self.park_waiting().await;

@@ -65,6 +65,7 @@ impl Inner {
                 }
             }
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => {}
                 () = arrived => {}
                 () = tokio::time::sleep(LOOK) => {}
@@ -76,6 +77,7 @@ impl Inner {
         let (id, key) = (row.id.clone(), row.key);
         let given_up = self.stop.child_token();
         let done = tokio::select! {
+            biased;
             done = self.validate(row, &given_up) => done,
             // Nothing was written that counts: the next start begins again.
             () = self.stop.cancelled() => return,
@@ -181,16 +183,12 @@ impl Inner {
         let chunks = self.blobs.read(manifest.slice(0..bytes));
         let limits = self.config.limits;
         let pass = Pass::new(&row, bytes, limits, self.config.data.clone())?;
-        let runtime = tokio::runtime::Handle::current();
         let blobs = self.blobs.clone();
-        tokio::task::spawn_blocking(move || {
-            runtime.block_on(async {
-                let pass = pass.run(chunks, || given_up.is_cancelled()).await?;
-                pass.finish(&blobs, &row.id).await
-            })
-        })
-        .await
-        .map_err(|e| Error::storage("validation was ended", e))?
+        let read = async move {
+            let pass = pass.run(chunks, || given_up.is_cancelled()).await?;
+            pass.finish(&blobs, &row.id).await
+        };
+        self.host.compute(read).await
     }
 }
 

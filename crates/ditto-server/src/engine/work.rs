@@ -1,17 +1,16 @@
 //! What the engine keeps of a batch while its segments are open.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use ditto_llm::check::{BareIds, Fill};
 use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Inner, lock};
 use crate::blobs::name;
 use crate::catalog::BatchRow;
-use crate::clock::boot_time;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::model::batch::Ending;
@@ -54,8 +53,7 @@ impl Work {
 /// The batches of the open segments.
 #[derive(Debug, Default)]
 pub(crate) struct Works {
-    by_key: Mutex<HashMap<i64, Arc<Work>>>,
-    tenants: RandomState,
+    by_key: Mutex<BTreeMap<i64, Arc<Work>>>,
 }
 
 impl Works {
@@ -105,11 +103,11 @@ impl Inner {
         Work {
             fill: fill(&row),
             line_id_prefix: line_id_prefix(&row.id),
-            tenant: self.works.tenants.hash_one(&row.tenant),
+            tenant: xxh3_64(row.tenant.as_bytes()),
             deadline: row.expires_at.map(|at| {
                 let window = at.saturating_sub(row.created_at);
                 // Times are in whole seconds: a window of less must not look over already.
-                boot_time() + Duration::from_secs(u64::try_from(window).unwrap_or_default() + 1)
+                self.host.now() + Duration::from_secs(u64::try_from(window).unwrap_or_default() + 1)
             }),
             ending,
             cut_off: self.cut_off.child_token(),

@@ -13,7 +13,7 @@ use crate::folder::Found;
 pub(crate) async fn all(journal: &dyn Journal) {
     what_is_flushed_is_replayed_in_order(journal).await;
     the_hook_counts_what_is_durable(journal).await;
-    what_comes_behind_the_cut_does_not_count(journal).await;
+    after_the_cut_its_writer_records_nothing_more(journal).await;
     a_part_that_never_was_has_nothing(journal).await;
     payloads_are_read_back(journal).await;
     a_removed_part_is_gone_and_removing_twice_is_fine(journal).await;
@@ -73,17 +73,36 @@ async fn the_hook_counts_what_is_durable(journal: &dyn Journal) {
     assert_eq!(seen.load(Ordering::SeqCst), 1000);
 }
 
-async fn what_comes_behind_the_cut_does_not_count(journal: &dyn Journal) {
+async fn after_the_cut_its_writer_records_nothing_more(journal: &dyn Journal) {
     let name = part(3, 1);
-    let late_writer = journal.create(name, Box::new(|_| {}));
+    let seen = Arc::new(AtomicUsize::new(0));
+    let hook = Arc::clone(&seen);
+    let late_writer = journal.create(
+        name,
+        Box::new(move |records| hook.store(records, Ordering::SeqCst)),
+    );
     late_writer.append(&record(1), b"before");
     late_writer.flushed().await;
     let cut = journal.cut(name).await.unwrap();
     late_writer.append(&record(2), b"after");
-    late_writer.flushed().await;
+    assert_eq!(
+        late_writer.flushed().await,
+        cut,
+        "not a byte behind the cut"
+    );
+    assert_eq!(seen.load(Ordering::SeqCst), 1, "it hears of no more");
     let replayed = journal.replay(name, cut).await.unwrap();
     assert_eq!(replayed.len(), 1);
     assert_eq!(replayed[0].0.line, 1);
+    assert_eq!(journal.cut(name).await.unwrap(), cut, "and the cut stays");
+
+    // A writer that has written nothing yet is fenced all the same.
+    let name = part(3, 7);
+    let late_writer = journal.create(name, Box::new(|_| panic!("it records nothing")));
+    assert_eq!(journal.cut(name).await.unwrap(), 0);
+    late_writer.append(&record(1), b"after");
+    assert_eq!(late_writer.flushed().await, 0);
+    assert_eq!(journal.cut(name).await.unwrap(), 0);
 }
 
 async fn a_part_that_never_was_has_nothing(journal: &dyn Journal) {

@@ -1,11 +1,11 @@
 //! The journal in a local folder: one file per part, one fdatasync for all that arrived meanwhile.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
@@ -15,7 +15,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::disk::{Disk, LocalDisk};
 use super::record::{self, MAGIC, Record};
+use super::scan::{Whole, scan};
 use super::{Journal, OnDurable, Part, PartName, Place};
 use crate::error::{Error, Result};
 use crate::folder::{self, Found, Pages};
@@ -43,6 +45,9 @@ pub(crate) struct LocalJournal {
 
 struct Shared {
     folder: PathBuf,
+    disk: Box<dyn Disk>,
+    /// Every part that has a writer in this process, to be fenced if it is taken over.
+    writers: Mutex<BTreeMap<PartName, Weak<LocalPart>>>,
     dirty: Mutex<Dirty>,
     arrived: Condvar,
     unrecorded: AtomicU64,
@@ -74,8 +79,8 @@ struct LocalPart {
     name: PartName,
     shared: Arc<Shared>,
     buffer: Mutex<Buffer>,
-    /// Only the flusher that took this part off the queue locks it.
-    file: Mutex<Option<File>>,
+    /// Locked for the length of a write and its sync, and to fence.
+    file: Mutex<PartFile>,
     /// Somebody waits for this part to be durable.
     hurried: Condvar,
     durable: Notify,
@@ -88,6 +93,23 @@ impl fmt::Debug for LocalPart {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
+}
+
+/// Where a part is written.
+#[derive(Debug, Default)]
+struct PartFile {
+    /// `None` before the first write.
+    open: Option<File>,
+    /// Another has taken the segment over: not a byte more.
+    fenced: bool,
+}
+
+/// What became of a write.
+enum Written {
+    /// The part has this durable length.
+    UpTo(u64),
+    /// Nothing: the part is fenced.
+    Fenced,
 }
 
 #[derive(Debug)]
@@ -105,13 +127,21 @@ struct Buffer {
     /// Length that is on disk.
     durable: u64,
     durable_records: usize,
+    /// As the file is: nothing is kept that will never be written.
+    fenced: bool,
 }
 
 impl LocalJournal {
     /// The journal in this folder, which exists.
     pub(crate) fn open(folder: &Path) -> Self {
+        Self::on(Box::new(LocalDisk), folder)
+    }
+
+    fn on(disk: Box<dyn Disk>, folder: &Path) -> Self {
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
+            disk,
+            writers: Mutex::default(),
             dirty: Mutex::default(),
             arrived: Condvar::new(),
             unrecorded: AtomicU64::new(0),
@@ -146,7 +176,7 @@ impl Drop for LocalJournal {
 #[async_trait]
 impl Journal for LocalJournal {
     fn create(&self, name: PartName, on_durable: OnDurable) -> Arc<dyn Part> {
-        Arc::new_cyclic(|itself| LocalPart {
+        let part = Arc::new_cyclic(|itself| LocalPart {
             itself: Weak::clone(itself),
             name,
             shared: Arc::clone(&self.shared),
@@ -160,12 +190,15 @@ impl Journal for LocalJournal {
                 appended: MAGIC.len() as u64,
                 durable: 0,
                 durable_records: 0,
+                fenced: false,
             }),
-            file: Mutex::new(None),
+            file: Mutex::default(),
             hurried: Condvar::new(),
             durable: Notify::new(),
             on_durable,
-        })
+        });
+        lock(&self.shared.writers).insert(name, Arc::downgrade(&part));
+        part
     }
 
     async fn room(&self) {
@@ -182,10 +215,16 @@ impl Journal for LocalJournal {
     async fn cut(&self, name: PartName) -> Result<u64> {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            let Some(bytes) = shared.read_all(name)? else {
+            shared.fence(name);
+            let Some(file) = shared.part_file(name)? else {
                 return Ok(0);
             };
-            Ok(whole_records(&bytes, name)?.1)
+            // A writer that was killed may have left bytes that are written and not durable. The
+            // cut must not outlive them.
+            let failed = |e| Error::storage(format!("sync journal part {name}"), e);
+            shared.disk.sync(&file).map_err(failed)?;
+            shared.disk.sync_folder(&shared.folder).map_err(failed)?;
+            Ok(scan(io::BufReader::new(file), name)?.length)
         })
         .await
     }
@@ -201,14 +240,9 @@ impl Journal for LocalJournal {
                     "journal part {name} is shorter than the {cut} bytes that were recorded; the sealed results are safe: restore the data folder's `journal` from a backup, or cancel the batch to keep what is there"
                 ))
             };
-            let mut bytes = shared.read_all(name)?.ok_or_else(gone)?;
-            let cut = usize::try_from(cut).map_err(|_| gone())?;
-            if bytes.len() < cut {
-                return Err(gone());
-            }
-            bytes.truncate(cut);
-            let (records, whole) = whole_records(&bytes, name)?;
-            if whole == cut as u64 { Ok(records) } else { Err(gone()) }
+            let file = shared.part_file(name)?.ok_or_else(gone)?;
+            let Whole { records, length } = scan(io::BufReader::new(file.take(cut)), name)?;
+            if length == cut { Ok(records) } else { Err(gone()) }
         })
         .await
     }
@@ -267,6 +301,12 @@ impl Part for LocalPart {
     fn append(&self, record: &Record, payload: &[u8]) -> Place {
         let mut buffer = lock(&self.buffer);
         let offset = buffer.appended + record::HEAD as u64;
+        if buffer.fenced {
+            return Place {
+                offset,
+                length: payload.len() as u32,
+            };
+        }
         let before = buffer.pending.len();
         record::encode(&mut buffer.pending, record, payload);
         let grown = (buffer.pending.len() - before) as u64;
@@ -295,6 +335,9 @@ impl Part for LocalPart {
             notified.as_mut().enable();
             {
                 let buffer = lock(&self.buffer);
+                if buffer.fenced {
+                    return buffer.durable;
+                }
                 if buffer.durable_records > 0 && buffer.durable == buffer.appended {
                     return buffer.durable;
                 }
@@ -304,6 +347,12 @@ impl Part for LocalPart {
             }
             notified.await;
         }
+    }
+}
+
+impl Drop for LocalPart {
+    fn drop(&mut self) {
+        lock(&self.shared.writers).remove(&self.name);
     }
 }
 
@@ -335,7 +384,8 @@ impl LocalPart {
             )
         };
         match self.write(&bytes, durable) {
-            Ok(length) => self.wrote(bytes, records, length),
+            Ok(Written::UpTo(length)) => self.wrote(bytes, records, length),
+            Ok(Written::Fenced) => self.forgot(bytes.len() as u64),
             Err(error) => self.failed(bytes, records, durable, &error),
         }
     }
@@ -355,32 +405,52 @@ impl LocalPart {
         }
     }
 
-    fn write(&self, bytes: &[u8], durable: u64) -> io::Result<u64> {
-        let mut slot = lock(&self.file);
-        if slot.is_none() {
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o600)
-                .open(self.shared.path(self.name))?;
-            *slot = Some(file);
+    fn write(&self, bytes: &[u8], durable: u64) -> io::Result<Written> {
+        let disk = &self.shared.disk;
+        let mut part = lock(&self.file);
+        if part.fenced {
+            return Ok(Written::Fenced);
         }
-        let file = slot.as_mut().expect("opened above");
+        let file = match part.open.take() {
+            Some(file) => file,
+            None => disk.create(&self.shared.path(self.name))?,
+        };
+        let file = part.open.insert(file);
         let mut length = durable;
         if durable == 0 {
             file.set_len(0)?;
-            file.write_all_at(MAGIC, 0)?;
+            disk.write(file, MAGIC, 0)?;
             length = MAGIC.len() as u64;
         }
-        file.write_all_at(bytes, length)?;
-        file.flush()?;
-        file.sync_data()?;
+        disk.write(file, bytes, length)?;
+        disk.sync(file)?;
         if durable == 0 {
             // The file's name must survive too.
-            File::open(&self.shared.folder)?.sync_all()?;
+            disk.sync_folder(&self.shared.folder)?;
         }
-        Ok(length + bytes.len() as u64)
+        Ok(Written::UpTo(length + bytes.len() as u64))
+    }
+
+    /// Another has taken the segment over. It waits for a write that is under way, which still
+    /// counts; after it not a byte is written and nobody hears of one.
+    fn fence(&self) {
+        lock(&self.file).fenced = true;
+        let dropped = {
+            let mut buffer = lock(&self.buffer);
+            buffer.fenced = true;
+            buffer.hurry = true;
+            buffer.pending_records = 0;
+            std::mem::take(&mut buffer.pending).len()
+        };
+        self.hurried.notify_all();
+        self.forgot(dropped as u64);
+    }
+
+    /// What was appended will never be recorded: whoever fenced the part sends the lines.
+    fn forgot(&self, bytes: u64) {
+        self.shared.unrecorded.fetch_sub(bytes, Ordering::Relaxed);
+        self.shared.room.notify_waiters();
+        self.durable.notify_waiters();
     }
 
     fn wrote(&self, mut bytes: Vec<u8>, records: usize, length: u64) {
@@ -419,12 +489,16 @@ impl LocalPart {
         tracing::error!(reason, "journal stalled");
         *lock(&self.shared.stalled) = Some(reason);
         self.shared.refused.store(true, Ordering::Relaxed);
-        if let Some(file) = lock(&self.file).as_ref() {
+        if let Some(file) = lock(&self.file).open.as_ref() {
             // Best effort: the next try writes over the same bytes, and replay checks every record.
             let _ = file.set_len(durable);
         }
         {
             let mut buffer = lock(&self.buffer);
+            if buffer.fenced {
+                drop(buffer);
+                return self.forgot(bytes.len() as u64);
+            }
             bytes.append(&mut buffer.pending);
             buffer.pending = bytes;
             buffer.pending_records += records;
@@ -443,10 +517,19 @@ impl Shared {
         self.folder.join(name.to_string())
     }
 
-    fn read_all(&self, name: PartName) -> Result<Option<Vec<u8>>> {
+    /// Stops the part's writer, if it is in this process. There is no other: the folder has one
+    /// owner.
+    fn fence(&self, name: PartName) {
+        let writer = lock(&self.writers).get(&name).and_then(Weak::upgrade);
+        if let Some(part) = writer {
+            part.fence();
+        }
+    }
+
+    fn part_file(&self, name: PartName) -> Result<Option<File>> {
         let path = self.path(name);
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::storage(format!("read {}", path.display()), e)),
         }
@@ -476,29 +559,6 @@ impl Shared {
     }
 }
 
-/// All whole records, where their payloads are, and the length up to the last of them.
-fn whole_records(bytes: &[u8], name: PartName) -> Result<(Vec<(Record, Place)>, u64)> {
-    if bytes.len() < MAGIC.len() {
-        return Ok((Vec::new(), 0));
-    }
-    if &bytes[..MAGIC.len()] != MAGIC {
-        return Err(Error::internal(format!(
-            "journal part {name} was written by another version; nothing was changed: start the version that wrote it, or move the file away to have its lines asked again"
-        )));
-    }
-    let mut records = Vec::new();
-    let mut at = MAGIC.len();
-    while let Ok(Some((record, payload))) = record::decode(bytes, at) {
-        let place = Place {
-            offset: payload.start as u64,
-            length: (payload.end - payload.start) as u32,
-        };
-        at = payload.end;
-        records.push((record, place));
-    }
-    Ok((records, at as u64))
-}
-
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -515,6 +575,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::catalog::{SegmentKey, Usage};
     use crate::journal::{Kind, contract};
@@ -525,43 +587,193 @@ mod tests {
         contract::all(&LocalJournal::open(folder.path())).await;
     }
 
+    const NAME: PartName = PartName {
+        segment: SegmentKey { batch: 1, index: 0 },
+        epoch: 1,
+    };
+
+    fn record(line: u64) -> Record {
+        Record {
+            line,
+            ordinal: line as u16,
+            kind: Kind::Answer,
+            usage: Usage::default(),
+        }
+    }
+
+    /// The lines that a part holds, and its length.
+    async fn lines(journal: &LocalJournal) -> (Vec<u64>, u64) {
+        let cut = journal.cut(NAME).await.unwrap();
+        let records = journal.replay(NAME, cut).await.unwrap();
+        (records.iter().map(|(record, _)| record.line).collect(), cut)
+    }
+
     #[tokio::test]
     async fn a_torn_tail_is_cut() {
         let folder = tempfile::tempdir().unwrap();
         let journal = LocalJournal::open(folder.path());
-        let name = PartName {
-            segment: SegmentKey { batch: 1, index: 0 },
-            epoch: 1,
-        };
-        let open = journal.create(name, Box::new(|_| {}));
-        let record = Record {
-            line: 1,
-            ordinal: 0,
-            kind: Kind::Answer,
-            usage: Usage::default(),
-        };
-        open.append(&record, b"whole");
+        let open = journal.create(NAME, Box::new(|_| {}));
+        open.append(&record(1), b"whole");
         let whole = open.flushed().await;
-        let path = folder.path().join(name.to_string());
+        let path = folder.path().join(NAME.to_string());
         let mut torn = std::fs::read(&path).unwrap();
         torn.extend_from_slice(&[5, 0, 0, 0, 1, 2, 3]);
         std::fs::write(&path, torn).unwrap();
-        assert_eq!(journal.cut(name).await.unwrap(), whole);
+        assert_eq!(lines(&journal).await, (vec![1], whole));
     }
 
     #[tokio::test]
-    async fn a_part_of_another_version_is_refused_in_a_sentence() {
+    async fn what_was_written_and_not_durable_is_made_so_before_it_counts() {
         let folder = tempfile::tempdir().unwrap();
-        let name = PartName {
-            segment: SegmentKey { batch: 1, index: 0 },
-            epoch: 1,
-        };
-        std::fs::write(folder.path().join(name.to_string()), b"DTTOJNL9 and more").unwrap();
-        let error = LocalJournal::open(folder.path())
-            .cut(name)
-            .await
-            .unwrap_err();
-        assert!(error.message().contains("another version"), "{error}");
+        let disk = ScriptedDisk::default();
+        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path());
+        let open = journal.create(NAME, Box::new(|_| {}));
+        open.append(&record(1), b"x");
+        open.flushed().await;
+        drop((open, journal));
+
+        // A new process finds the file. Without a sync its cut could outlive the bytes.
+        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path());
+        let synced = lock(&disk.0).synced;
+        journal.cut(NAME).await.unwrap();
+        assert_eq!(lock(&disk.0).synced, synced + 2, "the file and its folder");
+        lock(&disk.0).next = [Refusal::Sync].into();
+        assert!(journal.cut(NAME).await.is_err(), "no cut that may not last");
+    }
+
+    /// What a disk does instead of what it was asked.
+    #[derive(Debug, Clone, Copy)]
+    enum Refusal {
+        /// `ENOSPC` when half of it is written.
+        NoSpace,
+        /// Half of it is written, and it is said to be an error of the device.
+        ShortWrite,
+        /// `EIO` instead of a sync.
+        Sync,
+        /// As the next one was asked: nothing is wrong.
+        None,
+    }
+
+    #[derive(Debug, Default)]
+    struct Script {
+        /// What becomes of the next calls; behind them all is well.
+        next: VecDeque<Refusal>,
+        synced: u32,
+    }
+
+    #[derive(Debug, Default, Clone)]
+    struct ScriptedDisk(Arc<Mutex<Script>>);
+
+    impl ScriptedDisk {
+        fn next(&self, about_write: bool) -> Refusal {
+            let mut script = lock(&self.0);
+            let meant = match script.next.front() {
+                Some(Refusal::Sync) => !about_write,
+                Some(_) => about_write,
+                None => false,
+            };
+            if !meant {
+                return Refusal::None;
+            }
+            script.next.pop_front().unwrap_or(Refusal::None)
+        }
+    }
+
+    impl Disk for ScriptedDisk {
+        fn create(&self, path: &Path) -> io::Result<File> {
+            LocalDisk.create(path)
+        }
+
+        fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+            let refusal = match self.next(true) {
+                Refusal::NoSpace => io::Error::from_raw_os_error(28),
+                Refusal::ShortWrite => io::Error::from(io::ErrorKind::WriteZero),
+                Refusal::Sync | Refusal::None => return LocalDisk.write(file, bytes, at),
+            };
+            LocalDisk.write(file, &bytes[..bytes.len() / 2], at)?;
+            Err(refusal)
+        }
+
+        fn sync(&self, file: &File) -> io::Result<()> {
+            if let Refusal::Sync = self.next(false) {
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            lock(&self.0).synced += 1;
+            LocalDisk.sync(file)
+        }
+
+        fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+            lock(&self.0).synced += 1;
+            LocalDisk.sync_folder(folder)
+        }
+    }
+
+    /// One record is durable, then the disk refuses in this way, again and again.
+    async fn refused(refusal: Refusal, says: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = ScriptedDisk::default();
+        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path());
+        let durable = Arc::new(AtomicU64::new(0));
+        let hook = Arc::clone(&durable);
+        let open = journal.create(
+            NAME,
+            Box::new(move |records| hook.store(records as u64, Ordering::SeqCst)),
+        );
+        open.append(&record(1), b"before");
+        let before = open.flushed().await;
+
+        lock(&disk.0).next = [refusal; 3].into();
+        open.append(&record(2), b"meanwhile");
+        open.hurry();
+        while journal.stalled().is_none() {
+            tokio::task::yield_now().await;
+        }
+        let reason = journal.stalled().unwrap();
+        assert!(reason.contains(says), "{reason}");
+        assert!(reason.contains("nothing recorded is lost"), "{reason}");
+        assert!(journal.room().now_or_never().is_none(), "nothing is sent");
+        assert_eq!(durable.load(Ordering::SeqCst), 1, "it does not count yet");
+        let read = LocalJournal::open(folder.path()).cut(NAME).await.unwrap();
+        assert_eq!(read, before, "a crash now finds what was recorded");
+
+        open.append(&record(3), b"and after");
+        open.flushed().await;
+        assert_eq!(durable.load(Ordering::SeqCst), 3);
+        assert!(journal.room().now_or_never().is_some() && journal.stalled().is_none());
+        assert_eq!(lines(&journal).await.0, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_stops_sending_and_goes_on_by_itself() {
+        refused(Refusal::NoSpace, "No space left on device").await;
+    }
+
+    #[tokio::test]
+    async fn a_short_write_stops_sending_and_goes_on_by_itself() {
+        refused(Refusal::ShortWrite, "the journal cannot be written").await;
+    }
+
+    #[tokio::test]
+    async fn a_sync_that_fails_stops_sending_and_goes_on_by_itself() {
+        refused(Refusal::Sync, "Input/output error").await;
+    }
+
+    #[tokio::test]
+    async fn a_part_that_is_fenced_while_the_disk_refuses_gives_its_room_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = ScriptedDisk::default();
+        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path());
+        let open = journal.create(NAME, Box::new(|_| panic!("nothing of it is recorded")));
+        lock(&disk.0).next = [Refusal::NoSpace; 1_000].into();
+        open.append(&record(1), &vec![b'x'; UNRECORDED_BYTES as usize]);
+        while journal.stalled().is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(journal.cut(NAME).await.unwrap(), 0);
+        assert_eq!(open.flushed().await, 0);
+        while journal.shared.unrecorded.load(Ordering::SeqCst) > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]
@@ -569,24 +781,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let inside = folder.path().join("journal");
         let journal = LocalJournal::open(&inside);
-        let name = PartName {
-            segment: SegmentKey { batch: 1, index: 0 },
-            epoch: 1,
-        };
-        let open = journal.create(name, Box::new(|_| {}));
-        let record = Record {
-            line: 1,
-            ordinal: 0,
-            kind: Kind::Answer,
-            usage: Usage::default(),
-        };
-        open.append(&record, b"kept");
+        let open = journal.create(NAME, Box::new(|_| {}));
+        open.append(&record(1), b"kept");
         while journal.stalled().is_none() {
             tokio::task::yield_now().await;
         }
         std::fs::create_dir(&inside).unwrap();
         let length = open.flushed().await;
-        assert_eq!(journal.replay(name, length).await.unwrap().len(), 1);
+        assert_eq!(journal.replay(NAME, length).await.unwrap().len(), 1);
         assert_eq!(journal.stalled(), None);
     }
 }

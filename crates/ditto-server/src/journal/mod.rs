@@ -19,13 +19,15 @@ use crate::folder::{Found, Pages};
 
 #[cfg(test)]
 pub(crate) mod contract;
+mod disk;
 pub(crate) mod local;
 pub(crate) mod record;
+pub(crate) mod scan;
 
 pub(crate) use record::{Kind, Record};
 
 /// The part that one lease of a segment writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PartName {
     pub(crate) segment: SegmentKey,
     pub(crate) epoch: u32,
@@ -73,8 +75,11 @@ pub(crate) trait Journal: fmt::Debug + Send + Sync {
     /// Waits until there is room: what is appended but not durable is bounded, so that a crash
     /// repeats little. Returns at once while there is.
     async fn room(&self);
-    /// The bytes of an earlier epoch's part that are whole records now; 0 if there is no such part.
-    /// The caller writes this cut into the catalog before it replays anything.
+    /// Fences an earlier epoch's part and returns the bytes of it that are whole records, all of
+    /// them durable; 0 if there is no such part. From then on its writer records nothing more: what
+    /// it had not recorded yet is dropped, its hook hears of nothing behind the cut, and
+    /// [`Part::flushed`] tells no more than it. The caller writes this cut into the catalog
+    /// before it replays anything.
     async fn cut(&self, name: PartName) -> Result<u64>;
     /// The records of a part up to the cut, in the order they were appended. A part shorter than
     /// its cut is an error: something recorded is gone.
@@ -96,10 +101,11 @@ pub(crate) trait Journal: fmt::Debug + Send + Sync {
 /// A part that is being written.
 #[async_trait]
 pub(crate) trait Part: fmt::Debug + Send + Sync {
-    /// Appends a record; it will be durable soon, together with all that arrive meanwhile.
+    /// Appends a record; it will be durable soon, together with all that arrive meanwhile. Of a
+    /// part that was fenced it is dropped: whoever fenced it sends the line.
     fn append(&self, record: &Record, payload: &[u8]) -> Place;
     /// Nothing more will come for now: makes what was appended durable as soon as possible.
     fn hurry(&self);
-    /// Waits until everything appended so far is durable; the durable length.
+    /// Waits until everything appended so far is durable, or the part is fenced; the durable length.
     async fn flushed(&self) -> u64;
 }

@@ -34,6 +34,7 @@ pub(crate) struct Record {
 }
 
 /// Why a buffer ends before its last byte.
+#[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Torn {
     /// Fewer bytes than the record says, or a checksum that does not match.
@@ -66,11 +67,14 @@ pub(crate) fn encode(out: &mut Vec<u8>, record: &Record, payload: &[u8]) {
     }
     debug_assert_eq!(out.len() - start, HEAD);
     out.extend_from_slice(payload);
-    let sum = checksum(length, &out[start + 8..]);
+    let mut hasher = hasher(length);
+    hasher.update(&out[start + 8..]);
+    let sum = hasher.finalize();
     out[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
 }
 
 /// The next record of `bytes` and where its payload is; `None` at the end.
+#[cfg(test)]
 pub(crate) fn decode(
     bytes: &[u8],
     at: usize,
@@ -79,22 +83,36 @@ pub(crate) fn decode(
         return Ok(None);
     }
     let torn = Torn::At(at);
-    let head = bytes.get(at..at + HEAD).ok_or(torn)?;
+    let head = bytes[at..].first_chunk().ok_or(torn)?;
+    let mut expected = expect(head).ok_or(torn)?;
+    let payload = at + HEAD..at + HEAD + expected.length as usize;
+    expected.payload(bytes.get(payload.clone()).ok_or(torn)?);
+    let record = expected.record().ok_or(torn)?;
+    Ok(Some((record, payload)))
+}
+
+/// A record whose head was read, while its payload is.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    record: Record,
+    /// Bytes of the payload.
+    pub(crate) length: u32,
+    sum: u32,
+    hasher: crc32fast::Hasher,
+}
+
+/// Reads the head of a record; `None` if it cannot be one.
+pub(crate) fn expect(head: &[u8; HEAD]) -> Option<Expected> {
     let u32_at = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
     let length = u32_at(0);
     if length > MAX_PAYLOAD {
-        return Err(torn);
-    }
-    let payload = at + HEAD..at + HEAD + length as usize;
-    let body = bytes.get(at + 8..payload.end).ok_or(torn)?;
-    if checksum(length, body) != u32_at(4) {
-        return Err(torn);
+        return None;
     }
     let kind = match head[18] {
         0 => Kind::Answer,
         1 => Kind::Error,
         2 => Kind::Ended,
-        _ => return Err(torn),
+        _ => return None,
     };
     let record = Record {
         line: u64::from(u32_at(8)) | u64::from(u32_at(12)) << 32,
@@ -108,15 +126,33 @@ pub(crate) fn decode(
             total: u32_at(40).into(),
         },
     };
-    Ok(Some((record, payload)))
+    let mut hasher = hasher(length);
+    hasher.update(&head[8..]);
+    Some(Expected {
+        record,
+        length,
+        sum: u32_at(4),
+        hasher,
+    })
+}
+
+impl Expected {
+    /// The next bytes of the payload.
+    pub(crate) fn payload(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    /// The record, once all of the payload was shown; `None` if the checksum does not hold.
+    pub(crate) fn record(self) -> Option<Record> {
+        (self.hasher.finalize() == self.sum).then_some(self.record)
+    }
 }
 
 /// Over the length too: a run of zeros, which a crash can leave, must not look like a record.
-fn checksum(length: u32, body: &[u8]) -> u32 {
+fn hasher(length: u32) -> crc32fast::Hasher {
     let mut hasher = crc32fast::Hasher::new_with_initial(0x4454_544f);
     hasher.update(&length.to_le_bytes());
-    hasher.update(body);
-    hasher.finalize()
+    hasher
 }
 
 #[cfg(test)]

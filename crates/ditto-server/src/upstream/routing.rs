@@ -8,13 +8,13 @@ use crate::config::{Config, Sending};
 use crate::error::{Error, Result};
 
 /// The configured upstreams, in order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Routing {
     routes: Vec<Route>,
 }
 
 /// One upstream and what it serves.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) upstream: Arc<dyn Upstream>,
     /// `None`: every model.
@@ -48,6 +48,18 @@ impl Routing {
             })
             .collect::<Result<_>>()?;
         Ok(Self { routes })
+    }
+
+    /// One upstream for every model.
+    #[cfg(test)]
+    pub(crate) fn only(upstream: Arc<dyn Upstream>, concurrency: usize) -> Self {
+        Self {
+            routes: vec![Route {
+                upstream,
+                models: None,
+                concurrency,
+            }],
+        }
     }
 
     /// The first upstream that lists the model, else the first that takes every model.

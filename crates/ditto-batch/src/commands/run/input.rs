@@ -13,6 +13,7 @@ use super::settings::Settings;
 use crate::compression::Compression;
 use crate::exit;
 use crate::failure::{Failure, Result};
+use crate::fingerprint::{Fingerprint, Hashed};
 use crate::whole_file::WholeFile;
 
 /// Read at a time.
@@ -136,16 +137,14 @@ fn spool(
         true => Box::new(io::stdin().lock()),
         false => Box::new(File::open(&settings.input).map_err(failed)?),
     };
-    let mut source = Hashed {
-        source,
-        hash: Box::new(Xxh3::new()),
-        bytes: 0,
-    };
+    let mut source = Hashed::new(source);
     let temporary = write_spool(job, &mut source, compression, settings)?;
     // What a decoder leaves unread belongs to the identity too.
     io::copy(&mut source, &mut io::sink()).map_err(failed)?;
-    now.xxh3 = format!("{:032x}", source.hash.digest128());
-    now.bytes = source.bytes;
+    Fingerprint {
+        bytes: now.bytes,
+        xxh3: now.xxh3,
+    } = source.fingerprint();
     if let Some(before) = job.input()
         && before.xxh3 != now.xxh3
     {
@@ -160,7 +159,7 @@ fn spool(
 
 fn write_spool(
     job: &Job,
-    source: &mut Hashed,
+    source: &mut Hashed<Box<dyn Read>>,
     compression: Option<Compression>,
     settings: &Settings,
 ) -> Result<WholeFile> {
@@ -211,22 +210,6 @@ pub(crate) fn digest(file: &mut File) -> io::Result<String> {
             0 => return Ok(format!("{:032x}", hash.digest128())),
             n => hash.update(&chunk[..n]),
         }
-    }
-}
-
-/// Reads through and hashes what passes.
-struct Hashed {
-    source: Box<dyn Read>,
-    hash: Box<Xxh3>,
-    bytes: u64,
-}
-
-impl Read for Hashed {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let n = self.source.read(into)?;
-        self.hash.update(&into[..n]);
-        self.bytes += n as u64;
-        Ok(n)
     }
 }
 

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::ended::{KeptPath, Left, beside};
 use super::input::digest;
 use super::places;
 use super::settings::Settings;
 use super::summary::Summary;
 use crate::exit;
 use crate::failure::{Failure, Result};
+use crate::fingerprint::Fingerprint;
 use crate::whole_file::WholeFile;
 
 /// Raised when a folder of an older version cannot be read any more.
@@ -39,7 +41,10 @@ pub(crate) struct Known {
     model: Option<String>,
     endpoint: Option<String>,
     /// The summary of a job that has ended.
-    ended: Option<Summary>,
+    pub(crate) ended: Option<Summary>,
+    /// Where its files are then.
+    #[serde(default)]
+    pub(crate) left: Option<Left>,
 }
 
 /// What tells one input from another.
@@ -52,6 +57,15 @@ pub(crate) struct InputIdentity {
     pub(crate) modified: i128,
     /// xxh3-128 of the bytes as given (compressed ones compressed), in hex.
     pub(crate) xxh3: String,
+}
+
+impl InputIdentity {
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint {
+            bytes: self.bytes,
+            xxh3: self.xxh3.clone(),
+        }
+    }
 }
 
 impl Job {
@@ -83,7 +97,7 @@ impl Job {
             },
         };
         if resumed {
-            let before = job.read(&path)?;
+            let before = read(&job.folder)?;
             job.refuse_changes(&before)?;
             job.known = before;
             if job.known.ended.is_none() {
@@ -158,7 +172,25 @@ impl Job {
         let report = serde_json::to_string_pretty(summary).expect("a summary is plain data");
         write_whole(&self.report, report.as_bytes())?;
         self.known.ended = Some(summary.clone());
+        self.known.left = Some(self.left(Fingerprint::of(report.as_bytes()))?);
         self.save()
+    }
+
+    /// Where the files are, for a look from anywhere.
+    fn left(&self, report_file: Fingerprint) -> Result<Left> {
+        let beside =
+            beside(&self.folder).map_err(|e| Failure::file("cannot read", &self.folder, &e))?;
+        let kept = |path: &Path| places::whole(path).map(|whole| KeptPath::new(&whole, &beside));
+        Ok(Left {
+            input: match self.given == Path::new("-") {
+                true => None,
+                false => Some(kept(&self.given)?),
+            },
+            output: kept(&self.output)?,
+            errors: kept(&self.errors)?,
+            report: kept(&self.report)?,
+            report_file,
+        })
     }
 
     /// Nothing stands in its place, or a report about the same bytes: of a command that was stopped
@@ -194,26 +226,6 @@ impl Job {
         write_whole(&self.folder.join("job.json"), json.as_bytes())
     }
 
-    fn read(&self, path: &Path) -> Result<Known> {
-        let bytes = std::fs::read(path).map_err(|e| Failure::file("cannot read", path, &e))?;
-        let foreign = || {
-            Failure::new(
-                exit::CONFLICT,
-                format!("{} is not a job of this version", path.display()),
-            )
-            .hint(format!(
-                "nothing was changed; move {} away to begin anew",
-                self.folder.display()
-            ))
-        };
-        let known: Known = serde_json::from_slice(&bytes).map_err(|_| foreign())?;
-        if known.version == VERSION {
-            Ok(known)
-        } else {
-            Err(foreign())
-        }
-    }
-
     /// Options that change requests must be the same.
     fn refuse_changes(&self, before: &Known) -> Result<()> {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
@@ -238,6 +250,28 @@ impl Job {
             }
         }
         Ok(())
+    }
+}
+
+/// What the folder of a job knows.
+pub(crate) fn read(folder: &Path) -> Result<Known> {
+    let path = folder.join("job.json");
+    let bytes = std::fs::read(&path).map_err(|e| Failure::file("cannot read", &path, &e))?;
+    let foreign = || {
+        Failure::new(
+            exit::CONFLICT,
+            format!("{} is not a job of this version", path.display()),
+        )
+        .hint(format!(
+            "nothing was changed; move {} away to begin anew",
+            folder.display()
+        ))
+    };
+    let known: Known = serde_json::from_slice(&bytes).map_err(|_| foreign())?;
+    if known.version == VERSION {
+        Ok(known)
+    } else {
+        Err(foreign())
     }
 }
 

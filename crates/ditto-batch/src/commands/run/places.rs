@@ -61,7 +61,7 @@ pub(crate) fn not_ours(path: &Path) -> Failure {
 }
 
 /// The path with its folder resolved; the file itself need not be there, and is not followed.
-fn whole(path: &Path) -> Result<PathBuf> {
+pub(crate) fn whole(path: &Path) -> Result<PathBuf> {
     let folder = folder_of(path);
     let resolved = folder
         .canonicalize()

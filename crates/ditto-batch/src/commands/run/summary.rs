@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::job::InputIdentity;
 use super::preview;
 use crate::exit;
+use crate::fingerprint::Fingerprint;
 use crate::printer::{counted, say};
 
 /// One result file.
@@ -19,6 +20,15 @@ pub(crate) struct ResultFile {
     pub(crate) bytes: u64,
     /// xxh3-128, in hex.
     pub(crate) xxh3: String,
+}
+
+impl ResultFile {
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint {
+            bytes: self.bytes,
+            xxh3: self.xxh3.clone(),
+        }
+    }
 }
 
 /// How a job ended; also `X.report.json`.

@@ -159,7 +159,7 @@ pub(super) async fn voided_leases_come_back_at_once_and_cannot_be_renewed(
         .renew(OTHER, LEASE, &[publication(&theirs[0], 1, 0)])
         .await
         .unwrap();
-    assert_eq!((renewal.held, renewal.lost), (false, vec![theirs[0].key]));
+    assert_eq!((renewal.held, renewal.owned.len()), (false, 0));
     assert!(catalog.renew(ME, LEASE, &[]).await.unwrap().held);
 }
 
@@ -189,7 +189,10 @@ pub(super) async fn a_lease_that_ran_out_but_was_taken_by_nobody_is_renewed_unde
         .renew(ME, LEASE, &[publication(&leased[0], 4, 0)])
         .await
         .unwrap();
-    assert_eq!((renewal.held, renewal.lost.len()), (true, 0));
+    assert_eq!(
+        (renewal.held, renewal.owned),
+        (true, vec![(leased[0].key, 1)])
+    );
     assert_eq!(counts(catalog, key).await, (4, 0));
     assert_eq!(
         seal(catalog, &leased[0], sealed(10, 0)).await,
@@ -207,12 +210,51 @@ pub(super) async fn a_frozen_worker_keeps_what_nobody_took_and_hears_what_is_los
     clock.advance(LEASE);
     catalog.register(OTHER, LEASE).await.unwrap();
     let taken = lease(catalog, OTHER, 1).await[0].key;
+    let kept = mine.iter().find(|leased| leased.key != taken).unwrap().key;
 
     let publications = [publication(&mine[0], 5, 0), publication(&mine[1], 6, 0)];
     let renewal = catalog.renew(ME, LEASE, &publications).await.unwrap();
-    assert_eq!((renewal.held, renewal.lost), (true, vec![taken]));
-    let kept = if taken.index == 0 { 6 } else { 5 };
-    assert_eq!(counts(catalog, key).await, (kept, 0));
+    assert_eq!((renewal.held, renewal.owned), (true, vec![(kept, 1)]));
+    let published = if taken.index == 0 { 6 } else { 5 };
+    assert_eq!(counts(catalog, key).await, (published, 0));
+    // Also if there is nothing new to publish: it must not go on with what is another's.
+    let renewal = catalog.renew(ME, LEASE, &[]).await.unwrap();
+    assert_eq!(renewal.owned, [(kept, 1)]);
+}
+
+pub(super) async fn a_lease_that_nobody_works_on_comes_back_with_its_part_to_be_fenced(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    catalog.register(OTHER, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 2).await;
+    let mine = lease(catalog, ME, 2).await;
+    catalog.let_go(OTHER, mine[0].key, 1).await.unwrap();
+    catalog.let_go(ME, mine[0].key, 7).await.unwrap();
+    assert!(
+        lease(catalog, OTHER, 2).await.is_empty(),
+        "neither is theirs to let go"
+    );
+
+    catalog.let_go(ME, mine[0].key, 1).await.unwrap();
+    let theirs = lease(catalog, OTHER, 2).await;
+    let expected = Leased {
+        epoch: 2,
+        unfenced: Some(1),
+        ..mine[0].clone()
+    };
+    assert_eq!(theirs, [expected]);
+    catalog.let_go(ME, mine[0].key, 1).await.unwrap();
+    let owned = catalog.renew(OTHER, LEASE, &[]).await.unwrap().owned;
+    assert_eq!(owned, [(mine[0].key, 2)], "told late, it changes nothing");
+
+    seal(catalog, &mine[1], sealed(10, 0)).await;
+    catalog.let_go(ME, mine[1].key, 1).await.unwrap();
+    assert!(
+        lease(catalog, OTHER, 2).await.is_empty(),
+        "what is sealed stays sealed"
+    );
 }
 
 pub(super) async fn a_worker_whose_lease_is_over_leases_nothing(

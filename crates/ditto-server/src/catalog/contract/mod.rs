@@ -280,6 +280,7 @@ promises! {
     leases::a_deregistered_worker_has_nothing_left,
     leases::a_lease_that_ran_out_but_was_taken_by_nobody_is_renewed_under_its_epoch,
     leases::a_frozen_worker_keeps_what_nobody_took_and_hears_what_is_lost,
+    leases::a_lease_that_nobody_works_on_comes_back_with_its_part_to_be_fenced,
     leases::a_worker_whose_lease_is_over_leases_nothing,
     leases::a_parked_segment_comes_back_when_it_is_due,
     leases::an_ending_brings_parked_segments_back_at_once,

@@ -66,7 +66,10 @@ pub(super) async fn a_seal_counts_what_was_not_published_yet(
         .renew(ME, LEASE, &[publication(&leased[0], 7, 1)])
         .await
         .unwrap();
-    assert_eq!((renewal.held, renewal.lost.len()), (true, 0));
+    assert_eq!(
+        (renewal.held, renewal.owned),
+        (true, vec![(leased[1].key, 1)])
+    );
     assert_eq!(counts(catalog, key).await, (8, 1));
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::named_params;
 
-use super::super::{Publication, Renewal};
+use super::super::{Publication, Renewal, SegmentKey};
 use super::runner::Tx;
 use super::segments::owned;
 use super::{rows, sql};
@@ -69,22 +69,19 @@ pub(super) fn renew(
 ) -> Result<Renewal> {
     let params = named_params! { ":incarnation": incarnation, ":until": tx.later(lease) };
     if tx.execute(sql::RENEW_INCARNATION, params)? == 0 {
-        let lost = publications
-            .iter()
-            .map(|publication| publication.key)
-            .collect();
-        return Ok(Renewal {
-            held: false,
-            lost,
-            endings: Vec::new(),
-        });
+        return Ok(Renewal::default());
     }
-    let mut lost = Vec::new();
     for publication in publications {
-        if !publish(tx, incarnation, publication)? {
-            lost.push(publication.key);
-        }
+        publish(tx, incarnation, publication)?;
     }
+    let params = named_params! { ":incarnation": incarnation };
+    let owned = tx.rows(sql::OWNED_SEGMENTS, params, |row| {
+        let key = SegmentKey {
+            batch: row.get("batch")?,
+            index: row.get("idx")?,
+        };
+        Ok((key, row.get("epoch")?))
+    })?;
     let params = named_params! { ":incarnation": incarnation };
     let endings = tx.rows(sql::ENDINGS, params, |row| {
         Ok((row.get("key")?, rows::ending(row)?))
@@ -95,13 +92,13 @@ pub(super) fn renew(
         .collect();
     Ok(Renewal {
         held: true,
-        lost,
+        owned,
         endings,
     })
 }
 
-/// False: the segment is another's by now. One that we have sealed meanwhile is still ours.
-fn publish(tx: &Tx<'_>, incarnation: &str, publication: &Publication) -> Result<bool> {
+/// Of a segment that is another's by now nothing is published.
+fn publish(tx: &Tx<'_>, incarnation: &str, publication: &Publication) -> Result<()> {
     let Publication {
         key,
         epoch,
@@ -109,7 +106,7 @@ fn publish(tx: &Tx<'_>, incarnation: &str, publication: &Publication) -> Result<
         errors,
     } = *publication;
     let Some(segment) = owned(tx, incarnation, key, epoch)? else {
-        return Ok(false);
+        return Ok(());
     };
     // A takeover replays from the start and must not be seen to have less than was told before.
     let (answers, errors) = (
@@ -119,7 +116,7 @@ fn publish(tx: &Tx<'_>, incarnation: &str, publication: &Publication) -> Result<
     let new_answers = answers - segment.published_answers;
     let new_errors = errors - segment.published_errors;
     if !segment.open || (new_answers, new_errors) == (0, 0) {
-        return Ok(true);
+        return Ok(());
     }
     let params = named_params! {
         ":batch": key.batch, ":idx": key.index, ":answers": answers, ":errors": errors,
@@ -129,5 +126,5 @@ fn publish(tx: &Tx<'_>, incarnation: &str, publication: &Publication) -> Result<
         ":batch": key.batch, ":completed": new_answers, ":failed": new_errors,
     };
     tx.execute(sql::PUBLISH_BATCH, params)?;
-    Ok(true)
+    Ok(())
 }

@@ -26,6 +26,8 @@ mod creates;
 mod files;
 mod finish;
 mod incarnations;
+#[cfg(test)]
+pub(crate) mod inline;
 mod rows;
 mod runner;
 mod schema;
@@ -57,17 +59,31 @@ impl SqliteCatalog {
 
     /// A catalog that another process has open: to be asked, and never changed.
     pub(crate) fn open_beside(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
-        let reader = schema::open_beside(path)?;
-        Ok(Self::on(Runner::Inline(Mutex::new(reader), clock)))
+        // In the writer's place stands a second reader: what it is told to change, it refuses.
+        let [first, second] = [schema::open_beside(path)?, schema::open_beside(path)?];
+        Ok(Self::on(Runner::threads(first, vec![second], &clock)?))
     }
 
     /// A catalog that goes with the process and runs on its callers' thread.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for tests and simulated runs"))]
+    #[cfg(test)]
     pub(crate) fn in_memory(clock: Arc<dyn Clock>) -> Result<Self> {
-        Ok(Self::on(Runner::Inline(
-            Mutex::new(schema::open_memory()?),
+        Ok(Self::inline(inline::Inline {
+            conn: Self::memory()?,
             clock,
-        )))
+            gate: Arc::new(inline::Open),
+        }))
+    }
+
+    /// As one of several simulated processes.
+    #[cfg(test)]
+    pub(crate) fn inline(inline: inline::Inline) -> Self {
+        Self::on(Runner::Inline(inline))
+    }
+
+    /// A database without a file.
+    #[cfg(test)]
+    pub(crate) fn memory() -> Result<Arc<Mutex<rusqlite::Connection>>> {
+        Ok(Arc::new(Mutex::new(schema::open_memory()?)))
     }
 
     fn on(runner: Runner) -> Self {
@@ -299,6 +315,13 @@ impl Catalog for SqliteCatalog {
         let incarnation = incarnation.to_owned();
         self.runner
             .write(move |tx| segments::park(tx, &incarnation, key, cut, pause))
+            .await
+    }
+
+    async fn let_go(&self, incarnation: &str, key: SegmentKey, epoch: u32) -> Result<()> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| segments::let_go(tx, &incarnation, key, epoch))
             .await
     }
 

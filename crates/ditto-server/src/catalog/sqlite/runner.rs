@@ -1,14 +1,16 @@
 //! Where statements run: one writer thread with group commit, and a few readers that it never
 //! blocks; or everything inline on the caller, so that a simulated run is one thread.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use tokio::sync::{mpsc, oneshot};
 
+#[cfg(test)]
+use super::inline::Inline;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -84,8 +86,9 @@ type Command = Box<dyn FnOnce(Option<&Tx<'_>>) -> Answer + Send>;
 pub(super) enum Runner {
     /// Own threads.
     Threads(Threads),
-    /// On the caller, one transaction a call.
-    Inline(Mutex<Connection>, Arc<dyn Clock>),
+    /// On the caller, one transaction a call: for simulated runs.
+    #[cfg(test)]
+    Inline(Inline),
 }
 
 /// One writer, some readers; joined when dropped, after what is queued has run.
@@ -134,7 +137,8 @@ impl Runner {
     ) -> Result<T> {
         match self {
             Self::Threads(threads) => threads.writer.call(change).await,
-            Self::Inline(conn, clock) => inline(conn, &**clock, change),
+            #[cfg(test)]
+            Self::Inline(inline) => inline.call(change).await,
         }
     }
 
@@ -150,25 +154,10 @@ impl Runner {
                     .call(question)
                     .await
             }
-            Self::Inline(conn, clock) => inline(conn, &**clock, question),
+            #[cfg(test)]
+            Self::Inline(inline) => inline.call(question).await,
         }
     }
-}
-
-fn inline<T>(
-    conn: &Mutex<Connection>,
-    clock: &dyn Clock,
-    command: impl FnOnce(&Tx<'_>) -> Result<T>,
-) -> Result<T> {
-    // A command that panicked left its transaction to the rollback below.
-    let mut conn = conn.lock().unwrap_or_else(PoisonError::into_inner);
-    let transaction = conn.transaction()?;
-    let value = command(&Tx {
-        conn: &transaction,
-        now_ms: clock.now_ms(),
-    })?;
-    transaction.commit()?;
-    Ok(value)
 }
 
 impl Worker {

@@ -69,6 +69,7 @@ pub(super) fn open_beside(path: &Path) -> Result<Connection> {
 }
 
 /// A database without a file.
+#[cfg(test)]
 pub(super) fn open_memory() -> Result<Connection> {
     let mut conn = Connection::open_in_memory()?;
     set_up(&conn)?;

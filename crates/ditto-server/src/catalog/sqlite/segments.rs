@@ -201,6 +201,17 @@ pub(super) fn park(
     Ok(true)
 }
 
+pub(super) fn let_go(tx: &Tx<'_>, incarnation: &str, key: SegmentKey, epoch: u32) -> Result<()> {
+    let params = named_params! {
+        ":batch": key.batch,
+        ":idx": key.index,
+        ":incarnation": incarnation,
+        ":epoch": epoch,
+    };
+    tx.execute(sql::LET_GO_SEGMENT, params)?;
+    Ok(())
+}
+
 /// As stored. An empty part needs no replay.
 fn with_cut(mut cuts: Vec<Cut>, cut: Cut) -> Result<String> {
     if cut.length > 0 {

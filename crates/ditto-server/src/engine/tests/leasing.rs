@@ -135,7 +135,8 @@ async fn a_filler_run_that_arrives_before_its_ending_is_not_sent() {
         .unwrap();
     assert!(leased[0].span > 1 && work.ending().is_none());
 
-    inner.open(&leased[0]).await.unwrap();
+    let in_hand = inner.hand.take(leased[0].key, leased[0].epoch);
+    inner.open(&leased[0], in_hand).await.unwrap();
     assert!(
         work.ending().is_some(),
         "what is open of the batch hears of it too"
