@@ -1,10 +1,13 @@
 """The command line as a person meets it: what it says, and the exit codes that scripts build on."""
 
 import gzip
+import hashlib
 import json
 import os
+import pathlib
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -672,3 +675,132 @@ def on_a_small_disk(tmp_path, size, script, rows):
     env = {"DISK": str(disk), "DITTO": str(harness.binary()), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     command = ["unshare", "-rm", "sh", "-c", prepare + script]
     return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+
+
+def snapshot(folder):
+    """Every file below `folder` by name, with the hash of its bytes."""
+    paths = sorted(path for path in pathlib.Path(folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def plant(path, days):
+    """Five bytes that nobody knows of, written so many days ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"stray")
+    then = time.time() - days * 24 * 3600
+    os.utime(path, (then, then))
+
+
+def server_with_garbage(data, example):
+    """A stopped server's folder with a deleted file, two strays older than a day and a young one."""
+    with harness.serve(data) as server:
+        api = ["--base-url", server.base_url]
+        uploaded = harness.ditto("files", *api, "upload", example)
+        kept = harness.ditto("files", *api, "upload", example)
+        file = json.loads(uploaded.stdout)
+        assert harness.ditto("files", *api, "delete", file["id"]).returncode == 0
+    plant(data / "blobs/files/file-unknown/data", days=2)
+    plant(data / "journal/99-0.1", days=2)
+    plant(data / "blobs/files/file-young/data", days=0.5)
+    return file, json.loads(kept.stdout)
+
+
+def test_gc_says_what_would_go_and_changes_nothing(example, tmp_path):
+    data = tmp_path / "data"
+    file, _ = server_with_garbage(data, example)
+    before = snapshot(data)
+
+    done = harness.ditto("gc", "--data", data, "--dry-run", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert snapshot(data) == before
+    found = json.loads(done.stdout)
+    assert found["files"]["objects"] == 2
+    assert found["files"]["bytes"] > file["bytes"]
+    assert found["unknown"] == {"objects": 2, "bytes": 10}
+    assert found["young_unknown"] == {"objects": 1, "bytes": 5}
+    assert "journal/99-0.1" in found["first_unknown"]
+
+
+def test_gc_takes_away_what_it_said_and_nothing_else(example, tmp_path):
+    data = tmp_path / "data"
+    file, kept = server_with_garbage(data, example)
+    said = json.loads(harness.ditto("gc", "--data", data, "--dry-run", "--json").stdout)
+
+    done = harness.ditto("gc", "--data", data, "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert {**json.loads(done.stdout), "dry_run": True} == said
+    assert not (data / "blobs/files" / file["id"]).exists()
+    assert not (data / "journal/99-0.1").exists()
+    assert (data / "blobs/files/file-young/data").exists()
+    with harness.serve(data) as server:
+        content = harness.ditto("files", "--base-url", server.base_url, "content", kept["id"])
+        assert content.stdout == pathlib.Path(example).read_text()
+    again = json.loads(harness.ditto("gc", "--data", data, "--json").stdout)
+    assert again["files"] == again["unknown"] == {"objects": 0, "bytes": 0}
+
+
+def test_gc_leaves_the_folder_of_a_running_server_alone_and_looks_beside_it(example, tmp_path):
+    data = tmp_path / "data"
+    with harness.serve(data) as server:
+        harness.ditto("files", "--base-url", server.base_url, "upload", example)
+        plant(data / "blobs/files/file-unknown/data", days=2)
+
+        refused = harness.ditto("gc", "--data", data)
+        looked = harness.ditto("gc", "--data", data, "--dry-run")
+
+        assert refused.returncode == 5
+        assert said_once(refused, "in use by another process", "--dry-run")
+        assert looked.returncode == 0, looked.stderr
+        assert "unknown: blobs/files/file-unknown/data" in looked.stdout
+        assert (data / "blobs/files/file-unknown/data").exists()
+        assert server.answers("/readyz")
+
+
+def test_gc_of_a_killed_server_looks_into_its_log_and_leaves_it_there(example, tmp_path):
+    data = tmp_path / "data"
+    with harness.serve(data) as server:
+        harness.ditto("files", "--base-url", server.base_url, "upload", example)
+        server.process.kill()
+        server.process.wait()
+    assert (data / "catalog.db-wal").stat().st_size > 0, "the newest rows are in the log"
+    before = snapshot(data)
+
+    done = harness.ditto("gc", "--data", data, "--dry-run", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert snapshot(data) == before
+    assert json.loads(done.stdout)["young_unknown"]["objects"] == 0
+
+
+def test_a_server_short_of_space_says_what_to_do(example, tmp_path):
+    config = tmp_path / "server.toml"
+    config.write_text('[space]\nfree = "100 %"\n')
+    with harness.serve(tmp_path / "data", "--config", config) as server:
+        refused = harness.ditto("files", "--base-url", server.base_url, "upload", example)
+
+        assert refused.returncode == 6
+        assert said_once(refused, "short of disk space", "Delete files")
+        assert "disk space" in server.get("/readyz")["refusing"]
+
+
+def test_gc_without_a_catalog_makes_nothing(tmp_path):
+    done = harness.ditto("gc", "--data", tmp_path / "data")
+
+    assert done.returncode == 3
+    assert said_once(done, "no catalog")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_job_ends_at_its_deadline_and_keeps_what_was_answered(example):
+    slow = ["--sim-latency", "2s", "--concurrency", "4"]
+
+    done = harness.ditto("run", example, "--upstream", "sim", *slow, "--deadline", "1s")
+
+    assert done.returncode == 9, done.stderr
+    answers = harness.json_lines(example.with_name("requests.output.jsonl"))
+    errors = harness.json_lines(example.with_name("requests.errors.jsonl"))
+    assert len(answers) + len(errors) == 200
+    assert 0 < len(answers) <= 8, "what was in flight had its grace"
+    assert {row["error"]["code"] for row in errors} == {"batch_expired"}

@@ -127,7 +127,8 @@ impl From<ditto_server::Error> for Failure {
             ErrorKind::Invalid | ErrorKind::TooLarge => exit::REFUSED,
             ErrorKind::Missing => exit::NOT_FOUND,
             ErrorKind::Conflict => exit::CONFLICT,
-            ErrorKind::Busy | ErrorKind::Unavailable => exit::LOCAL_IO,
+            ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::NoSpace => exit::LOCAL_IO,
+            ErrorKind::Full => exit::NOT_ALLOWED,
             _ => exit::UNEXPECTED,
         };
         Self::new(exit, error.message())

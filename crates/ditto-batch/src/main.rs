@@ -41,6 +41,7 @@ enum Command {
     Backup(commands::backup::BackupArgs),
     Doctor(Box<commands::doctor::DoctorArgs>),
     Sim(commands::sim::SimArgs),
+    Gc(commands::gc::GcArgs),
     Files(commands::files::FilesArgs),
     Batches(commands::batches::BatchesArgs),
 }
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Run(args) => block_on(commands::run::run(args, &mut out, &mut err)),
         Command::Serve(args) => block_on(commands::serve::run(args, &mut err)),
         Command::Sim(args) => block_on(commands::sim::run(args, &mut err)),
+        Command::Gc(args) => block_on(commands::gc::run(args, &mut out, &mut err)),
         Command::Files(args) => block_on(commands::files::run(args, &mut out, &mut err)),
         Command::Batches(args) => block_on(commands::batches::run(args, &mut out, &mut err)),
     };

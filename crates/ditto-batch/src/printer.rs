@@ -36,9 +36,39 @@ pub(crate) fn grouped(count: u64) -> String {
     text
 }
 
+/// `999 B`, `1.2 GB`: in powers of a thousand, as disks are sold and as settings are written.
+pub(crate) fn sized(bytes: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"];
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    while size >= 999.95 && unit + 1 < units.len() {
+        size /= 1000.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{bytes} B"),
+        _ => format!("{size:.1} {}", units[unit]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_the_unit_that_makes_them_short() {
+        let table = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (999_960, "1.0 MB"),
+            (1_234_000_000, "1.2 GB"),
+            (5_000_000_000_000_000, "5000.0 TB"),
+        ];
+        for (bytes, text) in table {
+            assert_eq!(sized(bytes), text);
+        }
+    }
 
     #[test]
     fn numbers_are_grouped_and_nouns_agree() {

@@ -5,7 +5,9 @@
 //! what a row still claims.
 
 use std::ops::Range;
+use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
@@ -13,6 +15,7 @@ use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::error::{Error, GONE, Result};
+use crate::folder::{self, Found, PAGE, Pages, Tally};
 use crate::manifest::{self, LineIndex, Manifest, Piece};
 
 /// Bytes read at a time: large enough for few calls, small enough that a hundred readers are cheap.
@@ -26,8 +29,13 @@ const IN_PLACE: &str = "in-place/";
 #[derive(Debug, Clone)]
 pub(crate) struct Blobs {
     store: Arc<dyn ObjectStore>,
+    /// Where a local store is: what it had staged when it was killed, it lists to nobody.
+    folder: Option<PathBuf>,
     in_place: Option<Arc<dyn ObjectStore>>,
 }
+
+/// Where the time of a store without a folder is read off.
+const CLOCK: &str = "clock";
 
 /// The name of a blob, from the ids of what it belongs to.
 pub(crate) mod name {
@@ -58,7 +66,12 @@ pub(crate) mod name {
 
     /// A sealed segment: answers, errors and settle order.
     pub(crate) fn segment(batch: &str, index: u32, epoch: u32) -> String {
-        format!("batches/{batch}/segments/{index}.{epoch}")
+        format!("{}/{index}.{epoch}", segments(batch))
+    }
+
+    /// All sealed segments of a batch.
+    pub(crate) fn segments(batch: &str) -> String {
+        format!("batches/{batch}/segments")
     }
 
     /// All blobs of a batch.
@@ -77,8 +90,16 @@ impl Blobs {
     pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Self {
         Self {
             store,
+            folder: None,
             in_place: None,
         }
+    }
+
+    /// The store is local, and this is its folder.
+    #[must_use]
+    pub(crate) fn in_folder(mut self, folder: &FsPath) -> Self {
+        self.folder = Some(folder.to_owned());
+        self
     }
 
     /// Lets manifests name files of another store, which are only ever read.
@@ -203,22 +224,60 @@ impl Blobs {
         })
     }
 
-    /// Deletes every blob below a prefix; what is already gone is no error.
-    pub(crate) async fn delete_below(&self, prefix: &str) -> Result<u64> {
-        let (store, path) = self.locate(prefix)?;
-        let found: Vec<_> = store
-            .list(Some(&path))
-            .map_ok(|m| m.location)
-            .try_collect()
-            .await?;
-        let mut gone = 0;
-        for location in found {
-            match store.delete(&location).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => gone += 1,
-                Err(error) => return Err(error.into()),
+    /// What is stored below a prefix, also what a crash left half written.
+    pub(crate) fn found_below(&self, prefix: &str) -> Result<Pages> {
+        if let Some(folder) = &self.folder {
+            return Ok(folder::pages(folder, prefix));
+        }
+        let path = Path::parse(prefix)
+            .map_err(|e| Error::internal(format!("blob name {prefix:?}: {e}")))?;
+        let found = self.store.list(Some(&path)).map_ok(|meta| Found {
+            path: PathBuf::from(meta.location.to_string()),
+            bytes: meta.size,
+            modified: meta.last_modified.into(),
+        });
+        let pages = found.try_chunks(PAGE).map_err(|e| Error::from(e.1));
+        Ok(pages.boxed())
+    }
+
+    /// Deletes one object; what is already gone is no error.
+    pub(crate) async fn remove(&self, found: &Found) -> Result<()> {
+        if let Some(folder) = &self.folder {
+            return folder::remove(folder, &found.path).await;
+        }
+        let location = Path::from(found.path.to_string_lossy().as_ref());
+        match self.store.delete(&location).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes every object below a prefix; what is already gone is no error.
+    pub(crate) async fn delete_below(&self, prefix: &str) -> Result<Tally> {
+        let mut gone = Tally::default();
+        let mut pages = self.found_below(prefix)?;
+        while let Some(page) = pages.try_next().await? {
+            for found in page {
+                self.remove(&found).await?;
+                gone.add(found.bytes);
             }
         }
+        if let Some(folder) = &self.folder {
+            folder::remove_all(folder, prefix).await?;
+        }
         Ok(gone)
+    }
+
+    /// What time it is for the store.
+    pub(crate) async fn now(&self) -> Result<SystemTime> {
+        if let Some(folder) = &self.folder {
+            return folder::now(folder).await;
+        }
+        let clock = Path::from(CLOCK);
+        self.store.put(&clock, PutPayload::new()).await?;
+        let now = self.store.head(&clock).await?.last_modified;
+        self.store.delete(&clock).await?;
+        Ok(now.into())
     }
 }
 

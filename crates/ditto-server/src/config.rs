@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::model::space::Floor;
+
 /// Everything a server needs to know; the binary makes it from flags, environment and files.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -24,8 +26,13 @@ pub struct Config {
     pub window: Window,
     /// Limits on what comes in.
     pub limits: Limits,
+    /// What new files and batches leave free on the disk.
+    pub space: Floor,
     /// How lines are sent and tried again.
     pub sending: Sending,
+    /// How long a batch that has ended, or a file that is gone, is still known: as an object, and
+    /// as the cursor of a list. A batch stays as long as one of its result files in any case.
+    pub retention: Duration,
 }
 
 impl Config {
@@ -40,10 +47,15 @@ impl Config {
             mode: Mode::Strict,
             window: Window::KeepGoing,
             limits: Limits::default(),
+            space: Floor::SHIPPED,
             sending: Sending::default(),
+            retention: DEFAULT_RETENTION,
         }
     }
 }
+
+/// Long after results have gone, so that who asks late learns how it ended.
+pub const DEFAULT_RETENTION: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// The endpoints whose bodies are plain JSON in and JSON out.
 pub const DEFAULT_ENDPOINTS: &[&str] = &[
@@ -117,6 +129,9 @@ pub enum Window {
 pub struct Limits {
     /// Bytes of one uploaded file.
     pub file_bytes: u64,
+    /// Bytes that one tenant may have in files, with what is set aside for its open batches; `None`:
+    /// as many as the disk has.
+    pub tenant_bytes: Option<u64>,
     /// Requests in one batch.
     pub lines: u64,
     /// Bytes of one line.
@@ -131,6 +146,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             file_bytes: 10_000_000_000,
+            tenant_bytes: None,
             lines: 10_000_000,
             line_bytes: 16 << 20,
             answer_bytes: 64 << 20,

@@ -17,6 +17,10 @@ pub enum ErrorKind {
     TooLarge,
     /// Try later; see [`Error::retry_after`].
     Busy,
+    /// The caller has stored as much as it may: it has to delete something, or to wait.
+    Full,
+    /// There is no room for anything new; what is stored can be read, and what runs goes on.
+    NoSpace,
     /// Storage or an upstream is away; what was recorded is safe, and trying again is too.
     Unavailable,
     /// A bug of ours; please report it.

@@ -11,6 +11,8 @@ mod clock;
 mod config;
 mod engine;
 mod error;
+mod folder;
+mod gc;
 mod hold;
 mod http;
 mod id;
@@ -25,16 +27,20 @@ mod service;
 #[cfg(test)]
 #[path = "../tests/sim/mod.rs"]
 mod sim;
+mod space;
+mod sweep;
 mod upstream;
 
 pub use backup::{Backup, Bytes, backup};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
-    Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, Limits, Mode, Sending, TenantKey,
-    UpstreamConfig, Window,
+    Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, DEFAULT_RETENTION, Limits, Mode, Sending,
+    TenantKey, UpstreamConfig, Window,
 };
 pub use engine::{LaneReport, Trouble};
 pub use error::{Error, ErrorKind, Result};
+pub use folder::Tally;
+pub use gc::{Garbage, collect_garbage, find_garbage};
 pub use owner::{Owner, owner};
 pub use server::{Server, check_catalog};
 pub use service::{

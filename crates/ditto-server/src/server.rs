@@ -21,6 +21,7 @@ use crate::journal::local::LocalJournal;
 use crate::owner::own;
 use crate::private::{make_private, make_private_inside};
 use crate::service::Service;
+use crate::space::Gauge;
 use crate::upstream::Routing;
 use crate::upstream::http::HttpUpstream;
 
@@ -70,7 +71,7 @@ impl Server {
         let catalog_path = config.data.join("catalog.db");
         let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&catalog_path, clock)?);
         backup::warn_of_original(&config.data);
-        let mut blobs = Blobs::new(Arc::new(local_store(&blob_folder)?.with_fsync(true)));
+        let mut blobs = local_blobs(&blob_folder)?;
         if let Some(inputs) = inputs {
             blobs = blobs.with_in_place(Arc::new(local_store(inputs)?));
         }
@@ -87,6 +88,7 @@ impl Server {
         let engine = Engine::new(Arc::clone(&config), around);
         engine.set_strays_aside().await?;
         let service = Service {
+            gauge: Gauge::new(config.data.clone()),
             config: Arc::clone(&config),
             catalog,
             blobs,
@@ -166,6 +168,12 @@ impl Service {
     pub fn trouble(&self) -> Option<Trouble> {
         self.engine.trouble()
     }
+}
+
+/// Blobs in a local folder, durable when a write returns.
+pub(crate) fn local_blobs(folder: &Path) -> Result<Blobs> {
+    let store = local_store(folder)?.with_fsync(true);
+    Ok(Blobs::new(Arc::new(store)).in_folder(folder))
 }
 
 fn local_store(folder: &Path) -> Result<LocalFileSystem> {

@@ -3,6 +3,7 @@
 //! The HTTP layer and `ditto-batch run` call the same methods, so that both see the same batch.
 
 mod objects;
+mod room;
 mod upload;
 
 use std::ops::Range;
@@ -31,6 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id;
 use crate::manifest::{LineIndex, Manifest};
 use crate::model::batch::wire_status;
+use crate::space::Gauge;
 
 /// The one window that OpenAI has.
 const COMPLETION_WINDOW: &str = "24h";
@@ -43,6 +45,7 @@ pub struct Service {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) blobs: Blobs,
     pub(crate) engine: Engine,
+    pub(crate) gauge: Gauge,
 }
 
 /// How a client describes a file that it has sent.
@@ -151,7 +154,7 @@ impl Content {
 impl Service {
     // --- files -------------------------------------------------------------------------------
 
-    /// Names a file that stays where it is, for `run`: `file_name` is in the folder that the
+    /// Names a file that stays where it is, for `run`, and needs no room: `file_name` is in the folder that the
     /// server was opened with.
     pub async fn file_in_place(
         &self,
@@ -176,6 +179,7 @@ impl Service {
             bytes,
             lines: None,
             expires_after: None,
+            within: None,
         };
         Ok(file_object(&self.catalog.ready_file(&id, ready).await?))
     }
@@ -242,6 +246,7 @@ impl Service {
             .metadata
             .map(|m| serde_json::to_string(&m).expect("a map of strings is always JSON"));
         let lenient = self.config.mode == crate::config::Mode::Lenient;
+        let bounds = self.bounds().await?;
         let created = self
             .catalog
             .create_batch(NewBatch {
@@ -262,6 +267,7 @@ impl Service {
                     input_there: false,
                 },
                 once: request.once,
+                bounds,
             })
             .await?;
         match created {
@@ -271,6 +277,7 @@ impl Service {
             }
             Created::Again(row) => Ok(batch_object(&row)),
             Created::Mismatch(row) => Err(key_reused(&row.id)),
+            Created::Refused(refusal) => Err(self.refused(refusal).await),
         }
     }
 

@@ -100,22 +100,25 @@ fn the_server_takes_types_and_checks_of_the_sdk_and_no_client() {
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("manifest", &[]),
+    ("folder", &[]),
     ("catalog", &["model"]),
-    ("blobs", &["manifest"]),
-    ("journal", &["catalog"]),
+    ("blobs", &["folder", "manifest"]),
+    ("journal", &["catalog", "folder"]),
     ("upstream", &[]),
     ("hold", &[]),
     ("backup", &["catalog", "hold", "journal", "owner"]),
     ("owner", &[]),
+    ("space", &["model"]),
+    ("sweep", &["blobs", "catalog", "folder", "journal", "model"]),
     (
         "engine",
         &[
-            "blobs", "catalog", "hold", "journal", "manifest", "model", "upstream",
+            "blobs", "catalog", "hold", "journal", "manifest", "model", "sweep", "upstream",
         ],
     ),
     (
         "service",
-        &["blobs", "catalog", "engine", "manifest", "model"],
+        &["blobs", "catalog", "engine", "manifest", "model", "space"],
     ),
     ("http", &["service"]),
 ];

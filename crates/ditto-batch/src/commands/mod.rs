@@ -6,6 +6,7 @@ pub(crate) mod batches;
 pub(crate) mod check;
 pub(crate) mod doctor;
 pub(crate) mod files;
+pub(crate) mod gc;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod sim;

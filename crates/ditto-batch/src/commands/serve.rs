@@ -1,6 +1,7 @@
 //! `ditto-batch serve`: the server, until it is told to stop.
 
 mod config_file;
+mod floor;
 mod keys;
 mod settings;
 mod upstream;
@@ -19,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 pub(crate) use self::keys::KeyOf;
-pub(crate) use self::settings::{DEFAULT_DATA, Settings};
+pub(crate) use self::settings::{DEFAULT_DATA, Kept, Settings};
 pub(crate) use self::upstream::Target;
 use super::sim::SimFlags;
 use crate::duration;

@@ -15,10 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::model::batch::{BatchState, Ending};
+use crate::model::litter::Claim;
 
+mod bounds;
 #[cfg(test)]
 pub(crate) mod contract;
 pub(crate) mod sqlite;
+
+pub(crate) use bounds::{Bounds, Refusal, SPACE_RETRY, Stored, over_limit};
 
 /// A segment, by its batch's key and its place in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,6 +84,8 @@ pub(crate) struct ReadyFile {
     pub(crate) lines: Option<u64>,
     /// Lifetime from now; `None`: for ever.
     pub(crate) expires_after: Option<Duration>,
+    /// What its tenant may have with it; `None`: as much as it likes.
+    pub(crate) within: Option<u64>,
 }
 
 /// A file's row.
@@ -198,6 +204,8 @@ pub(crate) struct NewBatch {
     pub(crate) options: BatchOptions,
     /// `None`: a batch is made whatever was made before, and nothing is remembered.
     pub(crate) once: Option<Once>,
+    /// What may be stored and set aside with it.
+    pub(crate) bounds: Bounds,
 }
 
 /// What a create did.
@@ -209,6 +217,8 @@ pub(crate) enum Created {
     Again(Box<BatchRow>),
     /// Nothing: its key belongs to another request, which made this batch.
     Mismatch(Box<BatchRow>),
+    /// Nothing: there is no room for it.
+    Refused(Refusal),
 }
 
 /// Tokens, summed over answers.
@@ -454,6 +464,46 @@ pub(crate) enum Finish {
     },
 }
 
+/// How long things stay after their end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Keep {
+    /// Bytes that cannot be asked for any more, for whoever is reading them.
+    pub(crate) bytes: Duration,
+    /// Rows whose bytes are gone, as list cursors and to be asked about.
+    pub(crate) rows: Duration,
+}
+
+/// What the name of an object says it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// A file, by its id.
+    File(String),
+    /// A batch as a whole, by its id.
+    Batch(String),
+    /// One seal of a segment.
+    Blob {
+        /// The batch's id.
+        batch: String,
+        /// Place in the plan.
+        index: u32,
+        /// Who sealed it.
+        epoch: u32,
+    },
+    /// What one lease of a segment wrote.
+    Part(SegmentKey),
+}
+
+/// Rows that a sweep would forget.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct DueRows {
+    /// Creates that no repeat can mean any more.
+    pub(crate) creates: u64,
+    /// Files whose bytes are gone.
+    pub(crate) files: u64,
+    /// Batches that have ended, without bytes.
+    pub(crate) batches: u64,
+}
+
 /// Rows and epochs of files, batches and segments.
 #[async_trait]
 pub(crate) trait Catalog: fmt::Debug + Send + Sync {
@@ -461,7 +511,8 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
 
     /// Takes a file id, as `pending`: from now on blobs named by it are not litter.
     async fn create_file(&self, file: NewFile) -> Result<()>;
-    /// Makes a pending file usable. Its bytes must be durable. Missing if it was given up.
+    /// Makes a pending file usable. Its bytes must be durable. Missing if it was given up; full, and
+    /// nothing changed, if its tenant would have more than [`ReadyFile::within`].
     async fn ready_file(&self, id: &str, file: ReadyFile) -> Result<FileRow>;
     /// Gives a pending file up; its row goes. A ready file is not touched.
     async fn abandon_file(&self, id: &str) -> Result<()>;
@@ -471,14 +522,40 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     async fn files(&self, tenant: &str, query: FileQuery) -> Result<Option<Rows<FileRow>>>;
     /// Marks a ready file deleted: unreadable at once, bytes swept later. False: no such file.
     async fn delete_file(&self, tenant: &str, id: &str) -> Result<bool>;
-    /// Files whose bytes may go: deleted or expired, and no batch that has not ended reads them.
-    async fn sweepable_files(&self, limit: u32) -> Result<Vec<FileRow>>;
+
+    // --- what is stored ----------------------------------------------------------------------
+
+    /// What this tenant has: ready files, and what is set aside for its open batches. Kept by deltas.
+    async fn stored(&self, tenant: &str) -> Result<Stored>;
+    /// The same of all tenants together.
+    async fn stored_by_all(&self) -> Result<Stored>;
+
+    // --- what goes ---------------------------------------------------------------------------
+
+    /// Files whose bytes may go: deleted or expired for this long, or uploads that nobody finished
+    /// within a day, which are given up with this call; and no batch that has not ended reads them.
+    async fn sweepable_files(&self, unreadable: Duration, limit: u32) -> Result<Vec<FileRow>>;
     /// The bytes are gone. The row stays as `deleted` for list cursors.
     async fn file_swept(&self, id: &str) -> Result<()>;
-    /// Batches that have ended and neither of whose result files is left: their segment blobs may go.
-    async fn sweepable_batches(&self, limit: u32) -> Result<Vec<BatchRow>>;
-    /// The segment blobs of this batch are gone.
+    /// Batches that have ended and neither of whose result files has bytes left: their blobs may go.
+    /// By key, those above `after`.
+    async fn sweepable_batches(&self, after: i64, limit: u32) -> Result<Vec<BatchRow>>;
+    /// The blobs of this batch are gone.
     async fn batch_swept(&self, batch: i64) -> Result<()>;
+    /// Forgets creates that no repeat can mean any more, the oldest first. Returns how many.
+    async fn forget_creates(&self, limit: u32) -> Result<u32>;
+    /// Forgets files that have been unreadable for this long and whose bytes are gone, the oldest
+    /// first: they are no cursors any more. Returns how many.
+    async fn forget_files(&self, unreadable: Duration, limit: u32) -> Result<u32>;
+    /// Forgets batches that ended this long ago, whose bytes are gone, and with them their result
+    /// files; the oldest first. Never one that a create which comes again would name. Returns how many.
+    async fn forget_batches(&self, ended: Duration, limit: u32) -> Result<u32>;
+    /// What may become of objects with these names, one answer for each, in order. A name is made
+    /// from an id that is in the catalog before: one that was listed before this call and is unknown
+    /// to it is nobody's. Changes nothing.
+    async fn claims(&self, names: Vec<Named>, keep: Keep) -> Result<Vec<Claim>>;
+    /// How many rows `forget_…` would take now. Changes nothing.
+    async fn due_rows(&self, keep: Keep) -> Result<DueRows>;
 
     // --- batches, as clients see them --------------------------------------------------------
 
@@ -488,9 +565,10 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// it made; other hash, a mismatch. A repeat without a key makes none if this tenant's creates
     /// of the last [`REPEAT_LIFETIME`] have one of the same hash: the newest one's batch. Of creates
     /// that arrive together one decides first, and the others see what it did.
+    ///
+    /// Until it ends, 300 bytes a line of its input are set aside for it. If its [`Bounds`] leave no
+    /// room for them, nothing is made; a create that comes again is answered all the same.
     async fn create_batch(&self, batch: NewBatch) -> Result<Created>;
-    /// Forgets creates that no repeat can mean any more, the oldest first. Returns how many.
-    async fn forget_creates(&self, limit: u32) -> Result<u32>;
     /// A batch of this tenant.
     async fn batch(&self, tenant: &str, id: &str) -> Result<Option<BatchRow>>;
     /// Newest first. An `after` that never was: `Ok(None)`.

@@ -63,6 +63,7 @@ impl Inner {
                 (row.index, row.sealed.span, lines)
             })
             .collect();
+        self.sweeper.superseded(&work.batch.id, &rows).await?;
         let (answers, errors) = manifests(&work.batch.id, &rows);
         let output = self
             .result_file(&work, &work.output_file_id, "output", &answers)
@@ -143,6 +144,8 @@ impl Inner {
             bytes,
             lines: None,
             expires_after: Some(result_lifetime(&work.batch.options)),
+            // Results are never refused: their batch was let in.
+            within: None,
         }))
     }
 }

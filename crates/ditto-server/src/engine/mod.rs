@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::hold::Hold;
 use crate::id;
 use crate::journal::Journal;
+use crate::sweep::Sweeper;
 use crate::upstream::{Models, Routing};
 
 mod answer;
@@ -107,6 +108,7 @@ pub(crate) struct Inner {
     host: Host,
     workers: Workers,
     models: Models,
+    sweeper: Sweeper,
     incarnation: String,
     lanes: Lanes,
     works: Works,
@@ -181,6 +183,7 @@ impl Engine {
             models: Models::default(),
             hold: Hold::of(&config.data),
             litter: AtomicBool::new(true),
+            sweeper: sweep::sweeper(&config, &catalog, &blobs, &journal),
             config,
             catalog,
             blobs,
@@ -231,6 +234,7 @@ impl Engine {
             self.duty("finish", Inner::finish_batches),
             self.duty("renew", Inner::renew_lease),
             self.duty("sweep", Inner::sweep),
+            self.duty("clean", Inner::clean),
         ] {
             inner.tasks.spawn(duty);
         }

@@ -33,8 +33,10 @@ pub(super) enum Problem {
     WrongMediaType,
     NoSuchRange,
     Busy,
+    Full,
     Internal,
     Unavailable,
+    NoSpace,
 }
 
 impl Problem {
@@ -50,9 +52,9 @@ impl Problem {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::WrongMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NoSuchRange => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy | Self::Full => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::NoSpace => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -60,8 +62,10 @@ impl Problem {
     fn kind(self) -> &'static str {
         match self.next_step() {
             NextStep::Stop | NextStep::TryAgain => "invalid_request_error",
-            NextStep::Wait if self == Self::Busy => "rate_limit_error",
-            NextStep::Wait | NextStep::Report => "server_error",
+            NextStep::Wait | NextStep::ComeBack if matches!(self, Self::Busy | Self::Full) => {
+                "rate_limit_error"
+            }
+            NextStep::Wait | NextStep::ComeBack | NextStep::Report => "server_error",
         }
     }
 
@@ -78,6 +82,7 @@ impl Problem {
             | Self::NoSuchRange => NextStep::Stop,
             Self::TooSlow => NextStep::TryAgain,
             Self::Busy | Self::Unavailable => NextStep::Wait,
+            Self::Full | Self::NoSpace => NextStep::ComeBack,
             Self::Internal => NextStep::Report,
         }
     }
@@ -90,6 +95,9 @@ enum NextStep {
     TryAgain,
     /// Try again after `Retry-After`.
     Wait,
+    /// Somebody has to make room first. A program may try again after `Retry-After`, but no client by
+    /// itself: it would send a whole file once more, and its user would hear nothing for minutes.
+    ComeBack,
     /// Ours to mend; nothing is promised of another try.
     Report,
 }
@@ -102,6 +110,8 @@ impl From<ErrorKind> for Problem {
             ErrorKind::Conflict => Self::Conflict,
             ErrorKind::TooLarge => Self::TooLarge,
             ErrorKind::Busy => Self::Busy,
+            ErrorKind::Full => Self::Full,
+            ErrorKind::NoSpace => Self::NoSpace,
             ErrorKind::Unavailable => Self::Unavailable,
             ErrorKind::Internal => Self::Internal,
         }
@@ -213,15 +223,13 @@ impl IntoResponse for Failure {
         };
         let mut response = (detail.problem.status(), Json(body)).into_response();
         let headers = response.headers_mut();
-        match detail.problem.next_step() {
-            NextStep::Stop => {
-                headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
-            }
-            NextStep::Wait => {
-                let wait = detail.retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
-            }
-            NextStep::TryAgain | NextStep::Report => {}
+        let next_step = detail.problem.next_step();
+        if matches!(next_step, NextStep::Stop | NextStep::ComeBack) {
+            headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        if matches!(next_step, NextStep::Wait | NextStep::ComeBack) {
+            let wait = detail.retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         headers.extend(detail.headers);
         response
@@ -259,6 +267,8 @@ mod tests {
         assert_eq!(retry(Problem::Conflict), (409, true, false));
         assert_eq!(retry(Problem::TooSlow), (408, false, false));
         assert_eq!(retry(Problem::Busy), (429, false, true));
+        assert_eq!(retry(Problem::Full), (429, true, true));
+        assert_eq!(retry(Problem::NoSpace), (503, true, true));
         assert_eq!(retry(Problem::Internal), (500, false, false));
         assert_eq!(retry(Problem::Unavailable), (503, false, true));
     }

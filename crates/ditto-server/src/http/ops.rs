@@ -13,13 +13,18 @@ pub(super) async fn health() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: work can be taken; else 503 with the reason. A batch that stands still keeps nobody
-/// else from work: its reason is told beside.
+/// `GET /readyz`: work is done; else 503 with the reason. A batch that stands still keeps nobody else
+/// from work, and a server that is short of space only refuses what is new: both are told beside,
+/// since behind a balancer its results must stay in reach.
 pub(super) async fn ready(State(service): State<Service>) -> Answer<Json<Value>> {
     service.ready().await?;
+    let mut told = json!({ "status": "ready" });
     let stuck = service.stuck();
-    Ok(Json(match stuck.is_empty() {
-        true => json!({ "status": "ready" }),
-        false => json!({ "status": "ready", "stuck": stuck }),
-    }))
+    if !stuck.is_empty() {
+        told["stuck"] = json!(stuck);
+    }
+    if let Some(reason) = service.refusing().await {
+        told["refusing"] = json!(reason);
+    }
+    Ok(Json(told))
 }

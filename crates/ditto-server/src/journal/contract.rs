@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::TryStreamExt;
+
 use super::{Journal, Kind, PartName, Record};
 use crate::catalog::{SegmentKey, Usage};
+use crate::folder::Found;
 
 /// Runs every promise.
 pub(crate) async fn all(journal: &dyn Journal) {
@@ -15,6 +18,7 @@ pub(crate) async fn all(journal: &dyn Journal) {
     payloads_are_read_back(journal).await;
     a_removed_part_is_gone_and_removing_twice_is_fine(journal).await;
     a_part_that_is_set_aside_is_out_of_the_way(journal).await;
+    what_is_stored_is_found_by_its_name_and_age(journal).await;
 }
 
 fn part(batch: i64, epoch: u32) -> PartName {
@@ -142,4 +146,22 @@ async fn a_part_that_is_set_aside_is_out_of_the_way(journal: &dyn Journal) {
         assert!(!journal.parts().await.unwrap().contains(&name));
         assert_eq!(journal.cut(name).await.unwrap(), 0);
     }
+}
+
+async fn what_is_stored_is_found_by_its_name_and_age(journal: &dyn Journal) {
+    let name = part(7, 1);
+    let open = journal.create(name, Box::new(|_| {}));
+    open.append(&record(1), b"x");
+    let length = open.flushed().await;
+    let by_name = |found: &Found| found.path.to_str() == Some(name.to_string().as_str());
+
+    let found: Vec<_> = journal.found().try_collect().await.unwrap();
+    let found = found.concat().into_iter().find(by_name).unwrap();
+    assert_eq!(found.bytes, length);
+    assert!(found.modified <= journal.now().await.unwrap());
+    assert_eq!(PartName::parse(found.path.to_str().unwrap()), Some(name));
+
+    journal.discard(&found).await.unwrap();
+    journal.discard(&found).await.unwrap();
+    assert_eq!(journal.cut(name).await.unwrap(), 0);
 }

@@ -9,10 +9,11 @@ use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::Notify;
 
 use super::disk::{Disk, LocalDisk};
@@ -20,6 +21,7 @@ use super::record::{self, MAGIC, Record};
 use super::scan::{Whole, scan};
 use super::{Journal, OnDurable, Part, PartName, Place};
 use crate::error::{Error, Result};
+use crate::folder::{self, Found, Pages};
 
 /// Appended but not durable: what a crash may ask for again, beside what is in flight.
 const UNRECORDED_BYTES: u64 = 4 << 20;
@@ -289,6 +291,22 @@ impl Journal for LocalJournal {
     async fn set_aside(&self, parts: &[PartName]) -> Result<()> {
         let (shared, parts) = (Arc::clone(&self.shared), parts.to_vec());
         blocking(move || parts.iter().try_for_each(|name| shared.set_aside(*name))).await
+    }
+
+    fn found(&self) -> Pages {
+        // What was set aside is kept for a person.
+        let ours = |page: Vec<Found>| page.into_iter().filter(|f| !f.path.starts_with(STRAYS));
+        folder::pages(&self.shared.folder, "")
+            .map_ok(move |page| ours(page).collect())
+            .boxed()
+    }
+
+    async fn discard(&self, found: &Found) -> Result<()> {
+        folder::remove(&self.shared.folder, &found.path).await
+    }
+
+    async fn now(&self) -> Result<SystemTime> {
+        folder::now(&self.shared.folder).await
     }
 
     fn stalled(&self) -> Option<String> {

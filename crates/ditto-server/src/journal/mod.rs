@@ -8,12 +8,14 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::catalog::SegmentKey;
 use crate::error::Result;
+use crate::folder::{Found, Pages};
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -31,25 +33,26 @@ pub(crate) struct PartName {
     pub(crate) epoch: u32,
 }
 
-impl fmt::Display for PartName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.segment, self.epoch)
-    }
-}
-
 impl PartName {
-    /// The part that is called so, as it is displayed.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        let (segment, epoch) = name.split_once('.')?;
+    /// Reads what `Display` wrote.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (segment, epoch) = text.split_once('.')?;
         let (batch, index) = segment.split_once('-')?;
-        let part = Self {
+        let name = Self {
             segment: SegmentKey {
                 batch: batch.parse().ok()?,
                 index: index.parse().ok()?,
             },
             epoch: epoch.parse().ok()?,
         };
-        (part.to_string() == name).then_some(part)
+        // Spelled otherwise it is another name, and not one of ours.
+        (name.to_string() == text).then_some(name)
+    }
+}
+
+impl fmt::Display for PartName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.segment, self.epoch)
     }
 }
 
@@ -90,6 +93,12 @@ pub(crate) trait Journal: fmt::Debug + Send + Sync {
     async fn parts(&self) -> Result<Vec<PartName>>;
     /// Puts these parts where no lease will find them, and keeps their bytes.
     async fn set_aside(&self, parts: &[PartName]) -> Result<()>;
+    /// Everything that is stored, by its name: parts, and whatever else is there.
+    fn found(&self) -> Pages;
+    /// Deletes something that was found; what is already gone is no error.
+    async fn discard(&self, found: &Found) -> Result<()>;
+    /// What time it is for what stores the parts.
+    async fn now(&self) -> Result<SystemTime>;
     /// Why nothing can be recorded at the moment, if that is so.
     fn stalled(&self) -> Option<String>;
 }

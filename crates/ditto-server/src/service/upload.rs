@@ -24,12 +24,19 @@ pub struct Upload {
     index: LineIndex,
     lines: u64,
     at_line_start: bool,
+    /// What its tenant had left when it began.
+    allowance: Option<u64>,
 }
 
 impl Service {
     /// Begins a file whose bytes are about to come; nothing is visible until
     /// [`Upload::finish`]. The id is in the catalog before the first byte is stored.
+    ///
+    /// [`ErrorKind::NoSpace`] if the disk has no room for new files, [`ErrorKind::Full`] if the
+    /// tenant has as many bytes as it may.
     pub async fn upload(&self, tenant: &str) -> Result<Upload> {
+        self.require_space().await?;
+        let allowance = self.allowance(tenant).await?;
         let id = id::file();
         self.catalog
             .create_file(NewFile {
@@ -45,12 +52,14 @@ impl Service {
             index: LineIndex::default(),
             lines: 0,
             at_line_start: true,
+            allowance,
         })
     }
 }
 
 impl Upload {
-    /// The next bytes. Past the limit on file size: [`ErrorKind::TooLarge`].
+    /// The next bytes. Past the limit on file size: [`ErrorKind::TooLarge`]; and as
+    /// [`Service::upload`] if the room has gone meanwhile.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let limit = self.service.config.limits.file_bytes;
         let writer = self.writer.as_mut().expect("present until finish takes it");
@@ -63,6 +72,10 @@ impl Upload {
             .with_code("file_too_large")
             .with_param("file"));
         }
+        let more = bytes.len() as u64;
+        self.service
+            .require_room(self.allowance, before, more)
+            .await?;
         self.count_lines(before, bytes);
         self.writer
             .as_mut()
@@ -114,11 +127,19 @@ impl Upload {
             bytes,
             lines: Some(self.lines),
             expires_after: lifetime,
+            within: self.service.config.limits.tenant_bytes,
         };
+        // From here on a drop gives nothing up: the row may be ready before we hear of it.
         let id = std::mem::take(&mut self.id);
-        Ok(file_object(
-            &self.service.catalog.ready_file(&id, ready).await?,
-        ))
+        match self.service.catalog.ready_file(&id, ready).await {
+            Ok(row) => Ok(file_object(&row)),
+            Err(error) => {
+                if error.kind() == ErrorKind::Full {
+                    self.service.give_up(&id).await?;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Gives the file up: its bytes go at once.

@@ -10,4 +10,5 @@ mod form;
 mod lists;
 mod routes;
 mod server;
+mod space;
 mod uploads;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ditto_server::model::space::Floor;
 use ditto_server::{Config, Server, UpstreamConfig};
 use ditto_sim::{Sim, SimConfig};
 use reqwest::header::HeaderMap;
@@ -50,6 +51,8 @@ impl TestServer {
             data.path().join("data"),
             vec![UpstreamConfig::new("sim", sim.base_url())],
         );
+        // The disk that tests run on is nobody's claim.
+        config.space = Floor::NONE;
         change(&mut config);
         let listener = free_port().await;
         let address = listener.local_addr().unwrap().to_string();

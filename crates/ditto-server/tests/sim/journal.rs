@@ -6,16 +6,18 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
 use tokio::sync::Notify;
 
 use super::laws::claim_on_part;
 use super::life::{Life, refused};
 use super::world::Bug;
 use crate::error::{Error, Result};
+use crate::folder::{Found, Pages};
 use crate::journal::record::{self, HEAD, MAGIC};
 use crate::journal::scan::scan;
 use crate::journal::{Journal, OnDurable, Part, PartName, Place, Record};
@@ -180,6 +182,29 @@ impl Journal for SimJournal {
 
     async fn set_aside(&self, names: &[PartName]) -> Result<()> {
         self.remove(names).await
+    }
+
+    fn found(&self) -> Pages {
+        let parts = self.life.world.parts.lock().unwrap();
+        let found = parts.iter().map(|(name, part)| Found {
+            path: name.to_string().into(),
+            bytes: part.written.len() as u64,
+            // As young as can be: no part of this world is unknown for long.
+            modified: SystemTime::UNIX_EPOCH,
+        });
+        let page: Vec<_> = found.collect();
+        stream::iter([Ok(page)]).boxed()
+    }
+
+    async fn discard(&self, found: &Found) -> Result<()> {
+        let name = found.path.to_str().and_then(PartName::parse);
+        let name = name.ok_or_else(|| Error::internal("a part has another name"))?;
+        self.remove(&[name]).await
+    }
+
+    async fn now(&self) -> Result<SystemTime> {
+        self.life.point("asking for the time").await;
+        Ok(SystemTime::UNIX_EPOCH)
     }
 
     fn stalled(&self) -> Option<String> {

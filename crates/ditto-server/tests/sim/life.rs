@@ -178,6 +178,8 @@ impl Process {
         };
         let engine = Engine::new(Arc::clone(config), around);
         let service = Service {
+            // Not asked: a simulated disk has no floor.
+            gauge: crate::space::Gauge::new(config.data.clone()),
             config: Arc::clone(config),
             catalog,
             blobs,

@@ -150,6 +150,7 @@ impl Run {
         config.sending.patience = Duration::from_secs(120);
         config.sending.grace = Duration::from_secs(1 + world.below(8));
         config.limits.line_bytes = 2_000;
+        config.space = crate::model::space::Floor::NONE;
         let workers = if processes == 1 {
             Workers::Alone
         } else {

@@ -26,6 +26,10 @@ const DISK_PATIENCE: Duration = Duration::from_secs(3);
 /// So few lines may all be at fault themselves.
 const FEW: usize = 20;
 
+/// Results stay in the job's folder until they are exported, whenever that is: a job may be left for
+/// a year between its last answer and the command that writes them out.
+const RESULTS_STAY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// Why the engine is stopped.
 enum Stop {
     Ended(Box<BatchProgress>),
@@ -147,6 +151,7 @@ async fn batch(
         fill_endpoint: Some(endpoint),
         bare_lines: true,
         deadline: settings.deadline,
+        output_expires_after: Some(RESULTS_STAY),
         ..BatchRequest::default()
     };
     Ok(service.create_batch(TENANT, request).await?)

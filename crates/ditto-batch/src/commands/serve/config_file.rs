@@ -24,6 +24,8 @@ pub(super) struct ConfigFile {
     pub(super) timeout: Option<Duration>,
     pub(super) windows: Windows,
     pub(super) limits: LimitsTable,
+    pub(super) retention: RetentionTable,
+    pub(super) space: SpaceTable,
 }
 
 /// `[[upstream]]`
@@ -68,6 +70,7 @@ pub(super) enum WindowEnd {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LimitsTable {
     pub(super) file_bytes: Option<u64>,
+    pub(super) tenant_bytes: Option<u64>,
     pub(super) lines: Option<u64>,
     pub(super) line_bytes: Option<usize>,
     pub(super) answer_bytes: Option<usize>,
@@ -80,6 +83,28 @@ fn typed_time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D:
     duration::parse(&text)
         .map(Some)
         .map_err(|wanted| serde::de::Error::custom(format!("`{text}` is not {wanted}")))
+}
+
+/// `[retention]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RetentionTable {
+    pub(super) batches_days: Option<u32>,
+}
+
+/// `[space]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SpaceTable {
+    pub(super) free: Option<Bounds>,
+}
+
+/// One bound, or several of which the smallest counts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Bounds {
+    One(String),
+    Several(Vec<String>),
 }
 
 impl ConfigFile {

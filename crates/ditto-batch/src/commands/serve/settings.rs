@@ -2,19 +2,46 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use ditto_server::{Config, DEFAULT_CONCURRENCY, Limits, Mode, TenantKey, UpstreamConfig, Window};
+use ditto_server::{
+    Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode, TenantKey, UpstreamConfig, Window,
+};
 
 use super::ServeArgs;
-use super::config_file::{ConfigFile, KeyTable, LimitsTable, UpstreamTable, WindowEnd};
+use super::config_file::{
+    ConfigFile, KeyTable, LimitsTable, RetentionTable, UpstreamTable, WindowEnd,
+};
+use super::floor;
 use super::keys::{self, KeyOf};
 use super::upstream::{Target, UpstreamFlag};
 use crate::failure::{Failure, Result};
 use crate::key;
 
 const DEFAULT_PORT: u16 = 8650;
+/// Where a server keeps things unless it is told otherwise.
 pub(crate) const DEFAULT_DATA: &str = "ditto-data";
+
+/// What a config file says of a data folder, for a command that has no server.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// The folder.
+    pub(crate) data: Option<PathBuf>,
+    /// How long ended batches are known.
+    pub(crate) retention: Duration,
+}
+
+impl Kept {
+    /// Reads the file at this path; no path, as shipped.
+    pub(crate) fn read(config: Option<&Path>) -> Result<Self> {
+        let file = ConfigFile::read(config)?;
+        Ok(Self {
+            retention: retention(&file.retention)?,
+            data: file.data,
+        })
+    }
+}
 
 /// A server to be.
 #[derive(Debug)]
@@ -64,6 +91,8 @@ impl Settings {
         config.sending.timeout = timeout.unwrap_or(config.sending.timeout);
         config.window = window(file.windows.day, &config.keys);
         config.limits = limits(&file.limits);
+        config.retention = retention(&file.retention)?;
+        config.space = floor::of(file.space.free.as_ref())?;
         Ok(Self {
             listen: listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()),
             config,
@@ -243,10 +272,22 @@ fn limits(table: &LimitsTable) -> Limits {
     let shipped = Limits::default();
     Limits {
         file_bytes: table.file_bytes.unwrap_or(shipped.file_bytes),
+        tenant_bytes: table.tenant_bytes.or(shipped.tenant_bytes),
         lines: table.lines.unwrap_or(shipped.lines),
         line_bytes: table.line_bytes.unwrap_or(shipped.line_bytes),
         answer_bytes: table.answer_bytes.unwrap_or(shipped.answer_bytes),
         errors: table.errors.unwrap_or(shipped.errors),
+    }
+}
+
+/// How long ended batches are known. Not for less than a day: a repeated create may name one that long.
+fn retention(table: &RetentionTable) -> Result<Duration> {
+    match table.batches_days {
+        None => Ok(DEFAULT_RETENTION),
+        Some(0) => Err(Failure::usage(
+            "[retention] batches_days is 0: give 1 or more",
+        )),
+        Some(days) => Ok(Duration::from_secs(u64::from(days) * 24 * 3600)),
     }
 }
 
@@ -256,6 +297,7 @@ mod tests {
 
     use super::*;
     use clap::Parser;
+    use ditto_server::model::space::Floor;
     use secrecy::ExposeSecret;
 
     #[derive(Debug, Parser)]
@@ -287,6 +329,13 @@ mod tests {
 
         [limits]
         lines = 7
+        tenant_bytes = 8
+
+        [space]
+        free = "2 GB"
+
+        [retention]
+        batches_days = 30
     "#;
 
     #[test]
@@ -299,6 +348,9 @@ mod tests {
         assert_eq!(settings.config.sending.timeout, Duration::from_secs(90));
         assert_eq!(settings.config.limits.lines, 7);
         assert_eq!(settings.config.limits.errors, Limits::default().errors);
+        assert_eq!(settings.config.limits.tenant_bytes, Some(8));
+        assert_eq!(settings.config.retention.as_secs(), 30 * 24 * 3600);
+        assert_eq!(settings.config.space.of(u64::MAX), 2_000_000_000);
         let [gpu] = settings.config.upstreams.as_slice() else {
             panic!("one upstream")
         };
@@ -334,6 +386,32 @@ mod tests {
         assert_eq!(settings.config.window, Window::KeepGoing);
         assert_eq!(settings.config.mode, Mode::Strict);
         assert_eq!(settings.config.sending.timeout, Duration::from_secs(600));
+        assert_eq!(settings.config.retention, DEFAULT_RETENTION);
+        assert_eq!(settings.config.space, Floor::SHIPPED);
+        assert_eq!(settings.config.limits.tenant_bytes, None);
+    }
+
+    #[test]
+    fn a_window_ends_where_there_are_tenants_and_otherwise_as_the_file_says() {
+        let key = TenantKey {
+            tenant: "a".to_owned(),
+            key: "sk".to_owned().into(),
+        };
+        let (nobody, tenants): (&[TenantKey], _) = (&[], std::slice::from_ref(&key));
+        let table = [
+            (None, nobody, Window::KeepGoing),
+            (None, tenants, Window::Expire),
+            (Some(WindowEnd::Expire), nobody, Window::Expire),
+            (Some(WindowEnd::KeepGoing), tenants, Window::KeepGoing),
+        ];
+        for (said, keys, expected) in table {
+            assert_eq!(
+                window(said, keys),
+                expected,
+                "{said:?}, {} keys",
+                keys.len()
+            );
+        }
     }
 
     #[test]

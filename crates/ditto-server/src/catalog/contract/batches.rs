@@ -71,11 +71,11 @@ pub(super) async fn a_cancel_before_validation_ended_is_over_at_once(
     assert!(row.cancelling_at.is_some() && row.cancelled_at.is_some());
 
     // The validator learns it, and only then its litter may be swept.
-    assert!(catalog.sweepable_batches(10).await.unwrap().is_empty());
+    assert!(catalog.sweepable_batches(0, 10).await.unwrap().is_empty());
     assert!(!catalog.validated(ME, key, found(10, 1)).await.unwrap());
-    assert_eq!(catalog.sweepable_batches(10).await.unwrap().len(), 1);
+    assert_eq!(catalog.sweepable_batches(0, 10).await.unwrap().len(), 1);
     catalog.batch_swept(key).await.unwrap();
-    assert!(catalog.sweepable_batches(10).await.unwrap().is_empty());
+    assert!(catalog.sweepable_batches(0, 10).await.unwrap().is_empty());
 }
 
 pub(super) async fn a_cancel_while_running_is_an_ending_that_the_owner_hears_of(

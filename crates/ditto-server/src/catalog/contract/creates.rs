@@ -121,6 +121,7 @@ async fn all_at_once(
         }
         Created::Again(row) => row.id,
         Created::Mismatch(row) => panic!("not the same: {row:?}"),
+        Created::Refused(refusal) => panic!("no room: {refusal:?}"),
     });
     let told = told.collect();
     (made, told)

@@ -9,7 +9,13 @@ pub(super) async fn the_last_seal_takes_two_ids_that_outlive_the_sweeper(
     let key = finalizing(catalog).await;
     assert!(row(catalog, key).await.finalizing_at.is_some());
     clock.advance(DAY * 2);
-    assert!(catalog.sweepable_files(10).await.unwrap().is_empty());
+    assert!(
+        catalog
+            .sweepable_files(Duration::ZERO, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 
     catalog.renew(ME, LEASE, &[]).await.unwrap();
     let work = catalog.lease_finish(ME).await.unwrap().unwrap();
@@ -122,7 +128,7 @@ pub(super) async fn a_batchs_blobs_may_go_when_both_of_its_files_are_gone(
         errors: Some(description()),
     };
     catalog.finish(ME, key, finish).await.unwrap();
-    assert!(catalog.sweepable_batches(10).await.unwrap().is_empty());
+    assert!(catalog.sweepable_batches(0, 10).await.unwrap().is_empty());
     assert!(
         catalog
             .delete_file(TENANT, &work.error_file_id)
@@ -130,10 +136,10 @@ pub(super) async fn a_batchs_blobs_may_go_when_both_of_its_files_are_gone(
             .unwrap()
     );
     catalog.file_swept(&work.error_file_id).await.unwrap();
-    assert!(catalog.sweepable_batches(10).await.unwrap().is_empty());
+    assert!(catalog.sweepable_batches(0, 10).await.unwrap().is_empty());
 
     clock.advance(DAY);
     catalog.file_swept(&work.output_file_id).await.unwrap();
     catalog.file_swept(&work.output_file_id).await.unwrap();
-    assert_eq!(catalog.sweepable_batches(10).await.unwrap()[0].key, key);
+    assert_eq!(catalog.sweepable_batches(0, 10).await.unwrap()[0].key, key);
 }

@@ -90,11 +90,17 @@ pub(super) async fn an_expired_file_is_gone_before_it_is_swept(
     assert_eq!(catalog.file(TENANT, "file-1").await.unwrap(), None);
     assert!(file_ids(catalog, query(10, None)).await.is_empty());
     assert!(!catalog.delete_file(TENANT, "file-1").await.unwrap());
-    let sweepable = catalog.sweepable_files(10).await.unwrap();
+    let sweepable = catalog.sweepable_files(Duration::ZERO, 10).await.unwrap();
     assert_eq!(sweepable.len(), 1);
 
     catalog.file_swept("file-1").await.unwrap();
-    assert!(catalog.sweepable_files(10).await.unwrap().is_empty());
+    assert!(
+        catalog
+            .sweepable_files(Duration::ZERO, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 pub(super) async fn a_deleted_file_is_a_cursor_and_no_file(catalog: &dyn Catalog, _: &ManualClock) {
@@ -226,10 +232,16 @@ pub(super) async fn a_deleted_input_is_swept_when_its_batches_have_ended(
     file(catalog, "file-input").await;
     let key = create(catalog, new_batch("batch_1", TENANT)).await.key;
     catalog.delete_file(TENANT, "file-input").await.unwrap();
-    assert!(catalog.sweepable_files(10).await.unwrap().is_empty());
+    assert!(
+        catalog
+            .sweepable_files(Duration::ZERO, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 
     cancel(catalog, key).await;
-    let sweepable = catalog.sweepable_files(10).await.unwrap();
+    let sweepable = catalog.sweepable_files(Duration::ZERO, 10).await.unwrap();
     assert_eq!(sweepable[0].id, "file-input");
 }
 
@@ -286,10 +298,16 @@ pub(super) async fn an_upload_that_nobody_finished_is_swept_after_a_day_and_stay
 ) {
     pending(catalog, "file-1").await;
     clock.advance(DAY - Duration::from_secs(1));
-    assert!(catalog.sweepable_files(10).await.unwrap().is_empty());
+    assert!(
+        catalog
+            .sweepable_files(Duration::ZERO, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 
     clock.advance(Duration::from_secs(1));
-    let sweepable = catalog.sweepable_files(10).await.unwrap();
+    let sweepable = catalog.sweepable_files(Duration::ZERO, 10).await.unwrap();
     assert_eq!(sweepable[0].id, "file-1");
     let error = catalog
         .ready_file("file-1", description())

@@ -8,20 +8,23 @@ use std::time::Duration;
 
 use super::sqlite::SqliteCatalog;
 use super::{
-    BatchOptions, BatchRow, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow,
-    FileState, Finish, Leased, NewBatch, NewFile, Once, Order, PartStanding, Publication,
-    ReadyFile, SealOutcome, Sealed, SegmentKey, Usage, Validated,
+    BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow,
+    FileState, Finish, Keep, Leased, Named, NewBatch, NewFile, Once, Order, PartStanding,
+    Publication, ReadyFile, Refusal, SealOutcome, Sealed, SegmentKey, Stored, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
 use crate::model::batch::{BatchState, Ending};
+use crate::model::litter::{Claim, Due};
 
 mod batches;
 mod creates;
 mod ends;
 mod files;
+mod goes;
 mod leases;
 mod seals;
+mod space;
 mod validation;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -37,6 +40,7 @@ fn description() -> ReadyFile {
         bytes: 100,
         lines: Some(7),
         expires_after: None,
+        within: None,
     }
 }
 
@@ -78,6 +82,7 @@ fn new_batch(id: &str, tenant: &str) -> NewBatch {
         metadata: None,
         options: BatchOptions::default(),
         once: None,
+        bounds: Bounds::default(),
     }
 }
 
@@ -300,4 +305,25 @@ promises! {
     ends::a_batch_is_finished_once_and_by_who_holds_it,
     ends::a_batch_that_is_not_whole_fails_and_keeps_both_files,
     ends::a_batchs_blobs_may_go_when_both_of_its_files_are_gone,
+    goes::a_deleted_file_keeps_its_bytes_for_who_is_reading,
+    goes::an_expired_file_keeps_its_bytes_as_long,
+    goes::a_file_is_held_from_its_id_to_its_last_byte,
+    goes::an_input_in_use_is_held_whatever_its_row_says,
+    goes::an_id_that_a_batch_has_reserved_is_held_however_long_it_takes,
+    goes::a_blob_below_the_newest_epoch_of_its_segment_is_litter,
+    goes::a_journal_part_is_held_until_its_segment_is_sealed,
+    goes::what_a_batch_has_is_held_until_both_results_are_gone,
+    goes::a_batchs_blobs_outlast_the_readers_of_its_results,
+    goes::a_file_that_is_gone_is_a_cursor_for_its_time_and_then_forgotten,
+    goes::a_batch_is_forgotten_long_after_its_end_and_never_before_its_results,
+    goes::a_batch_that_a_repeated_create_would_name_is_not_forgotten,
+    space::a_file_counts_from_ready_to_deleted,
+    space::a_file_that_expires_counts_until_it_is_swept,
+    space::a_file_over_what_its_tenant_may_have_does_not_become_ready,
+    space::an_open_batch_reserves_300_bytes_a_line_until_it_ends,
+    space::every_end_gives_back_what_was_set_aside,
+    space::creates_are_refused_when_what_is_set_aside_reaches_the_limit,
+    space::creating_and_cancelling_in_a_loop_ends_at_the_limit,
+    space::what_is_promised_to_all_tenants_has_its_own_bound,
+    space::a_create_that_comes_again_is_answered_when_there_is_no_room_any_more,
 }

@@ -1,16 +1,19 @@
 //! Batches, as clients see them, and every change of their state.
 
+use std::time::Duration;
+
 use rusqlite::named_params;
 
 use super::super::{BatchRow, Cancelled, NewBatch, Rows};
 use super::files::{self, cut_page};
 use super::rows::{self, Life};
 use super::runner::Tx;
-use super::sql;
+use super::{sql, tenants};
 use crate::error::{Error, Result};
 use crate::model::batch::{BatchState, Ending, Event, Step, advance};
 
-pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch) -> Result<BatchRow> {
+/// With so many bytes set aside for it.
+pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch, reserved: u64) -> Result<BatchRow> {
     let mut options = batch.options.clone();
     // In the transaction that makes the batch: a delete comes before it or after it.
     options.input_there = files::get(tx, &batch.tenant, &batch.input_file_id)?.is_some();
@@ -27,7 +30,9 @@ pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch) -> Result<BatchRow> {
         ":state": BatchState::Validating.as_str(),
         ":now": tx.now_ms,
         ":expires": batch.expires_after.map(|after| tx.later(after)),
+        ":reserved": rows::stored(reserved),
     };
+    tenants::reserve(tx, &batch.tenant, reserved)?;
     let row = tx.row(sql::CREATE_BATCH, params, rows::batch)?;
     row.ok_or_else(|| Error::internal("an insert returned no row"))
 }
@@ -143,6 +148,9 @@ pub(super) fn set_state(
         ":now": tx.now_ms,
     };
     tx.execute(sql::ADVANCE_BATCH, params)?;
+    if state.is_terminal() {
+        tenants::release(tx, key)?;
+    }
     Ok(())
 }
 
@@ -163,10 +171,10 @@ pub(super) fn release(tx: &Tx<'_>, incarnation: &str, key: i64) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn sweepable(tx: &Tx<'_>, limit: u32) -> Result<Vec<BatchRow>> {
+pub(super) fn sweepable(tx: &Tx<'_>, after: i64, limit: u32) -> Result<Vec<BatchRow>> {
     tx.rows(
         sql::SWEEPABLE_BATCHES,
-        named_params! { ":limit": limit },
+        named_params! { ":after": after, ":limit": limit },
         rows::batch,
     )
 }
@@ -174,6 +182,12 @@ pub(super) fn sweepable(tx: &Tx<'_>, limit: u32) -> Result<Vec<BatchRow>> {
 pub(super) fn swept(tx: &Tx<'_>, batch: i64) -> Result<()> {
     tx.execute(sql::SWEEP_BATCH, named_params! { ":batch": batch })?;
     Ok(())
+}
+
+pub(super) fn forget(tx: &Tx<'_>, ended: Duration, limit: u32) -> Result<u32> {
+    let params = named_params! { ":before": tx.earlier(ended), ":limit": limit };
+    let forgotten = tx.execute(sql::FORGET_BATCHES, params)?;
+    Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
 }
 
 pub(super) fn open(tx: &Tx<'_>) -> Result<u64> {

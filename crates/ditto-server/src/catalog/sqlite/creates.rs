@@ -4,20 +4,25 @@ use rusqlite::named_params;
 
 use super::super::{BatchRow, Created, KEY_LIFETIME, NewBatch, Once, REPEAT_LIFETIME};
 use super::runner::Tx;
-use super::{batches, rows, sql};
+use super::{batches, rows, sql, tenants};
 use crate::error::Result;
 
 /// Looks and makes in one transaction, and there is one writer: a second create that arrives
 /// meanwhile finds the first. If we stop before the commit, neither the batch nor its key is there.
 pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch) -> Result<Created> {
-    let Some(once) = &batch.once else {
-        return Ok(Created::New(Box::new(batches::create(tx, batch)?)));
-    };
-    if let Some(earlier) = earlier(tx, &batch.tenant, once)? {
+    if let Some(once) = &batch.once
+        && let Some(earlier) = earlier(tx, &batch.tenant, once)?
+    {
         return Ok(earlier);
     }
-    let row = batches::create(tx, batch)?;
-    remember(tx, &row, once)?;
+    let reserved = match tenants::admit(tx, batch)? {
+        Ok(reserved) => reserved,
+        Err(refusal) => return Ok(Created::Refused(refusal)),
+    };
+    let row = batches::create(tx, batch, reserved)?;
+    if let Some(once) = &batch.once {
+        remember(tx, &row, once)?;
+    }
     Ok(Created::New(Box::new(row)))
 }
 

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use rusqlite::named_params;
+use rusqlite::{Row, named_params};
 
-use super::super::{FileQuery, FileRow, NewFile, Order, ReadyFile, Rows};
+use super::super::{FileQuery, FileRow, NewFile, Order, ReadyFile, Rows, over_limit};
 use super::rows::{self, stored};
 use super::runner::Tx;
-use super::{batches, sql};
+use super::{batches, sql, tenants};
 use crate::error::{Error, Result};
+use crate::model::space::fits;
 
 /// An upload that takes longer than this was given up by its client.
-const PENDING_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+pub(super) const PENDING_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn create(tx: &Tx<'_>, file: &NewFile) -> Result<()> {
     let params = named_params! { ":id": file.id, ":tenant": file.tenant, ":now": tx.now_ms };
@@ -30,7 +31,21 @@ pub(super) fn ready(tx: &Tx<'_>, id: &str, file: &ReadyFile) -> Result<FileRow> 
         ":expires": file.expires_after.map(|after| tx.later(after)),
     };
     let row = tx.row(sql::READY_FILE, params, rows::file)?;
-    row.ok_or_else(|| Error::missing(format!("the upload of {id} was given up; send it again")))
+    let row = row
+        .ok_or_else(|| Error::missing(format!("the upload of {id} was given up; send it again")))?;
+    if let Some(limit) = file.within {
+        let held = tenants::of(tx, &row.tenant)?.sum();
+        if !fits(held, row.bytes, limit) {
+            // An error takes the whole change back.
+            return Err(over_limit(held, row.bytes, limit));
+        }
+    }
+    tenants::file_came(tx, &row.tenant, row.bytes)?;
+    Ok(row)
+}
+
+fn charged(row: &Row<'_>) -> rusqlite::Result<(String, u64)> {
+    Ok((row.get("tenant")?, rows::count(row, "bytes")?))
 }
 
 pub(super) fn abandon(tx: &Tx<'_>, id: &str) -> Result<()> {
@@ -109,32 +124,38 @@ pub(super) fn cut_page<T>(mut rows: Vec<T>, limit: u32) -> Rows<T> {
 
 pub(super) fn delete(tx: &Tx<'_>, tenant: &str, id: &str) -> Result<bool> {
     let params = named_params! { ":id": id, ":tenant": tenant, ":now": tx.now_ms };
-    let deleted = tx.row(sql::DELETE_FILE, params, |row| row.get("batch"))?;
-    drop_result(tx, deleted.flatten())?;
+    let deleted = tx.row(sql::DELETE_FILE, params, charged)?;
+    if let Some(file) = &deleted {
+        tenants::file_went(tx, file)?;
+    }
     Ok(deleted.is_some())
 }
 
 /// A change, although it reads: see `give_up_pending.sql`.
-pub(super) fn sweepable(tx: &Tx<'_>, limit: u32) -> Result<Vec<FileRow>> {
-    let before = tx
-        .now_ms
-        .saturating_sub_unsigned(PENDING_LIFETIME.as_secs() * 1_000);
+pub(super) fn sweepable(tx: &Tx<'_>, unreadable: Duration, limit: u32) -> Result<Vec<FileRow>> {
+    let before = tx.earlier(PENDING_LIFETIME);
     tx.execute(sql::GIVE_UP_PENDING, named_params! { ":before": before })?;
-    let params = named_params! { ":now": tx.now_ms, ":limit": limit };
+    let params = named_params! { ":before": tx.earlier(unreadable), ":limit": limit };
     tx.rows(sql::SWEEPABLE_FILES, params, rows::file)
 }
 
 pub(super) fn swept(tx: &Tx<'_>, id: &str) -> Result<()> {
     let params = named_params! { ":id": id, ":now": tx.now_ms };
-    let expired = tx.row(sql::EXPIRE_FILE, params, |row| row.get("batch"))?;
-    drop_result(tx, expired.flatten())?;
-    tx.execute(sql::SWEEP_FILE, named_params! { ":id": id })?;
-    Ok(())
-}
-
-fn drop_result(tx: &Tx<'_>, batch: Option<i64>) -> Result<()> {
-    if let Some(batch) = batch {
+    let expired = tx.row(sql::EXPIRE_FILE, params, charged)?;
+    if let Some(file) = &expired {
+        tenants::file_went(tx, file)?;
+    }
+    let swept = tx.row(sql::SWEEP_FILE, named_params! { ":id": id }, |row| {
+        row.get::<_, Option<i64>>("batch")
+    })?;
+    if let Some(batch) = swept.flatten() {
         tx.execute(sql::DROP_RESULT, named_params! { ":batch": batch })?;
     }
     Ok(())
+}
+
+pub(super) fn forget(tx: &Tx<'_>, unreadable: Duration, limit: u32) -> Result<u32> {
+    let params = named_params! { ":before": tx.earlier(unreadable), ":limit": limit };
+    let forgotten = tx.execute(sql::FORGET_FILES, params)?;
+    Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
 }

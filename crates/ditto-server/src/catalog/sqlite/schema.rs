@@ -11,7 +11,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Each step once, in order; `PRAGMA user_version` counts them. Steps are only ever added.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/0001.sql"),
+    include_str!("schema/0002.sql"),
+];
 /// Marks the file as ours: "Dtto".
 const APPLICATION_ID: i64 = 0x4474_746f;
 /// Another process has no business here; this outlasts a backup tool that reads for a moment.
@@ -120,6 +123,21 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "temp_store", "memory")?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(conn)
+}
+
+/// The same for a catalog that another process has open, if it is of this release.
+pub(super) fn open_beside(path: &Path) -> Result<Connection> {
+    let conn = open_reader(path)?;
+    let (version, application, _) = read_version(&conn).map_err(unusable)?;
+    let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if (version, application) != (newest, APPLICATION_ID) {
+        return Err(Error::invalid(format!(
+            "{}: another release has this catalog open (schema {version}, this one knows {newest}); \
+             use that release",
+            path.display()
+        )));
+    }
     Ok(conn)
 }
 
@@ -269,7 +287,7 @@ mod tests {
         let rows: i64 = conn
             .query_row("SELECT count(*) FROM incarnations", [], |row| row.get(0))
             .unwrap();
-        assert_eq!((rows, read_version(&conn).unwrap().0), (1, 1));
+        assert_eq!((rows, read_version(&conn).unwrap().0), (1, 2));
     }
 
     /// Names and bytes of all files.
@@ -306,7 +324,7 @@ mod tests {
         });
         assert_eq!(
             message,
-            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 1); \
+            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 2); \
              nothing was changed: start that release, or name another data folder"
         );
     }

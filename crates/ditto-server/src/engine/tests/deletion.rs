@@ -1,6 +1,9 @@
 //! Files that are deleted: an input in use stays until its batches end, then the bytes go.
 
+use std::time::Duration;
+
 use ditto_llm::wire::BatchStatus;
+use futures_util::TryStreamExt;
 
 use super::rig::{Rig, TENANT, lines, until, upload};
 use crate::{BatchRequest, ErrorKind};
@@ -21,10 +24,12 @@ fn count(folder: &std::path::Path) -> usize {
         .sum()
 }
 
+/// A sweep that waits for nobody who may still be reading.
 async fn sweep(rig: &Rig) {
-    let engine = &rig.service().engine.0;
-    engine.sweep_files().await.unwrap();
-    engine.sweep_batches().await.unwrap();
+    let mut sweeper = rig.service().engine.0.sweeper.clone();
+    sweeper.keep.bytes = Duration::ZERO;
+    sweeper.files().await.unwrap();
+    sweeper.batches().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,4 +136,26 @@ async fn a_failed_batch_leaves_no_bytes_of_its_own() {
     rig.service().delete_file(TENANT, &input).await.unwrap();
     sweep(&rig).await;
     assert_eq!(blobs(&rig), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_has_begun_is_not_cut_when_its_file_is_deleted() {
+    let rig = Rig::with(|sim| sim.answer_bytes = Some(200_000), |_| {}).await;
+    let id = rig.submit(&lines(20)).await;
+    let output = rig.ended(&id).await.batch.output_file_id.unwrap();
+    let content = rig.service().content(TENANT, &output).await.unwrap();
+    let bytes = content.file.bytes.unwrap();
+    let mut chunks = Box::pin(content.stream(0..bytes));
+    let mut read = chunks.try_next().await.unwrap().unwrap().len() as u64;
+
+    rig.service().delete_file(TENANT, &output).await.unwrap();
+    let gone = rig.service().content(TENANT, &output).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::Missing);
+    let sweeper = &rig.service().engine.0.sweeper;
+    sweeper.files().await.unwrap();
+    sweeper.batches().await.unwrap();
+    while let Some(chunk) = chunks.try_next().await.unwrap() {
+        read += chunk.len() as u64;
+    }
+    assert!(read == bytes && bytes > 4_000_000, "{read} of {bytes}");
 }

@@ -17,6 +17,7 @@ mod litter;
 mod outage;
 mod replies;
 mod rig;
+mod space;
 mod storage;
 mod turns;
 mod whole;

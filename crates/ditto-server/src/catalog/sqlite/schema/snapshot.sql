@@ -68,7 +68,8 @@ CREATE TABLE batches (
         (state = 'running' AND ending IS NOT NULL AND cursor < plan_segments
             AND open_segments < 256 AND open_runs < 8)
         VIRTUAL
-) STRICT;
+, ended_ms INTEGER
+    GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL, reserved_bytes INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE INDEX batches_by_deadline ON batches (tenant, deadline_ms, key) WHERE leasable;
 CREATE INDEX batches_by_input ON batches (input_file_id)
     WHERE state IN ('validating', 'running', 'finalizing');
@@ -78,6 +79,7 @@ CREATE INDEX batches_due ON batches (expires_ms)
     WHERE ending IS NULL AND expires_ms IS NOT NULL AND state IN ('validating', 'running');
 CREATE INDEX batches_fillable ON batches (key) WHERE fillable;
 CREATE INDEX batches_finalizing ON batches (key) WHERE state = 'finalizing';
+CREATE INDEX batches_forgettable ON batches (ended_ms) WHERE swept = 1;
 CREATE INDEX batches_held ON batches (held_by) WHERE held_by IS NOT NULL;
 CREATE INDEX batches_unswept ON batches (key)
     WHERE swept = 0 AND files_left = 0
@@ -113,12 +115,13 @@ CREATE TABLE files (
     batch INTEGER,
     -- The bytes are gone, the row stays for list cursors.
     swept INTEGER NOT NULL DEFAULT 0
-) STRICT;
+, gone_ms INTEGER) STRICT;
 CREATE INDEX files_by_purpose ON files (tenant, purpose, created_ms, seq) WHERE state = 'ready';
 CREATE INDEX files_by_tenant ON files (tenant, created_ms, seq) WHERE state = 'ready';
 CREATE INDEX files_expiring ON files (expires_ms) WHERE state = 'ready' AND expires_ms IS NOT NULL;
+CREATE INDEX files_forgettable ON files (gone_ms, seq) WHERE swept = 1;
 CREATE INDEX files_pending ON files (created_ms) WHERE state = 'pending';
-CREATE INDEX files_unswept ON files (seq) WHERE state = 'deleted' AND swept = 0;
+CREATE INDEX files_unswept ON files (gone_ms, seq) WHERE state = 'deleted' AND swept = 0;
 CREATE TABLE incarnations (
     id TEXT PRIMARY KEY,
     lease_until_ms INTEGER NOT NULL
@@ -159,3 +162,10 @@ CREATE INDEX segments_owned ON segments (owner) WHERE state = 'open' AND owner I
 CREATE INDEX segments_parked ON segments (parked_until_ms) WHERE state = 'parked';
 CREATE INDEX segments_parked_of ON segments (batch) WHERE state = 'parked';
 CREATE INDEX segments_released ON segments (batch, idx) WHERE state = 'open' AND owner IS NULL;
+CREATE TABLE tenants (
+    name TEXT PRIMARY KEY,
+    -- Of ready files.
+    stored_bytes INTEGER NOT NULL DEFAULT 0,
+    -- Set aside for open batches.
+    reserved_bytes INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;

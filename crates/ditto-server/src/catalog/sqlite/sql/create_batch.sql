@@ -1,5 +1,5 @@
 INSERT INTO batches (id, tenant, input_file_id, endpoint, completion_window, metadata, options,
-    state, created_ms, expires_ms)
+    state, created_ms, expires_ms, reserved_bytes)
 VALUES (:id, :tenant, :input_file_id, :endpoint, :completion_window, :metadata, :options,
-    :state, :now, :expires)
+    :state, :now, :expires, :reserved)
 RETURNING *

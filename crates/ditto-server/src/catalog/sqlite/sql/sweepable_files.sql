@@ -1,8 +1,8 @@
 -- Indexes: files_unswept, files_expiring, batches_by_input. An input stays while a batch reads it.
 SELECT * FROM (
-    SELECT * FROM files WHERE state = 'deleted' AND swept = 0
+    SELECT * FROM files WHERE state = 'deleted' AND swept = 0 AND gone_ms <= :before
     UNION ALL
-    SELECT * FROM files WHERE state = 'ready' AND expires_ms <= :now
+    SELECT * FROM files WHERE state = 'ready' AND expires_ms <= :before
 ) f
 WHERE NOT EXISTS (
     SELECT 1 FROM batches b

@@ -1,0 +1,168 @@
+//! Whether bytes that were found in the store are still somebody's.
+//!
+//! A name is made from an id that is already in the catalog, and ids are never used again. So whoever
+//! lists first and asks the catalog afterwards can tell by these tables what no row will ever claim.
+
+use std::time::Duration;
+
+/// What no row knows goes only when it is older than this, by the clock of the store that holds it.
+const UNKNOWN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// What may become of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// A row still needs it, or might.
+    Held,
+    /// It goes with its file or batch, whose time has come.
+    Due(Due),
+    /// A row says that it is of no use: it may go at once.
+    Litter,
+    /// No row knows its name.
+    Unknown,
+}
+
+/// Whose time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Due {
+    /// A file that was deleted or has expired, or whose upload nobody finished.
+    File,
+    /// A batch that has ended and has no result file any more.
+    Batch,
+}
+
+/// A batch, as far as its bytes ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// There is no such batch.
+    Missing,
+    /// It has not ended.
+    Open,
+    /// It has ended, and its results can be read.
+    Ended,
+    /// It has ended, and its results are gone: its bytes may go too.
+    Due,
+    /// Its bytes are gone: what is there came late.
+    Swept,
+}
+
+/// A segment of an open batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Its results are in the blob of its epoch.
+    pub sealed: bool,
+    /// Of its newest lease.
+    pub epoch: u32,
+}
+
+/// What is written for a batch as a whole: its plan, its faulty lines.
+pub fn of_batch(batch: Owner) -> Claim {
+    match batch {
+        Owner::Missing => Claim::Unknown,
+        Owner::Open | Owner::Ended => Claim::Held,
+        Owner::Due => Claim::Due(Due::Batch),
+        Owner::Swept => Claim::Litter,
+    }
+}
+
+/// A segment's blob. One of an epoch below the newest was never named: a seal names the epoch of its
+/// row, and that only rises. In an ended batch the manifests name blobs, not rows: what was superseded
+/// went before they were written.
+pub fn of_blob(batch: Owner, segment: Option<Segment>, epoch: u32) -> Claim {
+    match (batch, segment) {
+        (Owner::Open, Some(segment)) if epoch < segment.epoch => Claim::Litter,
+        _ => of_batch(batch),
+    }
+}
+
+/// A part of a segment's journal: of use until the segment is sealed.
+pub fn of_part(batch: Owner, segment: Option<Segment>) -> Claim {
+    match (batch, segment) {
+        (Owner::Missing, _) => Claim::Unknown,
+        (Owner::Ended | Owner::Due | Owner::Swept, _) => Claim::Litter,
+        (Owner::Open, Some(segment)) if segment.sealed => Claim::Litter,
+        (Owner::Open, Some(_)) => Claim::Held,
+        // The row of a segment is there before the first byte of its journal.
+        (Owner::Open, None) => Claim::Unknown,
+    }
+}
+
+/// Whether something unknown may go. What has no age, or one from the future, stays.
+pub fn unknown_may_go(age: Option<Duration>) -> bool {
+    age.is_some_and(|age| age > UNKNOWN_LIFETIME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNERS: [Owner; 5] = [
+        Owner::Missing,
+        Owner::Open,
+        Owner::Ended,
+        Owner::Due,
+        Owner::Swept,
+    ];
+
+    fn open(epoch: u32) -> Option<Segment> {
+        Some(Segment {
+            sealed: false,
+            epoch,
+        })
+    }
+
+    fn sealed(epoch: u32) -> Option<Segment> {
+        Some(Segment {
+            sealed: true,
+            epoch,
+        })
+    }
+
+    #[test]
+    fn what_a_batch_has_is_its_own_until_its_results_are_gone() {
+        let claims = OWNERS.map(of_batch);
+        let expected = [
+            Claim::Unknown,
+            Claim::Held,
+            Claim::Held,
+            Claim::Due(Due::Batch),
+            Claim::Litter,
+        ];
+        assert_eq!(claims, expected);
+    }
+
+    #[test]
+    fn a_blob_below_the_newest_epoch_is_litter_and_the_newest_never_is() {
+        for segment in [open(3), sealed(3)] {
+            let claims = [1, 2, 3, 4].map(|epoch| of_blob(Owner::Open, segment, epoch));
+            let expected = [Claim::Litter, Claim::Litter, Claim::Held, Claim::Held];
+            assert_eq!(claims, expected, "{segment:?}");
+        }
+    }
+
+    #[test]
+    fn a_blob_of_an_ended_batch_stays_with_it_whatever_its_epoch() {
+        for owner in OWNERS {
+            assert_eq!(of_blob(owner, None, 1), of_batch(owner), "{owner:?}");
+        }
+        assert_eq!(of_blob(Owner::Ended, sealed(2), 1), Claim::Held);
+    }
+
+    #[test]
+    fn a_journal_part_is_held_by_an_open_segment_alone() {
+        assert_eq!(of_part(Owner::Open, open(2)), Claim::Held);
+        assert_eq!(of_part(Owner::Open, sealed(2)), Claim::Litter);
+        assert_eq!(of_part(Owner::Open, None), Claim::Unknown);
+        assert_eq!(of_part(Owner::Missing, open(2)), Claim::Unknown);
+        for owner in [Owner::Ended, Owner::Due, Owner::Swept] {
+            assert_eq!(of_part(owner, open(2)), Claim::Litter, "{owner:?}");
+        }
+    }
+
+    #[test]
+    fn the_unknown_goes_when_it_is_older_than_a_day_and_its_age_is_known() {
+        let day = UNKNOWN_LIFETIME;
+        assert!(!unknown_may_go(None));
+        assert!(!unknown_may_go(Some(day)));
+        assert!(unknown_may_go(Some(day + Duration::from_secs(1))));
+    }
+}

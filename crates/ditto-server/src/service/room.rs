@@ -1,0 +1,119 @@
+//! Whether new work is let in: room on the disk, and what a tenant may have.
+//!
+//! Running work is never asked. Its room is what the floor keeps free, and results that a batch was
+//! let in for are always taken.
+
+use super::Service;
+use crate::catalog::{Bounds, Refusal, SPACE_RETRY, over_limit};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::space::{Disk, fits, spare};
+
+impl Service {
+    /// What a new batch may reach. The catalog decides: a create that comes again needs no room.
+    pub(super) async fn bounds(&self) -> Result<Bounds> {
+        let floor = self.config.space;
+        let promised = if floor.is_none() {
+            None
+        } else {
+            let disk = self.gauge.disk().await?;
+            Some(spare(disk, floor, 0).unwrap_or(0))
+        };
+        Ok(Bounds {
+            tenant: self.config.limits.tenant_bytes,
+            promised,
+        })
+    }
+
+    /// An error if the disk has no room for anything new.
+    pub(super) async fn require_space(&self) -> Result<()> {
+        let floor = self.config.space;
+        if floor.is_none() {
+            return Ok(());
+        }
+        let disk = self.gauge.disk().await?;
+        let promised = self.catalog.stored_by_all().await?.reserved;
+        match spare(disk, floor, promised) {
+            Some(_) => Ok(()),
+            None => Err(self.no_space(disk, promised)),
+        }
+    }
+
+    /// Why new files and batches are refused at the moment, although work goes on and everything can
+    /// be read.
+    pub async fn refusing(&self) -> Option<String> {
+        let refused = self.require_space().await.err()?;
+        Some(refused.message().to_owned())
+    }
+
+    /// An error if an upload that has `before` bytes may not have `more`. What is promised is not asked
+    /// for with each piece that comes in.
+    pub(super) async fn require_room(
+        &self,
+        allowance: Option<u64>,
+        before: u64,
+        more: u64,
+    ) -> Result<()> {
+        let floor = self.config.space;
+        if !floor.is_none() {
+            let disk = self.gauge.disk().await?;
+            if spare(disk, floor, 0).is_none() {
+                return Err(self.no_space(disk, 0));
+            }
+        }
+        match (allowance, self.config.limits.tenant_bytes) {
+            (Some(left), Some(limit)) if !fits(before, more, left) => {
+                Err(over_limit(limit - left, before + more, limit))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes that a new file of this tenant may have; an error if there are none.
+    pub(super) async fn allowance(&self, tenant: &str) -> Result<Option<u64>> {
+        let Some(limit) = self.config.limits.tenant_bytes else {
+            return Ok(None);
+        };
+        let held = self.catalog.stored(tenant).await?.sum();
+        match limit.checked_sub(held) {
+            None | Some(0) => Err(over_limit(held, 1, limit)),
+            left => Ok(left),
+        }
+    }
+
+    pub(super) async fn refused(&self, refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::Tenant { held, asked, limit } => over_limit(held, asked, limit),
+            Refusal::Promised { held, asked } => match self.gauge.disk().await {
+                Ok(disk) => self.no_space(disk, held.saturating_add(asked)),
+                Err(error) => error,
+            },
+        }
+    }
+
+    fn no_space(&self, disk: Disk, promised: u64) -> Error {
+        let floor = self.config.space.of(disk.size);
+        Error::new(
+            ErrorKind::NoSpace,
+            format!(
+                "The server is short of disk space: {} free, {} set aside for open batches, and {} are \
+                 kept for running work. New files and batches are refused until there is more; running \
+                 batches go on, and everything can be read. Delete files that are no longer needed (their \
+                 bytes go within about an hour) or ask the operator to make room, then send this again.",
+                spoken(disk.free),
+                spoken(promised),
+                spoken(floor)
+            ),
+        )
+        .with_code("insufficient_storage")
+        .with_retry_after(SPACE_RETRY)
+    }
+}
+
+/// `3.2 GB`, `512.0 MB`.
+fn spoken(bytes: u64) -> String {
+    let (unit, size) = match bytes {
+        0..1_000_000_000 => ("MB", 1e6),
+        _ => ("GB", 1e9),
+    };
+    format!("{:.1} {unit}", bytes as f64 / size)
+}

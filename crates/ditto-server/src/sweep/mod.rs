@@ -1,0 +1,109 @@
+//! What goes: files and batches whose time has come, rows that nobody asks for, and litter.
+//!
+//! The engine calls this in rounds and `gc` once; both see the same rules. Whether an object is still
+//! somebody's is decided in [`litter`](crate::model::litter) and by the catalog; here it only goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::blobs::{Blobs, name};
+use crate::catalog::{Catalog, DueRows, Keep, SealedRow};
+use crate::error::Result;
+use crate::folder::{PAGE, Tally};
+use crate::journal::Journal;
+
+mod names;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use survey::{Act, Survey};
+
+/// Bytes of what was deleted or has expired stay this long: a download that has begun may end, if
+/// it is no slower than this.
+pub(crate) const READERS: Duration = Duration::from_secs(3600);
+/// Rows in one transaction, so that none keeps the catalog busy for long.
+const ROWS: u32 = PAGE as u32;
+
+/// Takes away what is no longer needed.
+#[derive(Debug, Clone)]
+pub(crate) struct Sweeper {
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) blobs: Blobs,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) keep: Keep,
+}
+
+impl Sweeper {
+    /// Files whose time has come. Bytes first, then the row: what a crash leaves is swept again. One
+    /// that cannot go does not hold up the others of its page.
+    pub(crate) async fn files(&self) -> Result<Tally> {
+        let mut gone = Tally::default();
+        loop {
+            let files = self.catalog.sweepable_files(self.keep.bytes, ROWS).await?;
+            let mut refused = Ok(());
+            for file in &files {
+                match self.file(&file.id).await {
+                    Ok(bytes) => gone.join(bytes),
+                    Err(error) => refused = Err(error),
+                }
+            }
+            refused?;
+            if files.len() < PAGE {
+                return Ok(gone);
+            }
+        }
+    }
+
+    async fn file(&self, id: &str) -> Result<Tally> {
+        let gone = self.blobs.delete_below(&name::file(id)).await?;
+        self.catalog.file_swept(id).await?;
+        Ok(gone)
+    }
+
+    /// Blobs of batches that have no result file any more, in the same order.
+    pub(crate) async fn batches(&self) -> Result<Tally> {
+        let mut gone = Tally::default();
+        let mut after = 0;
+        loop {
+            let batches = self.catalog.sweepable_batches(after, ROWS).await?;
+            for batch in &batches {
+                gone.join(self.blobs.delete_below(&name::batch(&batch.id)).await?);
+                self.catalog.batch_swept(batch.key).await?;
+                after = batch.key;
+            }
+            if batches.len() < PAGE {
+                return Ok(gone);
+            }
+        }
+    }
+
+    /// Rows that nobody can ask for any more.
+    pub(crate) async fn rows(&self) -> Result<DueRows> {
+        let mut gone = DueRows::default();
+        // Creates first: a batch stays as long as one of them names it.
+        while add(&mut gone.creates, self.catalog.forget_creates(ROWS).await?) {}
+        let age = self.keep.rows;
+        while add(
+            &mut gone.batches,
+            self.catalog.forget_batches(age, ROWS).await?,
+        ) {}
+        while add(&mut gone.files, self.catalog.forget_files(age, ROWS).await?) {}
+        Ok(gone)
+    }
+
+    /// What seals of earlier epochs left of a batch all of whose segments are sealed. To be called
+    /// before its manifests are written: afterwards no row tells which of two blobs counts.
+    pub(crate) async fn superseded(&self, batch: &str, sealed: &[SealedRow]) -> Result<()> {
+        if sealed.iter().all(|row| row.epoch == 1) {
+            return Ok(());
+        }
+        self.survey_below(&name::segments(batch)).await
+    }
+}
+
+/// Whether there may be more.
+fn add(sum: &mut u64, count: u32) -> bool {
+    *sum += u64::from(count);
+    count == ROWS
+}

@@ -1,0 +1,83 @@
+//! What an object's name says, the other way round of [`name`](crate::blobs::name).
+
+use std::path::Path;
+
+use crate::catalog::Named;
+use crate::journal::PartName;
+
+/// Whose a blob is by its name; `None`: no name of ours.
+pub(super) fn of_blob(path: &Path) -> Option<Named> {
+    let mut words = path.to_str()?.split('/');
+    let (kind, id, rest) = (words.next()?, words.next()?, words.next()?);
+    match kind {
+        "files" => Some(Named::File(id.to_owned())),
+        "batches" => Some(match (rest, words.next().and_then(seal)) {
+            ("segments", Some((index, epoch))) => Named::Blob {
+                batch: id.to_owned(),
+                index,
+                epoch,
+            },
+            _ => Named::Batch(id.to_owned()),
+        }),
+        _ => None,
+    }
+}
+
+/// `7.2`, or `7.2#1` while it is being written.
+fn seal(name: &str) -> Option<(u32, u32)> {
+    let name = name.split('#').next()?;
+    let (index, epoch) = name.split_once('.')?;
+    Some((index.parse().ok()?, epoch.parse().ok()?))
+}
+
+/// Whose something in the journal is; `None`: no name of ours.
+pub(super) fn of_part(path: &Path) -> Option<Named> {
+    Some(Named::Part(PartName::parse(path.to_str()?)?.segment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blobs::name;
+    use crate::catalog::SegmentKey;
+
+    #[test]
+    fn every_name_that_is_made_is_read_back() {
+        let file = Some(Named::File("file-1".to_owned()));
+        let batch = Some(Named::Batch("batch_1".to_owned()));
+        let blob = Some(Named::Blob {
+            batch: "batch_1".to_owned(),
+            index: 7,
+            epoch: 2,
+        });
+        let table = [
+            (name::data("file-1"), &file),
+            (name::map("file-1"), &file),
+            (name::data("file-1") + "#1", &file),
+            (name::plan("batch_1"), &batch),
+            (name::faults("batch_1"), &batch),
+            (name::segment("batch_1", 7, 2), &blob),
+            (name::segment("batch_1", 7, 2) + "#1", &blob),
+            ("batches/batch_1/segments/other".to_owned(), &batch),
+            ("notes.txt".to_owned(), &None),
+            ("files/notes.txt".to_owned(), &None),
+            ("others/file-1/data".to_owned(), &None),
+        ];
+        for (name, named) in table {
+            assert_eq!(of_blob(Path::new(&name)), *named, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_known_by_the_name_it_was_given() {
+        let segment = SegmentKey {
+            batch: 12,
+            index: 3,
+        };
+        let name = PartName { segment, epoch: 4 }.to_string();
+        assert_eq!(of_part(Path::new(&name)), Some(Named::Part(segment)));
+        for other in ["12-3", "12-3.x", "012-3.4", "12-3.4.bak", "a"] {
+            assert_eq!(of_part(Path::new(other)), None, "{other}");
+        }
+    }
+}

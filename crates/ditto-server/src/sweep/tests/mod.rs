@@ -1,0 +1,340 @@
+//! Sweeps over a real folder, with a catalog whose clock the test turns.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use super::*;
+use crate::catalog::sqlite::SqliteCatalog;
+use crate::catalog::{
+    BatchOptions, Bounds, Created, Cut, Demand, Leased, NewBatch, NewFile, ReadyFile, Sealed,
+    Usage, Validated,
+};
+use crate::clock::ManualClock;
+use crate::journal::PartName;
+use crate::journal::local::LocalJournal;
+use crate::model::litter::Due;
+use crate::server::local_blobs;
+
+const ME: &str = "inc_me";
+const LEASE: Duration = Duration::from_secs(30);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+struct Place {
+    sweeper: Sweeper,
+    clock: ManualClock,
+    data: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let path = data.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            path
+        };
+        let clock = ManualClock::at(1_700_000_000_000);
+        let sweeper = Sweeper {
+            catalog: Arc::new(SqliteCatalog::in_memory(Arc::new(clock.clone())).unwrap()),
+            blobs: local_blobs(&folder("blobs")).unwrap(),
+            journal: Arc::new(LocalJournal::open(&folder("journal"))),
+            keep: Keep {
+                bytes: READERS,
+                rows: DAY * 90,
+            },
+        };
+        Self {
+            sweeper,
+            clock,
+            data,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.data.path().join(name)
+    }
+
+    /// Puts five bytes there that were written so long ago.
+    fn put(&self, name: &str, age: Duration) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "bytes").unwrap();
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a file's age is the machine's business"
+        )]
+        let then = SystemTime::now() - age;
+        file.set_modified(then).unwrap();
+    }
+
+    fn put_all(&self, names: &[&str], age: Duration) {
+        names.iter().for_each(|name| self.put(name, age));
+    }
+
+    fn is_there(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
+    async fn pending(&self, id: &str) {
+        let file = NewFile {
+            id: id.to_owned(),
+            tenant: "tenant".to_owned(),
+        };
+        self.sweeper.catalog.create_file(file).await.unwrap();
+    }
+
+    async fn file(&self, id: &str) {
+        self.pending(id).await;
+        let ready = ReadyFile {
+            purpose: "batch".to_owned(),
+            filename: "in.jsonl".to_owned(),
+            bytes: 5,
+            lines: Some(1),
+            expires_after: None,
+            within: None,
+        };
+        self.sweeper.catalog.ready_file(id, ready).await.unwrap();
+    }
+
+    /// A batch of one segment, leased for the second time.
+    async fn leased_twice(&self) -> Leased {
+        let catalog = &self.sweeper.catalog;
+        catalog.register(ME, LEASE).await.unwrap();
+        let key = self.batch("batch_1").await;
+        let found = Validated {
+            total: 1,
+            segments: 1,
+            model: None,
+            bare_suffix: None,
+        };
+        catalog.lease_validation(ME).await.unwrap().unwrap();
+        assert!(catalog.validated(ME, key, found).await.unwrap());
+        let first = self.lease().await;
+        let cut = Cut {
+            epoch: 1,
+            length: 5,
+        };
+        let parked = catalog.park(ME, first.key, cut, Duration::ZERO).await;
+        assert!(parked.unwrap());
+        self.lease().await
+    }
+
+    async fn batch(&self, id: &str) -> i64 {
+        let new = NewBatch {
+            id: id.to_owned(),
+            tenant: "tenant".to_owned(),
+            input_file_id: "file-input".to_owned(),
+            endpoint: "/v1/chat/completions".to_owned(),
+            completion_window: "24h".to_owned(),
+            expires_after: None,
+            metadata: None,
+            options: BatchOptions::default(),
+            once: None,
+            bounds: Bounds::default(),
+        };
+        match self.sweeper.catalog.create_batch(new).await.unwrap() {
+            Created::New(row) => row.key,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn lease(&self) -> Leased {
+        let demand = Demand {
+            segments: 1,
+            runs: 0,
+        };
+        let leased = self.sweeper.catalog.lease(ME, demand).await.unwrap();
+        leased.into_iter().next().unwrap()
+    }
+
+    async fn seal(&self, leased: &Leased) {
+        let sealed = Sealed {
+            span: 1,
+            answers: 1,
+            errors: 0,
+            ended: 0,
+            answers_bytes: 5,
+            errors_bytes: 0,
+            usage: Usage::default(),
+        };
+        let Leased { key, epoch, .. } = *leased;
+        let catalog = &self.sweeper.catalog;
+        catalog.seal(ME, key, epoch, sealed).await.unwrap();
+    }
+}
+
+/// The names of a part under two epochs.
+fn parts(leased: &Leased) -> [String; 2] {
+    [1, 2].map(|epoch| {
+        let name = PartName {
+            segment: leased.key,
+            epoch,
+        };
+        format!("journal/{name}")
+    })
+}
+
+#[tokio::test]
+async fn what_a_killed_upload_had_staged_goes_with_it() {
+    let place = Place::new();
+    place.pending("file-1").await;
+    place.put("blobs/files/file-1/data#1", Duration::ZERO);
+    place.clock.advance(DAY);
+    assert_eq!(place.sweeper.files().await.unwrap().bytes, 5);
+    assert!(!place.is_there("blobs/files/file-1"), "not even a folder");
+}
+
+#[tokio::test]
+async fn a_deleted_file_is_readable_by_who_has_begun_and_goes_an_hour_later() {
+    let place = Place::new();
+    place.file("file-1").await;
+    let blobs = &place.sweeper.blobs;
+    let data = name::data("file-1");
+    blobs
+        .put(&data, Bytes::from_static(b"bytes"))
+        .await
+        .unwrap();
+    let deleted = place.sweeper.catalog.delete_file("tenant", "file-1").await;
+    assert!(deleted.unwrap());
+
+    place.clock.advance(READERS - Duration::from_secs(1));
+    place.sweeper.files().await.unwrap();
+    assert_eq!(&blobs.get(&data).await.unwrap()[..], b"bytes");
+    place.clock.advance(Duration::from_secs(1));
+    place.sweeper.files().await.unwrap();
+    assert!(blobs.get(&data).await.is_err());
+}
+
+#[tokio::test]
+async fn the_unknown_is_reported_and_goes_only_when_older_than_a_day() {
+    let place = Place::new();
+    let old = [
+        "blobs/files/file-unknown/data",
+        "blobs/batches/batch_unknown/segments/0.1",
+        "blobs/notes.txt",
+        "journal/99-0.1",
+        "journal/notes.txt",
+    ];
+    place.put_all(&old, DAY + Duration::from_secs(60));
+    let young = "blobs/files/file-young/data";
+    place.put(young, DAY - Duration::from_secs(60));
+
+    for act in [Act::Look, Act::Litter] {
+        let survey = place.sweeper.survey(act).await.unwrap();
+        assert_eq!((survey.unknown.objects, survey.young.objects), (5, 1));
+        let mut expected: Vec<_> = old.iter().chain([&young]).map(|n| n.to_string()).collect();
+        let mut named = survey.first_unknown;
+        expected.sort();
+        named.sort();
+        assert_eq!(named, expected);
+        assert!(old.iter().all(|name| place.is_there(name)), "{act:?}");
+    }
+    let survey = place.sweeper.survey(Act::All).await.unwrap();
+    assert_eq!(survey.unknown.bytes, 25);
+    assert!(!old.iter().any(|name| place.is_there(name)));
+    assert!(place.is_there(young));
+}
+
+#[tokio::test]
+async fn what_a_row_still_needs_stays_however_old() {
+    let place = Place::new();
+    place.file("file-1").await;
+    place.pending("file-2").await;
+    let leased = place.leased_twice().await;
+    let [first, second] = parts(&leased);
+    let held = [
+        "blobs/files/file-1/data",
+        "blobs/files/file-2/data#1",
+        "blobs/batches/batch_1/plan",
+        "blobs/batches/batch_1/segments/0.2",
+        &first,
+        &second,
+    ];
+    place.put_all(&held, DAY * 400);
+    let survey = place.sweeper.survey(Act::All).await.unwrap();
+    assert_eq!(survey, Survey::default());
+    assert!(held.iter().all(|name| place.is_there(name)));
+}
+
+#[tokio::test]
+async fn litter_of_a_sealed_segment_goes_at_once_and_its_blob_stays() {
+    let place = Place::new();
+    let leased = place.leased_twice().await;
+    let [first, second] = parts(&leased);
+    let litter = [
+        "blobs/batches/batch_1/segments/0.1",
+        "blobs/batches/batch_1/segments/0.1#1",
+        &first,
+        &second,
+    ];
+    place.put_all(&litter, Duration::ZERO);
+    let sealed = "blobs/batches/batch_1/segments/0.2";
+    place.put(sealed, Duration::ZERO);
+    place.seal(&leased).await;
+
+    let survey = place.sweeper.survey(Act::Litter).await.unwrap();
+    assert_eq!((survey.litter.objects, survey.litter.bytes), (4, 20));
+    assert!(!litter.iter().any(|name| place.is_there(name)));
+    assert!(place.is_there(sealed));
+}
+
+#[tokio::test]
+async fn before_the_files_of_a_batch_are_named_only_the_blobs_that_count_are_left() {
+    let place = Place::new();
+    let leased = place.leased_twice().await;
+    place.put("blobs/batches/batch_1/segments/0.1", Duration::ZERO);
+    place.put("blobs/batches/batch_1/segments/0.2", Duration::ZERO);
+    place.seal(&leased).await;
+    let rows = place
+        .sweeper
+        .catalog
+        .sealed_segments(leased.key.batch, 0, 10);
+    place
+        .sweeper
+        .superseded("batch_1", &rows.await.unwrap())
+        .await
+        .unwrap();
+    assert!(!place.is_there("blobs/batches/batch_1/segments/0.1"));
+    assert!(place.is_there("blobs/batches/batch_1/segments/0.2"));
+}
+
+#[tokio::test]
+async fn looking_counts_what_a_sweep_would_take_and_takes_nothing() {
+    let place = Place::new();
+    place.file("file-1").await;
+    place.pending("file-2").await;
+    place.put("blobs/files/file-1/data", Duration::ZERO);
+    place.put("blobs/files/file-2/data", Duration::ZERO);
+    let deleted = place.sweeper.catalog.delete_file("tenant", "file-1").await;
+    assert!(deleted.unwrap());
+    place.clock.advance(DAY);
+
+    let survey = place.sweeper.survey(Act::Look).await.unwrap();
+    let due: Vec<_> = survey
+        .due
+        .iter()
+        .map(|(due, tally)| (*due, tally.bytes))
+        .collect();
+    assert_eq!(due, [(Due::File, 10)]);
+    assert!(Path::new(&place.path("blobs/files/file-1/data")).exists());
+    let gone = place.sweeper.files().await.unwrap();
+    assert_eq!((gone.objects, gone.bytes), (2, 10));
+}
+
+#[tokio::test]
+async fn more_files_than_a_page_go_in_one_round() {
+    let place = Place::new();
+    for n in 0..PAGE + 3 {
+        place.pending(&format!("file-{n}")).await;
+    }
+    place.put("blobs/files/file-258/data", Duration::ZERO);
+    place.clock.advance(DAY);
+    assert_eq!(place.sweeper.files().await.unwrap().objects, 1);
+    let left = place.sweeper.catalog.sweepable_files(Duration::ZERO, 9);
+    assert!(left.await.unwrap().is_empty());
+}
