@@ -15,6 +15,8 @@ mod leasing;
 mod outage;
 mod replies;
 mod rig;
+mod scripted;
 mod storage;
+mod table;
 mod turns;
 mod whole;
