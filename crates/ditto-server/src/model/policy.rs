@@ -327,6 +327,43 @@ mod tests {
         }
     }
 
+    /// The last attempt of a line, while others succeed: what stands in the error file.
+    #[test]
+    fn every_status_and_every_silence_has_one_last_word() {
+        for status in 100..=599 {
+            for body in [Body::Json, Body::ApiError, Body::Empty, Body::Other] {
+                let is_json = matches!(body, Body::Json | Body::ApiError);
+                let passing =
+                    matches!(status, 300..=399 | 401..=405 | 407..=410 | 425 | 429 | 500..);
+                let expected = match status {
+                    200..=299 if is_json => Verdict::Output,
+                    200..=299 => Verdict::Unreadable,
+                    _ if passing && !is_json => Verdict::Unreadable,
+                    _ => Verdict::HttpError,
+                };
+                let worn_out = Attempt {
+                    waiting_since: Some(Duration::ZERO),
+                    ..attempt(4)
+                };
+                let impatient = LaneView {
+                    patience: Duration::from_secs(1),
+                    fault_since: Some(Duration::ZERO),
+                    ..lane()
+                };
+                let next = decide(answer(status, body), &worn_out, &impatient, NOW, 0.5);
+                assert_eq!(next, Next::Settle(expected), "{status} {body:?}");
+            }
+        }
+        for (outcome, expected) in [
+            (Outcome::TooLarge, Verdict::TooLarge),
+            (Outcome::Timeout, Verdict::Timeout),
+            (Outcome::Unreachable, Verdict::Unreachable),
+        ] {
+            let next = decide(outcome, &attempt(4), &lane(), NOW, 0.5);
+            assert_eq!(next, Next::Settle(expected));
+        }
+    }
+
     #[test]
     fn an_outage_is_the_lanes_and_a_poison_line_is_the_lines() {
         for outcome in [
