@@ -538,13 +538,16 @@ def test_another_deadline_is_not_ignored_when_a_job_goes_on(example):
 
 
 def test_a_server_that_is_stopped_at_once_says_what_is_kept(three_rows, tmp_path):
-    with harness.serve(tmp_path / "data", "--sim-latency", "60s") as server:
+    with (
+        harness.sim("--latency", "600s") as upstream,
+        harness.serve(tmp_path / "data", "--upstream", upstream.base_url) as server,
+    ):
         uploaded = harness.ditto("files", "upload", three_rows, "--base-url", server.base_url)
         file = json.loads(uploaded.stdout)["id"]
         made = harness.ditto("batches", "create", file, "--base-url", server.base_url)
         assert made.returncode == 0, made.stderr
         log = lambda: os.pread(server.log.fileno(), 1 << 20, 0).decode()
-        harness.until("lines are under way", lambda: "validated" in log())
+        harness.until("a line is under way", lambda: upstream.get("/sim/stats")["in_flight"] > 0)
         server.process.terminate()
         harness.until("it drains", lambda: "stopping:" in log())
         server.process.terminate()

@@ -116,7 +116,7 @@ pub(crate) async fn run(args: &RunArgs, out: &mut dyn Write, err: &mut dyn Write
 
 async fn work(args: &RunArgs, progress: &Progress) -> Result<Summary> {
     // Listened to before anything is read: that may take long, and what is half read must not stay.
-    let mut stops = Stops::new()?;
+    let mut signals = Signals::new()?;
     let settings = Settings::new(args)?;
     settings.check_upstream()?;
     input::require_lasting(&settings)?;
@@ -124,7 +124,7 @@ async fn work(args: &RunArgs, progress: &Progress) -> Result<Summary> {
     let mut reading = Reading {
         settings: &settings,
         progress,
-        signals: &mut stops.first,
+        signals: &mut signals,
     };
     if let Some(summary) = job.ended()? {
         reading.still_the_same(&mut job)?;
@@ -141,24 +141,9 @@ async fn work(args: &RunArgs, progress: &Progress) -> Result<Summary> {
     let server = Server::open_in_place(config, &input.folder)
         .await
         .map_err(Failure::of_opening)?;
-    let summary = watch::until_the_end(server, &mut job, &input, reading, stops.again).await?;
+    let summary = watch::until_the_end(server, &mut job, &input, reading).await?;
     if let Some(sim) = sim {
         sim.stop().await;
     }
     Ok(summary)
-}
-
-/// The first signal ends reading or drains; the second ends at once. Each is told of both.
-struct Stops {
-    first: Signals,
-    again: Signals,
-}
-
-impl Stops {
-    fn new() -> Result<Self> {
-        Ok(Self {
-            first: Signals::new()?,
-            again: Signals::new()?,
-        })
-    }
 }

@@ -42,11 +42,11 @@ pub(crate) async fn until_the_end(
     job: &mut Job,
     input: &Input,
     mut reading: Reading<'_>,
-    again: Signals,
 ) -> Result<Summary> {
     let started = Instant::now();
     let service = server.service();
     let (stop, stopped) = oneshot::channel::<()>();
+    let (hand_over, handed_over) = oneshot::channel();
     let engine = server.run_engine(async {
         // A dropped sender means that watching is over, too.
         let _ = stopped.await;
@@ -54,6 +54,11 @@ pub(crate) async fn until_the_end(
     let watched = async {
         let outcome = watch(&service, input, &mut reading).await;
         let progress = reading.progress;
+        // Before anything is said: whoever reads that it stops may send the next one at once, and
+        // two that come together are heard as one.
+        let again = Again::after(&outcome)?;
+        // Nobody takes it: then all this is over.
+        let _ = hand_over.send(again);
         let ended = match outcome {
             Ok(Stop::Ended(ended)) => match reading.unchanged(job) {
                 Ok(()) => {
@@ -63,7 +68,7 @@ pub(crate) async fn until_the_end(
                 Err(changed) => Err(changed),
             },
             Ok(Stop::Because(failure)) | Err(failure) => {
-                if [exit::INTERRUPTED, exit::NOT_FINISHED].contains(&failure.exit) {
+                if is_interruption(&failure) {
                     progress.say("stopping: lines in flight may finish; again to stop at once");
                 }
                 Err(failure)
@@ -74,7 +79,7 @@ pub(crate) async fn until_the_end(
     };
     let (drained, ended) = tokio::select! {
         both = async { tokio::join!(engine, watched) } => both,
-        signal = second_signal(again) => return Err(interrupted(signal)),
+        signal = at_once(handed_over) => return Err(interrupted(signal)),
     };
     let summary = ended.inspect_err(|failure| {
         if failure.exit == exit::REFUSED {
@@ -270,8 +275,36 @@ fn lane_lost(lane: &LaneReport, begun: bool, settings: &Settings) -> Option<Fail
     })
 }
 
-/// The second signal: the first one drains, the second one ends at once.
-async fn second_signal(mut signals: Signals) -> Signal {
-    signals.next().await;
+fn is_interruption(failure: &Failure) -> bool {
+    [exit::INTERRUPTED, exit::NOT_FINISHED].contains(&failure.exit)
+}
+
+/// What ends the command at once, from the end of watching on.
+struct Again {
+    signals: Signals,
+    /// The first signal drains, the second one ends at once.
+    left: u8,
+}
+
+impl Again {
+    fn after(outcome: &Result<Stop>) -> Result<Self> {
+        let drains = match outcome {
+            Ok(Stop::Because(failure)) | Err(failure) => is_interruption(failure),
+            Ok(Stop::Ended(_)) => false,
+        };
+        Ok(Self {
+            signals: Signals::new()?,
+            left: if drains { 1 } else { 2 },
+        })
+    }
+}
+
+async fn at_once(handed_over: oneshot::Receiver<Again>) -> Signal {
+    let Ok(Again { mut signals, left }) = handed_over.await else {
+        return std::future::pending().await;
+    };
+    for _ in 1..left {
+        signals.next().await;
+    }
     signals.next().await
 }
