@@ -556,7 +556,7 @@ def test_a_server_that_is_stopped_at_once_says_what_is_kept(three_rows, tmp_path
         assert "stopped at once" in log() and "recorded is kept" in log()
 
 
-def test_a_damaged_catalog_is_the_disks_fault_and_not_the_inputs(example, tmp_path):
+def test_a_damaged_catalog_is_a_conflict_and_not_the_inputs_fault(example, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     (data / "catalog.db").write_text("not a database " * 500)
@@ -570,7 +570,7 @@ def test_a_damaged_catalog_is_the_disks_fault_and_not_the_inputs(example, tmp_pa
 
         listen = ("--listen", f"127.0.0.1:{harness.free_port()}")
         for done in [harness.ditto(*command), harness.ditto("serve", "--data", data, "--upstream", "sim", *listen)]:
-            assert done.returncode == 8, done.stderr
+            assert done.returncode == 5, done.stderr
             assert said_once(done, "catalog.db", "damaged")
     assert catalog.exists(), "what is damaged may still be mended"
 
