@@ -161,8 +161,8 @@ def sim(*flags):
 
 
 @contextlib.contextmanager
-def service(command, ready_path):
-    started = start(command, ready_path)
+def service(command, ready_path, port=None):
+    started = start(command, ready_path, port=port)
     try:
         yield started
     finally:
@@ -181,10 +181,10 @@ def spawned(*command):
         started.log.close()
 
 
-def start(command, ready_path, tries=5):
+def start(command, ready_path, tries=5, port=None):
     """Binding may lose a race for the port: then the process ends at once, and another port is tried."""
     for _ in range(tries):
-        candidate = spawn(command)
+        candidate = spawn(command, port)
         process = candidate.process
         try:
             until("ready", lambda: process.poll() is not None or candidate.answers(ready_path), START_SECONDS)
@@ -196,8 +196,8 @@ def start(command, ready_path, tries=5):
     raise RuntimeError(f"{' '.join(process.args)} did not get ready:\n{candidate.said()[-4000:]}")
 
 
-def spawn(command):
-    port = free_port()
+def spawn(command, port=None):
+    port = port or free_port()
     log = tempfile.TemporaryFile("w+")
     line = [str(binary()), command[0], "--listen", f"127.0.0.1:{port}", *map(str, command[1:])]
     process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)

@@ -21,7 +21,7 @@ use crate::manifest::{self, LineIndex, Manifest, Piece};
 /// Bytes read at a time: large enough for few calls, small enough that a hundred readers are cheap.
 pub(crate) const CHUNK: u64 = 1 << 20;
 /// Bytes per part of a streamed write. S3 refuses parts under 5 MiB except the last.
-const PART: usize = 8 << 20;
+pub(crate) const PART: usize = 5 << 20;
 /// Pieces under this name are read from the folder of an input that `run` reads in place.
 const IN_PLACE: &str = "in-place/";
 
@@ -306,6 +306,11 @@ impl BlobWriter {
         let upload = self.upload.as_mut().expect("present until finish takes it");
         upload.put_part(PutPayload::from(part)).await?;
         Ok(())
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn held(&self) -> usize {
+        self.part.len()
     }
 
     /// Bytes so far.

@@ -140,6 +140,9 @@ pub struct Limits {
     pub answer_bytes: usize,
     /// Faults named in a failed batch before "and n more".
     pub errors: usize,
+    /// Bytes of memory for all that is in hand at once: lines read ahead, answers, ids, uploads.
+    /// Past them what arrives goes to disk, or waits.
+    pub memory_bytes: u64,
 }
 
 impl Default for Limits {
@@ -151,6 +154,7 @@ impl Default for Limits {
             line_bytes: 16 << 20,
             answer_bytes: 64 << 20,
             errors: 100,
+            memory_bytes: 256 << 20,
         }
     }
 }

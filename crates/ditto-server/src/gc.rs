@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::budget::Share;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::catalog::{Catalog, DueRows, Keep};
 use crate::clock::{Clock, SystemClock};
@@ -108,7 +109,7 @@ fn sweeper(
     Ok(Sweeper {
         catalog,
         blobs: local_blobs(&data.join("blobs"))?,
-        journal: Arc::new(LocalJournal::open(&data.join("journal"))),
+        journal: Arc::new(LocalJournal::open(&data.join("journal"), Share::new(0))),
         keep: Keep {
             bytes: readers,
             rows: retention,

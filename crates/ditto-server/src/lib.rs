@@ -6,6 +6,7 @@
 
 mod backup;
 mod blobs;
+mod budget;
 mod catalog;
 mod clock;
 mod config;
@@ -28,6 +29,7 @@ mod service;
 #[path = "../tests/sim/mod.rs"]
 mod sim;
 mod space;
+mod spool;
 mod sweep;
 mod upstream;
 

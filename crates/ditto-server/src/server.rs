@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::backup;
 use crate::blobs::Blobs;
+use crate::budget::Budget;
 use crate::catalog::Catalog;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::clock::{Clock, SystemClock};
@@ -22,8 +23,9 @@ use crate::owner::own;
 use crate::private::{make_private, make_private_inside};
 use crate::service::Service;
 use crate::space::Gauge;
-use crate::upstream::Routing;
+use crate::spool::SpoolFolder;
 use crate::upstream::http::HttpUpstream;
+use crate::upstream::{Keep, Routing};
 
 /// One server on one data folder.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ impl Server {
     }
 
     async fn open_with(config: Config, inputs: Option<&Path>) -> Result<Self> {
+        let budget = Budget::new(config.limits.memory_bytes)?;
         make_private(&config.data)?;
         let owner = own(&config.data)?;
         refuse_orphans(&config.data)?;
@@ -67,6 +70,10 @@ impl Server {
             make_private_inside(&path).map(|()| path)
         };
         let (blob_folder, journal_folder) = (folder("blobs")?, folder("journal")?);
+        let keep = Keep {
+            memory: budget.answers.clone(),
+            spool: SpoolFolder::new(&config.data),
+        };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let catalog_path = config.data.join("catalog.db");
         let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&catalog_path, clock)?);
@@ -75,15 +82,16 @@ impl Server {
         if let Some(inputs) = inputs {
             blobs = blobs.with_in_place(Arc::new(local_store(inputs)?));
         }
-        let journal = Arc::new(LocalJournal::open(&journal_folder));
+        let journal = Arc::new(LocalJournal::open(&journal_folder, keep.memory.clone()));
         let config = Arc::new(config);
         let around = Around {
             catalog: Arc::clone(&catalog),
             blobs: blobs.clone(),
             journal,
-            routing: Routing::new(&config)?,
+            routing: Routing::new(&config, &keep)?,
             host: Host::machine(),
             workers: Workers::Alone,
+            budget: budget.clone(),
         };
         let engine = Engine::new(Arc::clone(&config), around);
         engine.set_strays_aside().await?;
@@ -93,6 +101,7 @@ impl Server {
             catalog,
             blobs,
             engine: engine.clone(),
+            uploads: budget.uploads,
         };
         Ok(Self {
             service,
@@ -159,7 +168,7 @@ impl UpstreamConfig {
     ///
     /// [`ErrorKind::Invalid`] with a sentence about the URL or the key.
     pub fn check(&self) -> Result<()> {
-        HttpUpstream::new(self, &[], Duration::from_secs(1), 1).map(drop)
+        HttpUpstream::new(self, &[], Duration::from_secs(1), 1, Keep::for_a_look()).map(drop)
     }
 }
 

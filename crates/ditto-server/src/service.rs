@@ -22,6 +22,7 @@ use self::objects::{
     unknown_cursor,
 };
 use crate::blobs::{Blobs, name};
+use crate::budget::Share;
 use crate::catalog::{
     BatchOptions, Cancelled, Catalog, Created, FileQuery, FileRow, NewBatch, NewFile, Order,
     ReadyFile,
@@ -46,6 +47,8 @@ pub struct Service {
     pub(crate) blobs: Blobs,
     pub(crate) engine: Engine,
     pub(crate) gauge: Gauge,
+    /// Memory for uploads.
+    pub(crate) uploads: Share,
 }
 
 /// How a client describes a file that it has sent.

@@ -102,9 +102,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("manifest", &[]),
     ("folder", &[]),
     ("catalog", &["model"]),
+    ("budget", &[]),
+    ("spool", &[]),
     ("blobs", &["folder", "manifest"]),
-    ("journal", &["catalog", "folder"]),
-    ("upstream", &[]),
+    ("journal", &["budget", "catalog", "folder"]),
+    ("upstream", &["budget", "spool"]),
     ("hold", &[]),
     ("backup", &["catalog", "hold", "journal", "owner"]),
     ("owner", &[]),
@@ -113,12 +115,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "blobs", "catalog", "hold", "journal", "manifest", "model", "sweep", "upstream",
+            "blobs", "budget", "catalog", "hold", "journal", "manifest", "model", "spool", "sweep",
+            "upstream",
         ],
     ),
     (
         "service",
-        &["blobs", "catalog", "engine", "manifest", "model", "space"],
+        &[
+            "blobs", "budget", "catalog", "engine", "manifest", "model", "space",
+        ],
     ),
     ("http", &["service"]),
 ];

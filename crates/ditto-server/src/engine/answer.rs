@@ -2,6 +2,8 @@
 //! cost. The body itself is never changed here.
 
 use std::fmt;
+use std::io::{self, BufReader, Read};
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -9,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::catalog::Usage;
 use crate::model::policy::Body;
+use crate::spool::Spooled;
 
 /// What was read off a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,34 +30,93 @@ const QUOTA: [&str; 4] = [
     "quota_exceeded",
 ];
 
+/// What was read off a body in a spool file.
+#[derive(Debug, Clone)]
+pub(crate) struct Survey {
+    pub(crate) facts: Facts,
+    pub(crate) is_utf8: bool,
+    /// Without white space around it.
+    pub(crate) trimmed: Range<u64>,
+}
+
+/// Read at a time of a body in a spool file.
+const PIECE: usize = 64 * 1024;
+
 /// Reads a body once.
 pub(crate) fn read(body: &[u8]) -> Facts {
-    let nothing = |body| Facts {
-        body,
-        quota: false,
-        usage: Usage::default(),
-    };
     if body.iter().all(u8::is_ascii_whitespace) {
-        return nothing(Body::Empty);
+        return Facts::nothing(Body::Empty);
     }
     let Ok(text) = std::str::from_utf8(body) else {
-        return nothing(Body::Other);
+        return Facts::nothing(Body::Other);
     };
-    let Ok(top) = serde_json::from_str::<Top<'_>>(text) else {
-        return nothing(Body::Other);
+    match serde_json::from_str::<Top>(text) {
+        Ok(top) => top.facts(),
+        Err(_) => Facts::nothing(Body::Other),
+    }
+}
+
+/// The same of a body that is not held: twice over the file, keeping only what decides.
+pub(crate) fn survey(spooled: &Spooled) -> io::Result<Survey> {
+    let (trimmed, is_utf8) = outline(spooled)?;
+    let facts = if trimmed.is_empty() {
+        Facts::nothing(Body::Empty)
+    } else if !is_utf8 {
+        Facts::nothing(Body::Other)
+    } else {
+        match serde_json::from_reader::<_, Top>(BufReader::with_capacity(PIECE, spooled.reader())) {
+            Ok(top) => top.facts(),
+            Err(error) if error.is_io() => return Err(error.into()),
+            Err(_) => Facts::nothing(Body::Other),
+        }
     };
-    let error = top
-        .error
-        .map(RawValue::get)
-        .filter(|error| *error != "null");
-    let is_error = error.is_some() || top.object.is_some_and(|o| o.get() == "\"error\"");
-    Facts {
-        body: if is_error { Body::ApiError } else { Body::Json },
-        quota: error.is_some_and(names_quota),
-        usage: top
-            .usage
-            .map(|usage| tokens(usage.get()))
-            .unwrap_or_default(),
+    Ok(Survey {
+        facts,
+        is_utf8,
+        trimmed,
+    })
+}
+
+/// Where its first and its last byte are that are no white space, and whether it is UTF-8.
+fn outline(spooled: &Spooled) -> io::Result<(Range<u64>, bool)> {
+    let (mut trimmed, mut is_utf8) = (0..0, true);
+    let (mut reader, mut piece, mut at) = (spooled.reader(), Vec::with_capacity(PIECE), 0);
+    loop {
+        let carried = piece.len();
+        let read = reader.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
+        if read == 0 {
+            return Ok((trimmed, is_utf8 && carried == 0));
+        }
+        let new = &piece[carried..];
+        let seen = |byte: &u8| !byte.is_ascii_whitespace();
+        if let (Some(first), Some(last)) = (new.iter().position(seen), new.iter().rposition(seen)) {
+            let start = match trimmed.is_empty() {
+                true => at + first as u64,
+                false => trimmed.start,
+            };
+            trimmed = start..at + last as u64 + 1;
+        }
+        at += read as u64;
+        let whole = match std::str::from_utf8(&piece) {
+            Ok(_) => piece.len(),
+            // Its last character goes on in the next piece.
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            Err(_) => {
+                is_utf8 = false;
+                piece.len()
+            }
+        };
+        piece.drain(..whole);
+    }
+}
+
+impl Facts {
+    fn nothing(body: Body) -> Self {
+        Self {
+            body,
+            quota: false,
+            usage: Usage::default(),
+        }
     }
 }
 
@@ -77,13 +139,61 @@ fn names_quota(error: &str) -> bool {
 
 /// The keys that matter at the top of a body; the last of a repeated key wins, as in most readers.
 #[derive(Default)]
-struct Top<'a> {
-    usage: Option<&'a RawValue>,
-    error: Option<&'a RawValue>,
-    object: Option<&'a RawValue>,
+struct Top {
+    usage: Option<Box<RawValue>>,
+    error: Option<Box<RawValue>>,
+    object: Option<Box<RawValue>>,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
+impl Top {
+    fn facts(&self) -> Facts {
+        let error = self.error.as_deref().map(RawValue::get);
+        let error = error.filter(|error| *error != "null");
+        let object = self.object.as_deref().map(RawValue::get);
+        let is_error = error.is_some() || object == Some("\"error\"");
+        let usage = self.usage.as_deref().map(RawValue::get);
+        Facts {
+            body: if is_error { Body::ApiError } else { Body::Json },
+            quota: error.is_some_and(names_quota),
+            usage: usage.map(tokens).unwrap_or_default(),
+        }
+    }
+}
+
+/// A key at the top, told without keeping it.
+enum Key {
+    Usage,
+    Error,
+    Object,
+    Another,
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+        Ok(match key {
+            "usage" => Key::Usage,
+            "error" => Key::Error,
+            "object" => Key::Object,
+            _ => Key::Another,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Top {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(TopVisitor)
     }
@@ -92,20 +202,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
 struct TopVisitor;
 
 impl<'de> Visitor<'de> for TopVisitor {
-    type Value = Top<'de>;
+    type Value = Top;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Top<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Top, A::Error> {
         let mut top = Top::default();
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            match &*key {
-                "usage" => top.usage = Some(map.next_value()?),
-                "error" => top.error = Some(map.next_value()?),
-                "object" => top.object = Some(map.next_value()?),
-                _ => {
+        while let Some(key) = map.next_key::<Key>()? {
+            match key {
+                Key::Usage => top.usage = Some(map.next_value()?),
+                Key::Error => top.error = Some(map.next_value()?),
+                Key::Object => top.object = Some(map.next_value()?),
+                Key::Another => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
@@ -113,32 +223,32 @@ impl<'de> Visitor<'de> for TopVisitor {
         Ok(top)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Top<'de>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Top, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Top::default())
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Top<'de>, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<Top, E> {
         Ok(Top::default())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Top<'de>, E> {
+    fn visit_i64<E>(self, _: i64) -> Result<Top, E> {
         Ok(Top::default())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Top<'de>, E> {
+    fn visit_u64<E>(self, _: u64) -> Result<Top, E> {
         Ok(Top::default())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Top<'de>, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Top, E> {
         Ok(Top::default())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Top<'de>, E> {
+    fn visit_str<E>(self, _: &str) -> Result<Top, E> {
         Ok(Top::default())
     }
 
-    fn visit_unit<E>(self) -> Result<Top<'de>, E> {
+    fn visit_unit<E>(self) -> Result<Top, E> {
         Ok(Top::default())
     }
 }

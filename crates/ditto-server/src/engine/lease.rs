@@ -19,12 +19,11 @@ pub(crate) const OPEN_SEGMENTS: usize = 256;
 /// Lines that wait for a slot: below this, more are leased. A slot that is free never waits for a
 /// lease, even when a lease takes as long as a slow disk's sync and answers come at once.
 pub(crate) const LOW_WATER: usize = 4096;
-/// Bytes of segments in memory above which nothing more is leased.
-pub(crate) const LOADED_BYTES: u64 = 24 << 20;
-/// Of these, kept for batches that have no line waiting.
+/// One part in so many of the memory for segments is left for a lease that goes over.
+const SLACK: u64 = 4;
+/// Of the open segments, and likewise a third of the memory, kept for batches that have no line
+/// waiting.
 const SPARE_SEGMENTS: usize = 64;
-/// Likewise.
-const SPARE_BYTES: u64 = 8 << 20;
 /// Segments of one lease, as the catalog allows.
 const LEASE_SEGMENTS: u32 = 64;
 /// Segments of a lease for a batch that ran dry: turns alternate between the oldest batch and the
@@ -45,6 +44,8 @@ pub(crate) struct Stock {
     pub(crate) open: usize,
     /// Their bytes.
     pub(crate) loaded: u64,
+    /// Bytes that they may have.
+    pub(crate) memory: u64,
     /// Lines that wait for a slot.
     pub(crate) ready: usize,
     /// A batch has no line waiting although it may have more to lease.
@@ -59,12 +60,13 @@ pub(crate) fn wanted(stock: Stock) -> u32 {
         let by_bytes = bytes.saturating_sub(stock.loaded).div_ceil(MAX_BYTES);
         by_bytes.min(segments.saturating_sub(stock.open) as u64) as u32
     };
+    let memory = stock.memory - stock.memory / SLACK;
     let plenty = match stock.ready >= LOW_WATER {
         true => 0,
-        false => room(OPEN_SEGMENTS - SPARE_SEGMENTS, LOADED_BYTES - SPARE_BYTES),
+        false => room(OPEN_SEGMENTS - SPARE_SEGMENTS, memory / 3 * 2),
     };
     match (plenty, stock.hungry) {
-        (0, true) => room(OPEN_SEGMENTS, LOADED_BYTES).min(HUNGRY_SEGMENTS),
+        (0, true) => room(OPEN_SEGMENTS, memory).min(HUNGRY_SEGMENTS),
         (0, false) => 0,
         (some, _) => some.min(LEASE_SEGMENTS),
     }
@@ -127,7 +129,8 @@ impl Inner {
         }
         let stock = Stock {
             open: lock(&self.segments).len(),
-            loaded: self.loaded.load(Ordering::Acquire),
+            loaded: self.budget.segments.drawn(),
+            memory: self.budget.segments.limit(),
             ready: self
                 .lanes
                 .ready()
@@ -203,10 +206,7 @@ impl Inner {
         segments
             .get(&key)
             .filter(|segment| segment.epoch == epoch)?;
-        let segment = segments.remove(&key)?;
-        self.loaded
-            .fetch_sub(segment.entry.length, Ordering::AcqRel);
-        Some(segment)
+        segments.remove(&key)
     }
 
     /// Gives every open segment back, with all that was recorded.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::blobs::Blobs;
+use crate::budget::Budget;
 use crate::catalog::{Catalog, SegmentKey};
 use crate::config::Config;
 use crate::error::Result;
@@ -36,6 +37,7 @@ mod lane;
 mod lease;
 mod lines;
 mod litter;
+mod long_line;
 mod open;
 mod park;
 mod renew;
@@ -66,6 +68,9 @@ const LEASE: Duration = Duration::from_secs(30);
 const SEALERS: usize = 4;
 /// Segments being opened side by side: each reads up to 4 MiB.
 const OPENERS: usize = 4;
+/// Answers in spool files that are read side by side: what they need meanwhile is bounded, and two
+/// keep two processors busy.
+const SPOOL_READERS: usize = 2;
 
 /// A worker, cheap to clone.
 #[derive(Clone)]
@@ -80,6 +85,7 @@ pub(crate) struct Around {
     pub(crate) routing: Routing,
     pub(crate) host: Host,
     pub(crate) workers: Workers,
+    pub(crate) budget: Budget,
 }
 
 /// How many workers there may be on one catalog.
@@ -107,6 +113,7 @@ pub(crate) struct Inner {
     routing: Routing,
     host: Host,
     workers: Workers,
+    budget: Budget,
     models: Models,
     sweeper: Sweeper,
     incarnation: String,
@@ -117,8 +124,6 @@ pub(crate) struct Inner {
     seal_queue: Arc<SealQueue>,
     /// Batches being validated here.
     validating: Mutex<BTreeSet<i64>>,
-    /// Bytes of segments in memory.
-    loaded: AtomicU64,
     /// What we have leased and not done with.
     hand: Hand,
     /// A lease is asked for, and its answer may be under way.
@@ -131,6 +136,7 @@ pub(crate) struct Inner {
     fillable: AtomicBool,
     openers: Semaphore,
     sealers: Semaphore,
+    spool_readers: Semaphore,
     /// Milliseconds since boot up to which our lease runs for sure.
     leased_until_ms: AtomicU64,
     /// An ending should be brought now, not with the next renewal.
@@ -175,11 +181,13 @@ impl Engine {
             routing,
             host,
             workers,
+            budget,
         } = around;
         Self(Arc::new(Inner {
             routing,
             host,
             workers,
+            budget,
             models: Models::default(),
             hold: Hold::of(&config.data),
             litter: AtomicBool::new(true),
@@ -194,7 +202,6 @@ impl Engine {
             segments: Mutex::default(),
             seal_queue: Arc::default(),
             validating: Mutex::default(),
-            loaded: AtomicU64::new(0),
             hand: Hand::default(),
             leasing: AtomicBool::new(false),
             opening: AtomicUsize::new(0),
@@ -202,6 +209,7 @@ impl Engine {
             fillable: AtomicBool::new(true),
             openers: Semaphore::new(OPENERS),
             sealers: Semaphore::new(SEALERS),
+            spool_readers: Semaphore::new(SPOOL_READERS),
             leased_until_ms: AtomicU64::new(0),
             renew_now: Notify::new(),
             changes: watch::Sender::new(0),

@@ -1,7 +1,6 @@
 //! Opens leased segments: fence, replay, read, check, and hand the lines to their lanes.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -47,7 +46,6 @@ impl Inner {
         let segment = self.new_segment(leased, entry, work, cuts, in_hand);
         self.replay(&segment).await?;
         lock(&self.segments).insert(segment.key, Arc::clone(&segment));
-        self.loaded.fetch_add(entry.length, Ordering::AcqRel);
         if segment.is_whole() {
             self.seal_queue.push(segment);
             return Ok(());
@@ -95,10 +93,12 @@ impl Inner {
             segment: leased.key,
             epoch: leased.epoch,
         };
+        // Also past the share: leases are bounded by it before they are made.
+        let loaded = self.budget.segments.overdraw(entry.length);
         Arc::new_cyclic(|itself| {
             let hook = when_durable(Weak::clone(itself), Arc::clone(&self.seal_queue));
             let part = self.journal.create(name, hook);
-            OpenSegment::new(in_hand, leased, entry, work, part, cuts)
+            OpenSegment::new(in_hand, loaded, leased, entry, work, part, cuts)
         })
     }
 

@@ -32,6 +32,14 @@ pub(crate) enum ResponseBody<'a> {
     Raw(&'a [u8]),
 }
 
+impl ResponseBody<'_> {
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::Json(bytes) | Self::Raw(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// `error` of a line that got no usable answer.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct LineError<'a> {
@@ -46,14 +54,45 @@ pub(crate) fn write(
     response: Option<Response<'_>>,
     error: Option<LineError<'_>>,
 ) {
+    match response {
+        None => {
+            open(out, name);
+            out.extend_from_slice(b"null");
+            close(out, error);
+        }
+        Some(response) => {
+            open_response(out, name, response.status, response.request_id);
+            write_body(out, response.body);
+            close_response(out, error);
+        }
+    }
+}
+
+/// A line up to the body of its response; behind that body it is ended by [`close_response`].
+pub(crate) fn open_response(out: &mut Vec<u8>, name: Name<'_>, status: u16, request_id: &str) {
+    open(out, name);
+    out.extend_from_slice(b"{\"status_code\":");
+    out.extend_from_slice(status.to_string().as_bytes());
+    out.extend_from_slice(b",\"request_id\":");
+    write_value(out, request_id);
+    out.extend_from_slice(b",\"body\":");
+}
+
+/// What stands behind the body of a response.
+pub(crate) fn close_response(out: &mut Vec<u8>, error: Option<LineError<'_>>) {
+    out.push(b'}');
+    close(out, error);
+}
+
+fn open(out: &mut Vec<u8>, name: Name<'_>) {
     out.extend_from_slice(b"{\"id\":\"");
     out.extend_from_slice(name.id.as_bytes());
     out.extend_from_slice(b"\",\"custom_id\":");
     write_json(out, name.custom_id);
-    match response {
-        None => out.extend_from_slice(b",\"response\":null"),
-        Some(response) => write_response(out, response),
-    }
+    out.extend_from_slice(b",\"response\":");
+}
+
+fn close(out: &mut Vec<u8>, error: Option<LineError<'_>>) {
     out.extend_from_slice(b",\"error\":");
     match error {
         None => out.extend_from_slice(b"null"),
@@ -62,13 +101,8 @@ pub(crate) fn write(
     out.extend_from_slice(b"}\n");
 }
 
-fn write_response(out: &mut Vec<u8>, response: Response<'_>) {
-    out.extend_from_slice(b",\"response\":{\"status_code\":");
-    out.extend_from_slice(response.status.to_string().as_bytes());
-    out.extend_from_slice(b",\"request_id\":");
-    write_value(out, response.request_id);
-    out.extend_from_slice(b",\"body\":");
-    match response.body {
+fn write_body(out: &mut Vec<u8>, body: ResponseBody<'_>) {
+    match body {
         ResponseBody::Json(json) => write_json(out, json.trim_ascii()),
         ResponseBody::Raw(raw) => match std::str::from_utf8(raw) {
             Ok(text) => write_value(out, text),
@@ -80,11 +114,10 @@ fn write_response(out: &mut Vec<u8>, response: Response<'_>) {
             }
         },
     }
-    out.push(b'}');
 }
 
 /// A value of ours as JSON, fit for a line.
-fn write_value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+pub(crate) fn write_value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let json = serde_json::to_vec(value).expect("text is always JSON");
     write_json(out, &json);
 }
@@ -93,7 +126,7 @@ fn write_value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
 ///
 /// In JSON a raw line break stands only between tokens and the three separators only in strings,
 /// so each can be changed where it is found.
-fn write_json(out: &mut Vec<u8>, json: &[u8]) {
+pub(crate) fn write_json(out: &mut Vec<u8>, json: &[u8]) {
     let mut rest = json;
     while let Some(at) = rest
         .iter()

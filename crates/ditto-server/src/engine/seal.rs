@@ -1,6 +1,7 @@
 //! Seals segments: results in line order, as one blob of two pieces and the order of settling.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,10 +10,10 @@ use tokio::sync::Notify;
 
 use super::segment::{OpenSegment, Results, Settled};
 use super::{Inner, lock};
-use crate::blobs::name;
+use crate::blobs::{CHUNK, name};
 use crate::catalog::{SealOutcome, Sealed};
 use crate::error::Result;
-use crate::journal::{Kind, PartName};
+use crate::journal::{Kind, PartName, Place};
 
 /// Parts and blobs up to this size are handled whole in memory, larger ones line by line.
 const WHOLE: u64 = 4 << 20;
@@ -52,8 +53,9 @@ impl Inner {
             let inner = Arc::clone(&self);
             self.tasks.spawn(async move {
                 let permit = inner.sealers.acquire().await;
+                let memory = inner.budget.seals.draw(2 * WHOLE).await;
                 inner.seal(&segment).await;
-                drop(permit);
+                drop((memory, permit));
             });
         }
     }
@@ -122,7 +124,8 @@ impl Inner {
         if size <= WHOLE {
             let mut whole = Vec::with_capacity(size as usize + 2 * results.order.len());
             for line in in_file_order(&results.lines) {
-                whole.extend_from_slice(&payloads.get(line).await?);
+                let range = range(line.place);
+                whole.extend_from_slice(&payloads.get(line.epoch, range).await?);
             }
             whole.extend(results.order.iter().flat_map(|place| place.to_le_bytes()));
             self.blobs.put(blob, Bytes::from(whole)).await?;
@@ -130,7 +133,11 @@ impl Inner {
         }
         let mut writer = self.blobs.writer(blob).await?;
         for line in in_file_order(&results.lines) {
-            writer.write(&payloads.get(line).await?).await?;
+            for stretch in stretches(line.place) {
+                writer
+                    .write(&payloads.get(line.epoch, stretch).await?)
+                    .await?;
+            }
         }
         let order: Vec<u8> = results
             .order
@@ -208,15 +215,25 @@ impl<'a> Payloads<'a> {
         })
     }
 
-    async fn get(&self, line: &Settled) -> Result<Bytes> {
-        let end = line.place.offset + u64::from(line.place.length);
-        if let Some(whole) = self.whole.get(&line.epoch) {
-            return Ok(whole.slice(line.place.offset as usize..end as usize));
+    async fn get(&self, epoch: u32, range: Range<u64>) -> Result<Bytes> {
+        if let Some(whole) = self.whole.get(&epoch) {
+            return Ok(whole.slice(range.start as usize..range.end as usize));
         }
         let part = PartName {
             segment: self.segment.key,
-            epoch: line.epoch,
+            epoch,
         };
-        self.inner.journal.read(part, line.place.offset..end).await
+        self.inner.journal.read(part, range).await
     }
+}
+
+fn range(place: Place) -> Range<u64> {
+    place.offset..place.offset + u64::from(place.length)
+}
+
+/// A payload in stretches that can be held.
+fn stretches(place: Place) -> impl Iterator<Item = Range<u64>> {
+    let Range { start, end } = range(place);
+    let starts = (start..end).step_by(CHUNK as usize);
+    starts.map(move |start| start..end.min(start + CHUNK))
 }

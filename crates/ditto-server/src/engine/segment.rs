@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::hand::InHand;
 use super::lock;
 use super::work::Work;
+use crate::budget::Draw;
 use crate::catalog::{Cut, Leased, Publication, SegmentKey, Usage};
-use crate::journal::{Kind, Part, PartName, Place, Record};
+use crate::journal::{Kind, Long, Part, PartName, Place, Record};
 use crate::model::plan::Entry;
 
 /// Where a settled line's record is.
@@ -31,6 +32,8 @@ pub(crate) struct OpenSegment {
     pub(crate) cuts: Vec<Cut>,
     progress: Mutex<Progress>,
     _in_hand: InHand,
+    /// Its bytes, which its lines hold.
+    _loaded: Draw,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +75,7 @@ impl fmt::Debug for OpenSegment {
 impl OpenSegment {
     pub(crate) fn new(
         in_hand: InHand,
+        loaded: Draw,
         leased: &Leased,
         entry: Entry,
         work: Arc<Work>,
@@ -87,6 +91,7 @@ impl OpenSegment {
             part,
             cuts,
             _in_hand: in_hand,
+            _loaded: loaded,
             progress: Mutex::new(Progress {
                 lines,
                 ..Progress::default()
@@ -125,9 +130,19 @@ impl OpenSegment {
         progress.lines.len() - progress.order.len()
     }
 
-    /// Records a line's final outcome. Its place in the journal and in the order of settling are
-    /// taken under one lock, so that both have the same order.
+    /// Records a line's final outcome.
     pub(crate) fn settle(&self, record: &Record, payload: &[u8]) {
+        self.append(record, |part| part.append(record, payload));
+    }
+
+    /// The same with a result that is not held.
+    pub(crate) fn settle_long(&self, record: &Record, payload: Arc<dyn Long>) {
+        self.append(record, |part| part.append_long(record, payload));
+    }
+
+    /// Its place in the journal and in the order of settling are taken under one lock, so that both
+    /// have the same order.
+    fn append(&self, record: &Record, append: impl FnOnce(&dyn Part) -> Place) {
         let mut progress = lock(&self.progress);
         let open = progress
             .lines
@@ -136,7 +151,7 @@ impl OpenSegment {
         if progress.closed || !open {
             return;
         }
-        let place = self.part.append(record, payload);
+        let place = append(self.part.as_ref());
         progress.note(
             record,
             Settled {

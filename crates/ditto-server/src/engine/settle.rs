@@ -4,18 +4,19 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::Inner;
-use super::answer::{self, Facts};
+use super::answer::{self, Facts, Survey};
 use super::lane::Lane;
+use super::long_line::{Frame, LongLine};
 use super::result_line::{self, LineError, Name, Response, ResponseBody};
 use super::segment::{LineJob, OpenSegment};
 use crate::catalog::Usage;
+use crate::error::{Error, Result};
 use crate::journal::{Kind, Record};
 use crate::model::batch::Ending;
 use crate::model::policy::{self, Answer, Attempt, Body, Charge, Next, Outcome, Verdict};
-use crate::upstream::Reply;
+use crate::spool::Spooled;
+use crate::upstream::{Content, Reply};
 
 /// A batch of more lines than this shows a pattern in its first refusals.
 const LARGE_BATCH: u64 = 100;
@@ -35,8 +36,9 @@ impl Inner {
         sent: Duration,
         reply: Reply,
     ) {
+        let (reply, survey) = self.survey(reply).await;
         let now = self.host.now();
-        let (outcome, facts) = read(&reply);
+        let (outcome, facts) = read(&reply, survey.as_ref());
         let work = Arc::clone(&job.segment.work);
         let attempt = Attempt {
             charged: job.charged,
@@ -55,7 +57,13 @@ impl Inner {
         match policy::decide(outcome, &attempt, &view, now, fastrand::f64()) {
             Next::Settle(verdict) => {
                 tell_lane(lane, outcome, verdict, now);
-                self.record_reply(lane, &job, verdict, &reply, facts.usage);
+                let seen = Seen {
+                    verdict,
+                    reply,
+                    survey,
+                    usage: facts.usage,
+                };
+                self.record_reply(lane, &job, seen).await;
                 return;
             }
             // The batch is ending and this was the line's last chance.
@@ -92,75 +100,92 @@ impl Inner {
         }
     }
 
-    fn record_reply(
+    /// Looks through an answer that is in a spool file. One that cannot be read back is none.
+    async fn survey(&self, reply: Reply) -> (Reply, Option<Survey>) {
+        let Some(spooled) = spooled(&reply).cloned() else {
+            return (reply, None);
+        };
+        match self.read_spooled(move || answer::survey(&spooled)).await {
+            Ok(survey) => (reply, Some(survey)),
+            Err(error) => (unreadable(&error), None),
+        }
+    }
+
+    /// Reads a spool file on a thread that may wait for the disk. A few at a time: what decides may
+    /// be long in an answer that means ill.
+    async fn read_spooled<T: Send + 'static>(
         &self,
-        lane: &Lane,
-        job: &LineJob,
-        verdict: Verdict,
-        reply: &Reply,
-        usage: Usage,
-    ) {
-        let line_id = job.segment.work.line_id(job.number);
-        let (status, body, request_id) = match reply {
-            Reply::Answer {
-                status,
-                body,
-                request_id,
-                ..
-            } => (*status, body.clone(), request_id),
-            Reply::TooLarge {
-                status,
-                head,
-                request_id,
-            } => (*status, head.clone(), request_id),
-            Reply::Timeout | Reply::Unreachable { .. } => (0, Bytes::new(), &None),
-        };
-        let body = without_secret(&body, lane.upstream.secret());
-        let request_id = request_id_of(request_id.as_deref(), &line_id, lane.upstream.secret());
-        let request_id = request_id.as_ref();
-        let response = |body| {
-            Some(Response {
-                status,
-                request_id,
-                body,
-            })
-        };
-        let message = self.sentence(verdict, lane, reply);
-        let error = |code| {
-            Some(LineError {
-                code,
-                message: &message,
-            })
-        };
-        let (kind, response, error) = match verdict {
-            Verdict::Output => (Kind::Answer, response(ResponseBody::Json(&body)), None),
-            Verdict::HttpError => (Kind::Error, response(json_or_raw(&body)), None),
-            Verdict::Unreadable => (
-                Kind::Error,
-                response(ResponseBody::Raw(&body)),
-                error("upstream_invalid_response"),
-            ),
-            Verdict::TooLarge => (
-                Kind::Error,
-                response(ResponseBody::Raw(&body)),
-                error("answer_too_large"),
-            ),
-            Verdict::Timeout => (Kind::Error, None, error("upstream_timeout")),
-            Verdict::Unreachable => (Kind::Error, None, error("upstream_unreachable")),
-        };
-        let mut line = Vec::with_capacity(body.len() + AROUND);
-        let name = Name {
-            id: &line_id,
-            custom_id: &job.custom_id,
-        };
-        result_line::write(&mut line, name, response, error);
+        read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _permit = self.spool_readers.acquire().await;
+        let read = async move { read().map_err(|e| Error::storage("read a spooled answer", e)) };
+        self.host.compute(read).await
+    }
+
+    async fn record_reply(&self, lane: &Lane, job: &LineJob, seen: Seen) {
+        let message = self.sentence(seen.verdict, lane, &seen.reply);
+        let error = code(seen.verdict).map(|code| LineError {
+            code,
+            message: &message,
+        });
         let record = Record {
             line: job.number,
             ordinal: job.ordinal,
-            kind,
-            usage,
+            kind: match seen.verdict {
+                Verdict::Output => Kind::Answer,
+                _ => Kind::Error,
+            },
+            usage: seen.usage,
         };
-        job.segment.settle(&record, &line);
+        let Some(survey) = &seen.survey else {
+            let line = held_line(lane, job, &seen, error);
+            return job.segment.settle(&record, &line);
+        };
+        match self.long_line(lane, job, &seen.reply, survey, error).await {
+            Ok(line) => job.segment.settle_long(&record, Arc::new(line)),
+            Err(error) => {
+                let seen = Seen {
+                    verdict: Verdict::Unreachable,
+                    reply: unreadable(&error),
+                    survey: None,
+                    usage: seen.usage,
+                };
+                Box::pin(self.record_reply(lane, job, seen)).await;
+            }
+        }
+    }
+
+    async fn long_line(
+        &self,
+        lane: &Lane,
+        job: &LineJob,
+        reply: &Reply,
+        survey: &Survey,
+        error: Option<LineError<'_>>,
+    ) -> Result<LongLine> {
+        let line_id = job.segment.work.line_id(job.number);
+        let secret = secret_of(lane).map(str::to_owned);
+        let (status, request_id) = head(reply);
+        let request_id = request_id_of(request_id, &line_id, secret.as_deref()).into_owned();
+        let custom_id = job.custom_id.clone();
+        let error = error.map(|error| (error.code.to_owned(), error.message.to_owned()));
+        let spooled = spooled(reply).ok_or_else(|| Error::internal("a survey of no file"))?;
+        let (spooled, survey) = (spooled.clone(), survey.clone());
+        let make = move || {
+            let name = Name {
+                id: &line_id,
+                custom_id: &custom_id,
+            };
+            let error = error.as_ref();
+            let frame = Frame {
+                name,
+                status,
+                request_id: &request_id,
+                error: error.map(|(code, message)| LineError { code, message }),
+            };
+            LongLine::new(&frame, &spooled, &survey, secret.as_deref())
+        };
+        self.read_spooled(make).await
     }
 
     fn sentence(&self, verdict: Verdict, lane: &Lane, reply: &Reply) -> String {
@@ -230,6 +255,95 @@ pub(crate) fn ended_line(line_id: &str, custom_id: &[u8], ending: Ending) -> Vec
     line
 }
 
+/// A final outcome, to be recorded.
+struct Seen {
+    verdict: Verdict,
+    reply: Reply,
+    /// Of an answer in a spool file.
+    survey: Option<Survey>,
+    usage: Usage,
+}
+
+/// The line of a reply that is held in memory, or of none.
+fn held_line(lane: &Lane, job: &LineJob, seen: &Seen, error: Option<LineError<'_>>) -> Vec<u8> {
+    let line_id = job.segment.work.line_id(job.number);
+    let (status, request_id) = head(&seen.reply);
+    let body = without_secret(held(&seen.reply), lane.upstream.secret());
+    let request_id = request_id_of(request_id, &line_id, lane.upstream.secret());
+    let body = match seen.verdict {
+        Verdict::Output => Some(ResponseBody::Json(&body)),
+        Verdict::HttpError => Some(json_or_raw(&body)),
+        Verdict::Unreadable | Verdict::TooLarge => Some(ResponseBody::Raw(&body)),
+        Verdict::Timeout | Verdict::Unreachable => None,
+    };
+    let mut line = Vec::with_capacity(AROUND + body.map_or(0, |body| body.length()));
+    let name = Name {
+        id: &line_id,
+        custom_id: &job.custom_id,
+    };
+    let response = body.map(|body| Response {
+        status,
+        request_id: &request_id,
+        body,
+    });
+    result_line::write(&mut line, name, response, error);
+    line
+}
+
+/// The code of a line that got no usable answer.
+fn code(verdict: Verdict) -> Option<&'static str> {
+    match verdict {
+        Verdict::Output | Verdict::HttpError => None,
+        Verdict::Unreadable => Some("upstream_invalid_response"),
+        Verdict::TooLarge => Some("answer_too_large"),
+        Verdict::Timeout => Some("upstream_timeout"),
+        Verdict::Unreachable => Some("upstream_unreachable"),
+    }
+}
+
+/// What is in memory of a reply's body.
+fn held(reply: &Reply) -> &[u8] {
+    match reply {
+        Reply::Answer {
+            body: Content::Held { bytes, .. },
+            ..
+        }
+        | Reply::TooLarge { head: bytes, .. } => bytes,
+        Reply::Answer { .. } | Reply::Timeout | Reply::Unreachable { .. } => b"",
+    }
+}
+
+/// The spool file of a reply's body.
+fn spooled(reply: &Reply) -> Option<&Spooled> {
+    match reply {
+        Reply::Answer {
+            body: Content::Spooled(spooled),
+            ..
+        } => Some(spooled),
+        Reply::Answer { .. } | Reply::TooLarge { .. } => None,
+        Reply::Timeout | Reply::Unreachable { .. } => None,
+    }
+}
+
+/// Status and request id.
+fn head(reply: &Reply) -> (u16, Option<&str>) {
+    match reply {
+        Reply::Answer {
+            status, request_id, ..
+        }
+        | Reply::TooLarge {
+            status, request_id, ..
+        } => (*status, request_id.as_deref()),
+        Reply::Timeout | Reply::Unreachable { .. } => (0, None),
+    }
+}
+
+fn unreadable(error: &Error) -> Reply {
+    Reply::Unreachable {
+        reason: format!("its answer could not be kept: {error}"),
+    }
+}
+
 /// What the lane learns from a final outcome.
 fn tell_lane(lane: &Lane, outcome: Outcome, verdict: Verdict, now: Duration) {
     match (verdict, outcome) {
@@ -254,7 +368,7 @@ fn tell_lane(lane: &Lane, outcome: Outcome, verdict: Verdict, now: Duration) {
     }
 }
 
-fn read(reply: &Reply) -> (Outcome, Facts) {
+fn read(reply: &Reply, survey: Option<&Survey>) -> (Outcome, Facts) {
     let nothing = Facts {
         body: Body::Empty,
         quota: false,
@@ -267,7 +381,11 @@ fn read(reply: &Reply) -> (Outcome, Facts) {
             retry_after,
             ..
         } => {
-            let facts = answer::read(body);
+            let facts = match (body, survey) {
+                (Content::Held { bytes, .. }, _) => answer::read(bytes),
+                (Content::Spooled(_), Some(survey)) => survey.facts,
+                (Content::Spooled(_), None) => nothing,
+            };
             let answer = Answer {
                 status: *status,
                 body: facts.body,
@@ -305,9 +423,16 @@ fn request_id_of<'a>(
     }
 }
 
-/// The body with the upstream's key replaced, should the upstream have echoed it. A short key is no
-/// secret but a word (`ollama`, `EMPTY`): replacing it would change answers.
-fn without_secret<'a>(body: &'a [u8], secret: Option<&str>) -> Cow<'a, [u8]> {
+/// The upstream's key. A short one is no secret but a word (`ollama`, `EMPTY`): replacing it would
+/// change answers.
+fn secret_of(lane: &Lane) -> Option<&str> {
+    let secret = lane.upstream.secret();
+    secret.filter(|secret| secret.len() >= SECRET_LENGTH)
+}
+
+/// The body with the upstream's key replaced, should the upstream have echoed it, as far as it is one
+/// (see [`secret_of`]).
+pub(super) fn without_secret<'a>(body: &'a [u8], secret: Option<&str>) -> Cow<'a, [u8]> {
     let Some(secret) = secret.filter(|secret| secret.len() >= SECRET_LENGTH) else {
         return Cow::Borrowed(body);
     };

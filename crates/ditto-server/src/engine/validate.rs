@@ -24,8 +24,9 @@ use crate::manifest::Manifest;
 use crate::model::batch::BatchState;
 use crate::model::plan::{Entry, Geometry, Span};
 
-/// Ids kept in memory; past it they go to disk in partitions. About 40 bytes each.
-const IDS_IN_MEMORY: usize = 500_000;
+/// What an id takes in memory, growing of the table counted. Those that do not fit go to disk in
+/// partitions.
+const ID_BYTES: u64 = 40;
 /// What nobody has woken us for is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
 /// Files read side by side: two fill two processors, and one is never behind the other.
@@ -182,9 +183,14 @@ impl Inner {
         let bytes = manifest.bytes();
         let chunks = self.blobs.read(manifest.slice(0..bytes));
         let limits = self.config.limits;
-        let pass = Pass::new(&row, bytes, limits, self.config.data.clone())?;
+        let share = &self.budget.ids;
+        let memory = share.draw(share.limit() / VALIDATORS as u64).await;
+        let in_memory = usize::try_from(memory.bytes() / ID_BYTES).unwrap_or(usize::MAX);
+        let ids = IdSet::new(self.config.data.clone(), in_memory);
+        let pass = Pass::new(&row, bytes, limits, self.config.data.clone(), ids)?;
         let blobs = self.blobs.clone();
         let read = async move {
+            let _memory = memory;
             let pass = pass.run(chunks, || given_up.is_cancelled()).await?;
             pass.finish(&blobs, &row.id).await
         };
@@ -216,6 +222,7 @@ impl Pass {
         bytes: u64,
         limits: crate::config::Limits,
         scratch: PathBuf,
+        ids: IdSet,
     ) -> Result<Self> {
         let lenient = row.options.lenient;
         let rules = Rules {
@@ -232,7 +239,7 @@ impl Pass {
         Ok(Self {
             faulty: FaultSpool::new(&scratch).map_err(scratch_failed)?,
             any_faulty: false,
-            checker: Checker::new(rules, IdSet::new(scratch, IDS_IN_MEMORY)),
+            checker: Checker::new(rules, ids),
             splitter: LineSplitter::new(limits.line_bytes),
             geometry: Geometry::new(bytes),
             hash: LineHash::default(),

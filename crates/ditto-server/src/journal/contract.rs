@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::TryStreamExt;
 
-use super::{Journal, Kind, PartName, Record};
+use super::{Journal, Kind, Long, PartName, Record};
 use crate::catalog::{SegmentKey, Usage};
 use crate::folder::Found;
 
@@ -16,6 +16,7 @@ pub(crate) async fn all(journal: &dyn Journal) {
     after_the_cut_its_writer_records_nothing_more(journal).await;
     a_part_that_never_was_has_nothing(journal).await;
     payloads_are_read_back(journal).await;
+    a_long_payload_makes_the_record_that_a_held_one_makes(journal).await;
     a_removed_part_is_gone_and_removing_twice_is_fine(journal).await;
     a_part_that_is_set_aside_is_out_of_the_way(journal).await;
     what_is_stored_is_found_by_its_name_and_age(journal).await;
@@ -123,6 +124,52 @@ async fn payloads_are_read_back(journal: &dyn Journal) {
     open.flushed().await;
     let range = place.offset..place.offset + u64::from(place.length);
     assert_eq!(&journal.read(name, range).await.unwrap()[..], b"second");
+}
+
+/// Bytes that are given in pieces.
+#[derive(Debug)]
+pub(super) struct InPieces(pub(super) Vec<u8>);
+
+impl Long for InPieces {
+    fn length(&self) -> u32 {
+        self.0.len() as u32
+    }
+
+    fn write_to(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+        self.0
+            .chunks(1000)
+            .try_for_each(|piece| out.write_all(piece))
+    }
+}
+
+async fn a_long_payload_makes_the_record_that_a_held_one_makes(journal: &dyn Journal) {
+    let (held, long) = (part(6, 1), part(6, 2));
+    let payloads: [Vec<u8>; 4] = [
+        b"first".into(),
+        vec![b'x'; 300_000],
+        b"".into(),
+        b"last".into(),
+    ];
+    let first = journal.create(held, Box::new(|_| {}));
+    let second = journal.create(long, Box::new(|_| {}));
+    for (line, payload) in (1..).zip(payloads) {
+        let place = first.append(&record(line), &payload);
+        let same = match line {
+            2 | 3 => second.append_long(&record(line), Arc::new(InPieces(payload))),
+            _ => second.append(&record(line), &payload),
+        };
+        assert_eq!(place, same);
+    }
+    let length = first.flushed().await;
+    assert_eq!(second.flushed().await, length);
+    assert_eq!(
+        journal.cut(long).await.unwrap(),
+        length,
+        "its checksums hold"
+    );
+    let read = async |name| journal.read(name, 0..length).await.unwrap();
+    assert!(read(held).await == read(long).await);
+    journal.remove(&[held, long]).await.unwrap();
 }
 
 async fn a_removed_part_is_gone_and_removing_twice_is_fine(journal: &dyn Journal) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs::{DirBuilder, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ use tokio::sync::Notify;
 use super::disk::{Disk, LocalDisk};
 use super::record::{self, MAGIC, Record};
 use super::scan::{Whole, scan};
-use super::{Journal, OnDurable, Part, PartName, Place};
+use super::{Journal, Long, OnDurable, Part, PartName, Place};
+use crate::budget::{Draw, Share};
 use crate::error::{Error, Result};
 use crate::folder::{self, Found, Pages};
 
@@ -31,9 +32,11 @@ const FLUSHERS: usize = 3;
 /// lines, not for two or three. What a crash may repeat stays far below a second's work.
 const PACE: Duration = Duration::from_millis(5);
 /// A part with this much to write does not wait for its pace.
-const MANY_BYTES: usize = 512 * 1024;
+const MANY_BYTES: u64 = 512 * 1024;
 /// How long to leave a disk alone that refused a write.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Of a payload that is not held, what is written at a time.
+const STEP_BYTES: usize = 256 * 1024;
 /// A part keeps a buffer of this size between flushes.
 const SPARE_BYTES: usize = 256 * 1024;
 
@@ -55,6 +58,8 @@ struct Shared {
     dirty: Mutex<Dirty>,
     arrived: Condvar,
     unrecorded: AtomicU64,
+    /// What is appended and held is drawn from it, also past its limit: a result must be recorded.
+    memory: Share,
     room: Notify,
     /// The disk refused the last write: what comes now could not be recorded.
     refused: AtomicBool,
@@ -116,10 +121,29 @@ enum Written {
     Fenced,
 }
 
+/// What is appended and not written yet.
+#[derive(Debug)]
+struct Pending {
+    bytes: Vec<u8>,
+    /// Records whose payload is not held, by their place in `bytes`.
+    long: Vec<LongRecord>,
+    records: usize,
+    /// Bytes of all of them in the file.
+    length: u64,
+    held: Draw,
+}
+
+#[derive(Debug)]
+struct LongRecord {
+    /// Behind so many of the bytes that are held.
+    at: usize,
+    record: Record,
+    payload: Arc<dyn Long>,
+}
+
 #[derive(Debug)]
 struct Buffer {
-    pending: Vec<u8>,
-    pending_records: usize,
+    pending: Pending,
     /// Kept to be filled again: the two change places at each flush.
     spare: Vec<u8>,
     queued: bool,
@@ -136,12 +160,12 @@ struct Buffer {
 }
 
 impl LocalJournal {
-    /// The journal in this folder, which exists.
-    pub(crate) fn open(folder: &Path) -> Self {
-        Self::on(Box::new(LocalDisk), folder)
+    /// The journal in this folder, which exists; what is not written yet is drawn from this memory.
+    pub(crate) fn open(folder: &Path, memory: Share) -> Self {
+        Self::on(Box::new(LocalDisk), folder, memory)
     }
 
-    fn on(disk: Box<dyn Disk>, folder: &Path) -> Self {
+    fn on(disk: Box<dyn Disk>, folder: &Path, memory: Share) -> Self {
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
             disk,
@@ -149,6 +173,7 @@ impl LocalJournal {
             dirty: Mutex::default(),
             arrived: Condvar::new(),
             unrecorded: AtomicU64::new(0),
+            memory,
             room: Notify::new(),
             refused: AtomicBool::new(false),
             stalled: Mutex::new(None),
@@ -185,8 +210,7 @@ impl Journal for LocalJournal {
             name,
             shared: Arc::clone(&self.shared),
             buffer: Mutex::new(Buffer {
-                pending: Vec::new(),
-                pending_records: 0,
+                pending: Pending::none(&self.shared.memory),
                 spare: Vec::new(),
                 queued: false,
                 hurry: false,
@@ -317,27 +341,21 @@ impl Journal for LocalJournal {
 #[async_trait]
 impl Part for LocalPart {
     fn append(&self, record: &Record, payload: &[u8]) -> Place {
-        let mut buffer = lock(&self.buffer);
-        let offset = buffer.appended + record::HEAD as u64;
-        if buffer.fenced {
-            return Place {
-                offset,
-                length: payload.len() as u32,
-            };
-        }
-        let before = buffer.pending.len();
-        record::encode(&mut buffer.pending, record, payload);
-        let grown = (buffer.pending.len() - before) as u64;
-        buffer.appended += grown;
-        buffer.pending_records += 1;
-        self.shared.unrecorded.fetch_add(grown, Ordering::Relaxed);
-        if !std::mem::replace(&mut buffer.queued, true) {
-            self.queue();
-        }
-        Place {
-            offset,
-            length: payload.len() as u32,
-        }
+        let length = u32::try_from(payload.len()).expect("answers are limited far below 4 GiB");
+        self.take(length, |pending| {
+            record::encode(&mut pending.bytes, record, payload);
+            pending.held.overgrow((record::HEAD + payload.len()) as u64);
+        })
+    }
+
+    fn append_long(&self, record: &Record, payload: Arc<dyn Long>) -> Place {
+        self.take(payload.length(), |pending| {
+            pending.long.push(LongRecord {
+                at: pending.bytes.len(),
+                record: *record,
+                payload,
+            });
+        })
     }
 
     fn hurry(&self) {
@@ -359,7 +377,7 @@ impl Part for LocalPart {
                 if buffer.durable_records > 0 && buffer.durable == buffer.appended {
                     return buffer.durable;
                 }
-                if buffer.durable_records == 0 && buffer.pending_records == 0 && !buffer.queued {
+                if buffer.durable_records == 0 && buffer.pending.records == 0 && !buffer.queued {
                     return 0;
                 }
             }
@@ -375,6 +393,25 @@ impl Drop for LocalPart {
 }
 
 impl LocalPart {
+    /// Adds a record with a payload of this length to what is pending.
+    fn take(&self, length: u32, add: impl FnOnce(&mut Pending)) -> Place {
+        let mut buffer = lock(&self.buffer);
+        let offset = buffer.appended + record::HEAD as u64;
+        if buffer.fenced {
+            return Place { offset, length };
+        }
+        let grown = record::HEAD as u64 + u64::from(length);
+        add(&mut buffer.pending);
+        buffer.pending.records += 1;
+        buffer.pending.length += grown;
+        buffer.appended += grown;
+        self.shared.unrecorded.fetch_add(grown, Ordering::Relaxed);
+        if !std::mem::replace(&mut buffer.queued, true) {
+            self.queue();
+        }
+        Place { offset, length }
+    }
+
     fn queue(&self) {
         let itself = self
             .itself
@@ -389,22 +426,23 @@ impl LocalPart {
     /// If the disk refuses, nothing is lost: the bytes stay in memory, the file is cut back to what
     /// was durable, and the part is tried again. Meanwhile `room` lets nothing new be sent.
     fn flush(&self) {
-        let (bytes, records, durable) = {
+        let (pending, durable) = {
             let mut buffer = self.at_its_pace();
             buffer.last_flush = Some(Instant::now());
             buffer.hurry = false;
-            let spare = std::mem::take(&mut buffer.spare);
-            let bytes = std::mem::replace(&mut buffer.pending, spare);
+            let spare = Pending {
+                bytes: std::mem::take(&mut buffer.spare),
+                ..Pending::none(&self.shared.memory)
+            };
             (
-                bytes,
-                std::mem::take(&mut buffer.pending_records),
+                std::mem::replace(&mut buffer.pending, spare),
                 buffer.durable,
             )
         };
-        match self.write(&bytes, durable) {
-            Ok(Written::UpTo(length)) => self.wrote(bytes, records, length),
-            Ok(Written::Fenced) => self.forgot(bytes.len() as u64),
-            Err(error) => self.failed(bytes, records, durable, &error),
+        match self.write(&pending, durable) {
+            Ok(Written::UpTo(length)) => self.wrote(pending, length),
+            Ok(Written::Fenced) => self.forgot(pending.length),
+            Err(error) => self.failed(pending, durable, &error),
         }
     }
 
@@ -413,7 +451,7 @@ impl LocalPart {
         let mut buffer = lock(&self.buffer);
         loop {
             let since = buffer.last_flush.map_or(PACE, |last| last.elapsed());
-            if buffer.hurry || since >= PACE || buffer.pending.len() >= MANY_BYTES {
+            if buffer.hurry || since >= PACE || buffer.pending.length >= MANY_BYTES {
                 return buffer;
             }
             (buffer, _) = self
@@ -423,7 +461,7 @@ impl LocalPart {
         }
     }
 
-    fn write(&self, bytes: &[u8], durable: u64) -> io::Result<Written> {
+    fn write(&self, pending: &Pending, durable: u64) -> io::Result<Written> {
         let disk = &self.shared.disk;
         let mut part = lock(&self.file);
         if part.fenced {
@@ -440,13 +478,13 @@ impl LocalPart {
             disk.write(file, MAGIC, 0)?;
             length = MAGIC.len() as u64;
         }
-        disk.write(file, bytes, length)?;
+        pending.write(disk.as_ref(), file, length)?;
         disk.sync(file)?;
         if durable == 0 {
             // The file's name must survive too.
             disk.sync_folder(&self.shared.folder)?;
         }
-        Ok(Written::UpTo(length + bytes.len() as u64))
+        Ok(Written::UpTo(length + pending.length))
     }
 
     /// Another has taken the segment over. It waits for a write that is under way, which still
@@ -457,11 +495,10 @@ impl LocalPart {
             let mut buffer = lock(&self.buffer);
             buffer.fenced = true;
             buffer.hurry = true;
-            buffer.pending_records = 0;
-            std::mem::take(&mut buffer.pending).len()
+            std::mem::replace(&mut buffer.pending, Pending::none(&self.shared.memory)).length
         };
         self.hurried.notify_all();
-        self.forgot(dropped as u64);
+        self.forgot(dropped);
     }
 
     /// What was appended will never be recorded: whoever fenced the part sends the lines.
@@ -471,8 +508,16 @@ impl LocalPart {
         self.durable.notify_waiters();
     }
 
-    fn wrote(&self, mut bytes: Vec<u8>, records: usize, length: u64) {
-        let grown = bytes.len() as u64;
+    fn wrote(&self, pending: Pending, length: u64) {
+        let Pending {
+            mut bytes,
+            long,
+            records,
+            length: grown,
+            held,
+        } = pending;
+        // Memory and spool files go back before anybody hears that there is room again.
+        drop((long, held));
         let durable_records = {
             let mut buffer = lock(&self.buffer);
             buffer.durable = length;
@@ -482,7 +527,7 @@ impl LocalPart {
             if bytes.capacity() <= SPARE_BYTES {
                 buffer.spare = bytes;
             }
-            buffer.queued = !buffer.pending.is_empty();
+            buffer.queued = buffer.pending.records > 0;
             if buffer.queued {
                 self.queue();
             }
@@ -498,7 +543,7 @@ impl LocalPart {
         self.durable.notify_waiters();
     }
 
-    fn failed(&self, mut bytes: Vec<u8>, records: usize, durable: u64, error: &io::Error) {
+    fn failed(&self, mut pending: Pending, durable: u64, error: &io::Error) {
         let path = self.shared.path(self.name);
         let reason = format!(
             "the journal cannot be written ({}: {error}); nothing recorded is lost and work goes on by itself when there is space again",
@@ -515,11 +560,11 @@ impl LocalPart {
             let mut buffer = lock(&self.buffer);
             if buffer.fenced {
                 drop(buffer);
-                return self.forgot(bytes.len() as u64);
+                return self.forgot(pending.length);
             }
-            bytes.append(&mut buffer.pending);
-            buffer.pending = bytes;
-            buffer.pending_records += records;
+            let later = std::mem::replace(&mut buffer.pending, Pending::none(&self.shared.memory));
+            pending.append(later);
+            buffer.pending = pending;
         }
         let dirty = lock(&self.shared.dirty);
         if !dirty.stop {
@@ -527,6 +572,95 @@ impl LocalPart {
             let _ = self.shared.arrived.wait_timeout(dirty, PAUSE);
             self.queue();
         }
+    }
+}
+
+impl Pending {
+    fn none(memory: &Share) -> Self {
+        Self {
+            bytes: Vec::new(),
+            long: Vec::new(),
+            records: 0,
+            length: 0,
+            held: memory.nothing(),
+        }
+    }
+
+    /// What was appended later goes behind.
+    fn append(&mut self, mut later: Self) {
+        let behind = self.bytes.len();
+        self.bytes.append(&mut later.bytes);
+        self.long
+            .extend(later.long.into_iter().map(|long| LongRecord {
+                at: behind + long.at,
+                ..long
+            }));
+        self.records += later.records;
+        self.length += later.length;
+        self.held.overgrow(later.held.bytes());
+    }
+
+    /// Writes all of it there, in the order it was appended.
+    fn write(&self, disk: &dyn Disk, file: &File, mut at: u64) -> io::Result<()> {
+        let mut written = 0;
+        for long in &self.long {
+            let held = &self.bytes[written..long.at];
+            if !held.is_empty() {
+                disk.write(file, held, at)?;
+            }
+            written = long.at;
+            at += held.len() as u64;
+            at += long.write(disk, file, at)?;
+        }
+        match &self.bytes[written..] {
+            [] => Ok(()),
+            held => disk.write(file, held, at),
+        }
+    }
+}
+
+impl LongRecord {
+    /// Writes the payload and then its head, which needs the checksum. Returns their length.
+    fn write(&self, disk: &dyn Disk, file: &File, at: u64) -> io::Result<u64> {
+        let length = self.payload.length();
+        let mut steps = Steps {
+            disk,
+            file,
+            at: at + record::HEAD as u64,
+            head: record::Head::new(&self.record, length),
+        };
+        let mut buffered = io::BufWriter::with_capacity(STEP_BYTES, &mut steps);
+        self.payload.write_to(&mut buffered)?;
+        buffered.flush()?;
+        drop(buffered);
+        let end = at + record::HEAD as u64 + u64::from(length);
+        if steps.at != end {
+            let wrong = "a payload had another length than it said; its line is tried again";
+            return Err(io::Error::other(wrong));
+        }
+        disk.write(file, &steps.head.finish(), at)?;
+        Ok(end - at)
+    }
+}
+
+/// Writes a payload step by step and sums it on the way.
+struct Steps<'a> {
+    disk: &'a dyn Disk,
+    file: &'a File,
+    at: u64,
+    head: record::Head,
+}
+
+impl Write for Steps<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.disk.write(self.file, bytes, self.at)?;
+        self.head.payload(bytes);
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -632,7 +766,7 @@ mod tests {
     #[tokio::test]
     async fn the_local_journal_keeps_the_contract() {
         let folder = tempfile::tempdir().unwrap();
-        contract::all(&LocalJournal::open(folder.path())).await;
+        contract::all(&LocalJournal::open(folder.path(), Share::endless())).await;
     }
 
     const NAME: PartName = PartName {
@@ -659,7 +793,7 @@ mod tests {
     #[tokio::test]
     async fn a_torn_tail_is_cut() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = LocalJournal::open(folder.path());
+        let journal = LocalJournal::open(folder.path(), Share::endless());
         let open = journal.create(NAME, Box::new(|_| {}));
         open.append(&record(1), b"whole");
         let whole = open.flushed().await;
@@ -674,14 +808,14 @@ mod tests {
     async fn what_was_written_and_not_durable_is_made_so_before_it_counts() {
         let folder = tempfile::tempdir().unwrap();
         let disk = ScriptedDisk::default();
-        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path());
+        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path(), Share::endless());
         let open = journal.create(NAME, Box::new(|_| {}));
         open.append(&record(1), b"x");
         open.flushed().await;
         drop((open, journal));
 
         // A new process finds the file. Without a sync its cut could outlive the bytes.
-        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path());
+        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path(), Share::endless());
         let synced = lock(&disk.0).synced;
         journal.cut(NAME).await.unwrap();
         assert_eq!(lock(&disk.0).synced, synced + 2, "the file and its folder");
@@ -760,7 +894,7 @@ mod tests {
     async fn refused(refusal: Refusal, says: &str) {
         let folder = tempfile::tempdir().unwrap();
         let disk = ScriptedDisk::default();
-        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path());
+        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path(), Share::endless());
         let durable = Arc::new(AtomicU64::new(0));
         let hook = Arc::clone(&durable);
         let open = journal.create(
@@ -772,6 +906,8 @@ mod tests {
 
         lock(&disk.0).next = [refusal; 3].into();
         open.append(&record(2), b"meanwhile");
+        let long = contract::InPieces(vec![b'x'; 2 * STEP_BYTES + 1]);
+        open.append_long(&record(3), Arc::new(long));
         open.hurry();
         while journal.stalled().is_none() {
             tokio::task::yield_now().await;
@@ -781,14 +917,18 @@ mod tests {
         assert!(reason.contains("nothing recorded is lost"), "{reason}");
         assert!(journal.room().now_or_never().is_none(), "nothing is sent");
         assert_eq!(durable.load(Ordering::SeqCst), 1, "it does not count yet");
-        let read = LocalJournal::open(folder.path()).cut(NAME).await.unwrap();
+        let read = LocalJournal::open(folder.path(), Share::endless())
+            .cut(NAME)
+            .await
+            .unwrap();
         assert_eq!(read, before, "a crash now finds what was recorded");
 
-        open.append(&record(3), b"and after");
+        open.append(&record(4), b"and after");
         open.flushed().await;
-        assert_eq!(durable.load(Ordering::SeqCst), 3);
+        assert_eq!(durable.load(Ordering::SeqCst), 4);
+        assert_eq!(journal.shared.memory.drawn(), 0);
         assert!(journal.room().now_or_never().is_some() && journal.stalled().is_none());
-        assert_eq!(lines(&journal).await.0, [1, 2, 3]);
+        assert_eq!(lines(&journal).await.0, [1, 2, 3, 4]);
     }
 
     #[tokio::test]
@@ -810,7 +950,7 @@ mod tests {
     async fn a_part_that_is_fenced_while_the_disk_refuses_gives_its_room_back() {
         let folder = tempfile::tempdir().unwrap();
         let disk = ScriptedDisk::default();
-        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path());
+        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path(), Share::endless());
         let open = journal.create(NAME, Box::new(|_| panic!("nothing of it is recorded")));
         lock(&disk.0).next = [Refusal::NoSpace; 1_000].into();
         open.append(&record(1), &vec![b'x'; UNRECORDED_BYTES as usize]);
@@ -828,7 +968,7 @@ mod tests {
     async fn a_disk_that_refuses_stalls_and_loses_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let inside = folder.path().join("journal");
-        let journal = LocalJournal::open(&inside);
+        let journal = LocalJournal::open(&inside, Share::endless());
         let open = journal.create(NAME, Box::new(|_| {}));
         open.append(&record(1), b"kept");
         while journal.stalled().is_none() {

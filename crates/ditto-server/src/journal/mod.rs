@@ -6,6 +6,7 @@
 //! Each promise written here is also a function of [`contract`], which every implementation runs.
 
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -63,6 +64,14 @@ pub(crate) struct Place {
     pub(crate) length: u32,
 }
 
+/// A payload that is too large to hold: it is made when its record is written.
+pub(crate) trait Long: fmt::Debug + Send + Sync {
+    /// Its bytes.
+    fn length(&self) -> u32;
+    /// Writes all of it, the same bytes however often it is asked.
+    fn write_to(&self, out: &mut dyn io::Write) -> io::Result<()>;
+}
+
 /// Told how many records of a part are durable, in the order they were appended. Called from the
 /// journal's own threads: it must be quick and must not wait.
 pub(crate) type OnDurable = Box<dyn Fn(usize) + Send + Sync>;
@@ -109,6 +118,9 @@ pub(crate) trait Part: fmt::Debug + Send + Sync {
     /// Appends a record; it will be durable soon, together with all that arrive meanwhile. Of a
     /// part that was fenced it is dropped: whoever fenced it sends the line.
     fn append(&self, record: &Record, payload: &[u8]) -> Place;
+    /// Appends a record whose payload is not held. It is the same record that [`append`](Self::append)
+    /// makes of the same bytes; they are asked for when it is written, and let go once it is durable.
+    fn append_long(&self, record: &Record, payload: Arc<dyn Long>) -> Place;
     /// Nothing more will come for now: makes what was appended durable as soon as possible.
     fn hurry(&self);
     /// Waits until everything appended so far is durable, or the part is fenced; the durable length.

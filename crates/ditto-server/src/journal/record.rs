@@ -43,34 +43,57 @@ pub(crate) enum Torn {
 
 /// Appends one record: length, checksum over all behind it, head, payload.
 pub(crate) fn encode(out: &mut Vec<u8>, record: &Record, payload: &[u8]) {
-    let start = out.len();
     let length = u32::try_from(payload.len()).expect("answers are limited far below 4 GiB");
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&record.line.to_le_bytes());
-    out.extend_from_slice(&record.ordinal.to_le_bytes());
-    out.push(match record.kind {
-        Kind::Answer => 0,
-        Kind::Error => 1,
-        Kind::Ended => 2,
-    });
-    out.extend_from_slice(&[0; 5]);
-    let usage = &record.usage;
-    for count in [
-        usage.input,
-        usage.cached,
-        usage.output,
-        usage.reasoning,
-        usage.total,
-    ] {
-        out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
-    }
-    debug_assert_eq!(out.len() - start, HEAD);
+    let mut head = Head::new(record, length);
+    head.payload(payload);
+    out.extend_from_slice(&head.finish());
     out.extend_from_slice(payload);
-    let mut hasher = hasher(length);
-    hasher.update(&out[start + 8..]);
-    let sum = hasher.finalize();
-    out[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// The head of a record whose payload goes by piece by piece.
+#[derive(Debug)]
+pub(crate) struct Head {
+    bytes: [u8; HEAD],
+    hasher: crc32fast::Hasher,
+}
+
+impl Head {
+    pub(crate) fn new(record: &Record, length: u32) -> Self {
+        let mut bytes = [0; HEAD];
+        bytes[..4].copy_from_slice(&length.to_le_bytes());
+        bytes[8..16].copy_from_slice(&record.line.to_le_bytes());
+        bytes[16..18].copy_from_slice(&record.ordinal.to_le_bytes());
+        bytes[18] = match record.kind {
+            Kind::Answer => 0,
+            Kind::Error => 1,
+            Kind::Ended => 2,
+        };
+        let usage = &record.usage;
+        let counts = [
+            usage.input,
+            usage.cached,
+            usage.output,
+            usage.reasoning,
+            usage.total,
+        ];
+        for (place, count) in bytes[24..].chunks_exact_mut(4).zip(counts) {
+            place.copy_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
+        }
+        let mut hasher = hasher(length);
+        hasher.update(&bytes[8..]);
+        Self { bytes, hasher }
+    }
+
+    /// The next bytes of the payload.
+    pub(crate) fn payload(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    /// The head, once all of the payload was shown.
+    pub(crate) fn finish(mut self) -> [u8; HEAD] {
+        self.bytes[4..8].copy_from_slice(&self.hasher.finalize().to_le_bytes());
+        self.bytes
+    }
 }
 
 /// The next record of `bytes` and where its payload is; `None` at the end.

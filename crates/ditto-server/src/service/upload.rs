@@ -6,7 +6,8 @@ use ditto_llm::wire::FileObject;
 
 use super::objects::file_object;
 use super::{FileDescription, Service};
-use crate::blobs::{BlobWriter, name};
+use crate::blobs::{BlobWriter, PART, name};
+use crate::budget::Draw;
 use crate::catalog::{NewFile, ReadyFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id;
@@ -15,12 +16,17 @@ use crate::manifest::{LineIndex, Manifest};
 /// Input files live as long as OpenAI's: 30 days.
 const INPUT_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Not drawn for: a connection's own buffers are as large, and a small file waits for no large one.
+const SMALL_BYTES: usize = 64 * 1024;
+
 /// A file that is coming in. Dropped before [`finish`](Self::finish), it leaves nothing behind.
 #[derive(Debug)]
 pub struct Upload {
     service: Service,
     id: String,
     writer: Option<BlobWriter>,
+    /// Memory for the part that is coming in.
+    part: Option<Draw>,
     index: LineIndex,
     lines: u64,
     at_line_start: bool,
@@ -49,6 +55,7 @@ impl Service {
             service: self.clone(),
             id,
             writer: Some(writer),
+            part: None,
             index: LineIndex::default(),
             lines: 0,
             at_line_start: true,
@@ -77,11 +84,20 @@ impl Upload {
             .require_room(self.allowance, before, more)
             .await?;
         self.count_lines(before, bytes);
-        self.writer
-            .as_mut()
-            .expect("present until finish takes it")
-            .write(bytes)
-            .await
+        self.write_part(bytes).await
+    }
+
+    async fn write_part(&mut self, bytes: &[u8]) -> Result<()> {
+        let writer = self.writer.as_mut().expect("present until finish takes it");
+        // Nothing of the share is held while it is waited for.
+        if self.part.is_none() && writer.held() + bytes.len() > SMALL_BYTES {
+            self.part = Some(self.service.uploads.draw(PART as u64).await);
+        }
+        writer.write(bytes).await?;
+        if writer.held() == 0 {
+            self.part = None;
+        }
+        Ok(())
     }
 
     /// Each byte is seen once, here.

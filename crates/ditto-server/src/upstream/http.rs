@@ -4,12 +4,12 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::address::{base, shown_address};
-use super::{Reply, Request, Upstream};
+use super::{Content, Keep, Reply, Request, Upstream};
 use crate::config::UpstreamConfig;
 use crate::error::{Error, Result};
 
@@ -33,6 +33,7 @@ pub(crate) struct HttpUpstream {
     client: reqwest::Client,
     timeout: Duration,
     answer_bytes: usize,
+    keep: Keep,
 }
 
 impl fmt::Debug for HttpUpstream {
@@ -50,6 +51,7 @@ impl HttpUpstream {
         endpoints: &[String],
         timeout: Duration,
         answer_bytes: usize,
+        keep: Keep,
     ) -> Result<Self> {
         let unusable = |reason: String| {
             Error::invalid(format!(
@@ -92,6 +94,7 @@ impl HttpUpstream {
             client,
             timeout,
             answer_bytes,
+            keep,
         })
     }
 
@@ -137,27 +140,29 @@ impl HttpUpstream {
     pub(super) async fn read(
         &self,
         mut response: reqwest::Response,
-    ) -> std::result::Result<std::result::Result<Bytes, Bytes>, reqwest::Error> {
-        let Some(first) = response.chunk().await? else {
-            return Ok(Ok(Bytes::new()));
+    ) -> std::result::Result<std::result::Result<Content, Bytes>, reqwest::Error> {
+        let length = response.content_length();
+        // What says that it is too large is not read to the limit first.
+        let is_short = length.is_none_or(|length| length <= self.answer_bytes as u64);
+        let most = if is_short { usize::MAX } else { HEAD_BYTES };
+        let limit = self.answer_bytes.min(most);
+        let Some(mut last) = response.chunk().await? else {
+            return Ok(Ok(self.keep.whole(Bytes::new())));
         };
-        let mut whole = BytesMut::new();
-        let mut last = first;
+        let mut arriving = self.keep.arriving(length.filter(|_| is_short));
         loop {
-            if whole.len() + last.len() > self.answer_bytes {
-                whole.extend_from_slice(&last[..last.len().min(HEAD_BYTES)]);
-                whole.truncate(HEAD_BYTES);
-                return Ok(Err(whole.freeze()));
+            if arriving.length() + last.len() > limit {
+                arriving.take(&last[..last.len().min(HEAD_BYTES)]).await;
+                return Ok(Err(arriving.head(HEAD_BYTES).await));
             }
             match response.chunk().await? {
-                // Most answers are one chunk: it is passed on as it is.
-                None if whole.is_empty() => return Ok(Ok(last)),
+                None if arriving.length() == 0 => return Ok(Ok(self.keep.whole(last))),
                 None => {
-                    whole.extend_from_slice(&last);
-                    return Ok(Ok(whole.freeze()));
+                    arriving.take(&last).await;
+                    return Ok(Ok(arriving.finish().await));
                 }
                 Some(next) => {
-                    whole.extend_from_slice(&last);
+                    arriving.take(&last).await;
                     last = next;
                 }
             }

@@ -6,14 +6,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::budget::Draw;
 use crate::error::Result;
+use crate::spool::Spooled;
 
 pub(crate) mod address;
+pub(crate) mod arriving;
 pub(crate) mod http;
 pub(crate) mod models;
 mod probe;
 pub(crate) mod routing;
 
+pub(crate) use arriving::Keep;
 pub(crate) use models::Models;
 pub use probe::Probed;
 pub(crate) use routing::Routing;
@@ -31,12 +35,12 @@ pub(crate) struct Request<'a> {
 }
 
 /// What came back.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Reply {
     /// An answer, read to its end.
     Answer {
         status: u16,
-        body: Bytes,
+        body: Content,
         retry_after: Option<Duration>,
         request_id: Option<String>,
     },
@@ -50,6 +54,15 @@ pub(crate) enum Reply {
     Timeout,
     /// No connection, or one that was lost before the answer was whole.
     Unreachable { reason: String },
+}
+
+/// An answer's body.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// In memory, which is drawn for it.
+    Held { bytes: Bytes, _draw: Draw },
+    /// In a spool file.
+    Spooled(Spooled),
 }
 
 /// An OpenAI-compatible endpoint.

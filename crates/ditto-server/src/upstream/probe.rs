@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::http::{HttpUpstream, root_cause};
+use super::{Content, Keep};
 use crate::config::UpstreamConfig;
 use crate::error::Result;
 
@@ -43,7 +44,7 @@ impl UpstreamConfig {
     ///
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the URL or the key cannot be used.
     pub async fn probe(&self, path: &str) -> Result<Probed> {
-        let upstream = HttpUpstream::new(self, &[], PATIENCE, MOST_BYTES)?;
+        let upstream = HttpUpstream::new(self, &[], PATIENCE, MOST_BYTES, Keep::for_a_look())?;
         let looked = tokio::time::timeout(PATIENCE, look(&upstream, path)).await;
         Ok(match looked {
             Ok(Ok(answered)) => answered,
@@ -54,6 +55,15 @@ impl UpstreamConfig {
                 reason: format!("no answer within {} s", PATIENCE.as_secs()),
             },
         })
+    }
+}
+
+fn json(body: &Content) -> Option<Value> {
+    match body {
+        Content::Held { bytes, .. } => serde_json::from_slice(bytes).ok(),
+        Content::Spooled(spooled) => {
+            serde_json::from_reader(std::io::BufReader::new(spooled.reader())).ok()
+        }
     }
 }
 
@@ -71,6 +81,6 @@ async fn look(upstream: &HttpUpstream, path: &str) -> Result<Probed, reqwest::Er
         status,
         date: since.and_then(|since| i64::try_from(since.as_secs()).ok()),
         location,
-        body: body.and_then(|body| serde_json::from_slice(&body).ok()),
+        body: body.and_then(|body| json(&body)),
     })
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Upstream;
 use super::http::HttpUpstream;
+use super::{Keep, Upstream};
 use crate::config::{Config, Sending};
 use crate::error::{Error, Result};
 
@@ -24,7 +24,8 @@ pub(crate) struct Route {
 }
 
 impl Routing {
-    pub(crate) fn new(config: &Config) -> Result<Self> {
+    /// The upstreams of this configuration, whose answers are kept there while they arrive.
+    pub(crate) fn new(config: &Config, keep: &Keep) -> Result<Self> {
         if config.upstreams.is_empty() {
             return Err(Error::invalid(
                 "no upstream is configured: give --upstream URL (or `sim` to try things out)",
@@ -41,6 +42,7 @@ impl Routing {
                         &config.endpoints,
                         sending.timeout,
                         config.limits.answer_bytes,
+                        keep.clone(),
                     )?),
                     models: upstream.models.clone(),
                     concurrency: upstream.concurrency.max(1),

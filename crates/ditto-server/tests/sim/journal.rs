@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::folder::{Found, Pages};
 use crate::journal::record::{self, HEAD, MAGIC};
 use crate::journal::scan::scan;
-use crate::journal::{Journal, OnDurable, Part, PartName, Place, Record};
+use crate::journal::{Journal, Long, OnDurable, Part, PartName, Place, Record};
 
 /// Little, so that it is often used up.
 const UNRECORDED_BYTES: usize = 4_000;
@@ -264,6 +264,12 @@ impl Part for SimPart {
             offset,
             length: payload.len() as u32,
         }
+    }
+
+    fn append_long(&self, record: &Record, payload: Arc<dyn Long>) -> Place {
+        let mut held = Vec::new();
+        payload.write_to(&mut held).unwrap();
+        self.append(record, &held)
     }
 
     fn hurry(&self) {}

@@ -16,6 +16,7 @@ use super::store::SimStore;
 use super::upstream::SimUpstream;
 use super::world::{World, WorldClock};
 use crate::blobs::Blobs;
+use crate::budget::Budget;
 use crate::catalog::Catalog;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::catalog::sqlite::inline::{Gate, Inline};
@@ -165,6 +166,7 @@ impl Process {
             gate: Arc::new(LifeGate(Arc::clone(&life))),
         }));
         let blobs = Blobs::new(Arc::new(SimStore(Arc::clone(&life))));
+        let budget = Budget::new(config.limits.memory_bytes).unwrap();
         let around = Around {
             catalog: Arc::clone(&catalog),
             blobs: blobs.clone(),
@@ -175,6 +177,7 @@ impl Process {
                 start,
             })),
             workers,
+            budget: budget.clone(),
         };
         let engine = Engine::new(Arc::clone(config), around);
         let service = Service {
@@ -184,6 +187,7 @@ impl Process {
             catalog,
             blobs,
             engine: engine.clone(),
+            uploads: budget.uploads,
         };
         let (stop, ended) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
         let (stopped, done) = (stop.clone().cancelled_owned(), Arc::clone(&ended));

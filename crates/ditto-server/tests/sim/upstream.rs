@@ -8,8 +8,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::life::Life;
+use crate::budget::Share;
 use crate::error::Result;
-use crate::upstream::{Reply, Request, Upstream};
+use crate::upstream::{Content, Reply, Request, Upstream};
 
 /// One line in so many is answered with 500 whenever it is sent.
 const POISON: u64 = 41;
@@ -108,7 +109,10 @@ fn error(status: u16, retry_after: Option<Duration>) -> Reply {
 fn answer(status: u16, body: Bytes, retry_after: Option<Duration>) -> Reply {
     Reply::Answer {
         status,
-        body,
+        body: Content::Held {
+            _draw: Share::endless().overdraw(body.len() as u64),
+            bytes: body,
+        },
         retry_after,
         request_id: None,
     }

@@ -75,6 +75,7 @@ pub(super) struct LimitsTable {
     pub(super) line_bytes: Option<usize>,
     pub(super) answer_bytes: Option<usize>,
     pub(super) errors: Option<usize>,
+    pub(super) memory_bytes: Option<u64>,
 }
 
 /// A time as a flag takes it: `"90s"`.

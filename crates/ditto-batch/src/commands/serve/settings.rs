@@ -277,6 +277,7 @@ fn limits(table: &LimitsTable) -> Limits {
         line_bytes: table.line_bytes.unwrap_or(shipped.line_bytes),
         answer_bytes: table.answer_bytes.unwrap_or(shipped.answer_bytes),
         errors: table.errors.unwrap_or(shipped.errors),
+        memory_bytes: table.memory_bytes.unwrap_or(shipped.memory_bytes),
     }
 }
 

@@ -8,12 +8,16 @@ use super::rig::{Rig, TENANT, ended, lines, submit};
 use crate::Server;
 use crate::catalog::Demand;
 use crate::engine::LEASE;
-use crate::engine::lease::{LOADED_BYTES, OPEN_SEGMENTS, Stock, wanted};
+use crate::engine::lease::{OPEN_SEGMENTS, Stock, wanted};
 use crate::model::plan::MAX_BYTES;
 
+const MEMORY: u64 = 32 << 20;
+/// A quarter is left for a lease that goes over.
+const LOADED_BYTES: u64 = 24 << 20;
 const NOTHING: Stock = Stock {
     open: 0,
     loaded: 0,
+    memory: MEMORY,
     ready: 0,
     hungry: false,
 };
@@ -24,7 +28,7 @@ proptest! {
     fn what_is_leased_never_exceeds_the_limits_by_more_than_a_segment(
         open in 0..=OPEN_SEGMENTS, loaded in 0..2 * LOADED_BYTES, ready in 0..10_000usize, hungry: bool
     ) {
-        let segments = wanted(Stock { open, loaded, ready, hungry });
+        let segments = wanted(Stock { open, loaded, memory: MEMORY, ready, hungry });
         prop_assert!(open + segments as usize <= OPEN_SEGMENTS);
         let most = loaded + u64::from(segments) * MAX_BYTES;
         prop_assert!(segments == 0 || most < LOADED_BYTES + MAX_BYTES);

@@ -115,6 +115,26 @@ async fn an_error_line_shows_the_answer_that_there_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_answers_are_read_and_recorded_as_small_ones_are() {
+    let rig = Rig::with(|_| {}, |config| config.sending.attempts = 1).await;
+    let scripts = [
+        "sim: body 3mb",
+        "say",
+        "sim: 400 body 2mb",
+        "sim: body 1500kb",
+    ];
+    let id = rig.submit(&prompts(&scripts)).await;
+    let left = rig.ended(&id).await;
+    left.is_conserved(scripts.len());
+    assert_eq!(left.codes(), ["400"]);
+    let large = &left.output[0]["response"]["body"];
+    assert!(large["padding"].as_str().unwrap().len() > 2_900_000);
+    assert_eq!(large["object"], "chat.completion");
+    let usage = left.batch.usage.unwrap();
+    assert!(usage.total_tokens >= large["usage"]["total_tokens"].as_u64().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_waits_for_its_retry_holds_no_slot() {
     let rig = Rig::with(|_| {}, |config| config.upstreams[0].concurrency = 1).await;
     let mut scripts = vec!["sim: 429 retry-after 3 then ok"];

@@ -41,7 +41,10 @@ impl Place {
         let sweeper = Sweeper {
             catalog: Arc::new(SqliteCatalog::in_memory(Arc::new(clock.clone())).unwrap()),
             blobs: local_blobs(&folder("blobs")).unwrap(),
-            journal: Arc::new(LocalJournal::open(&folder("journal"))),
+            journal: Arc::new(LocalJournal::open(
+                &folder("journal"),
+                crate::budget::Share::endless(),
+            )),
             keep: Keep {
                 bytes: READERS,
                 rows: DAY * 90,
