@@ -72,6 +72,12 @@ pub(crate) fn wanted(stock: Stock) -> u32 {
     }
 }
 
+/// Half of what is kept for batches that ran dry is in use: soon there is nothing to lease for them.
+pub(crate) fn is_cramped(stock: Stock) -> bool {
+    let memory = stock.memory - stock.memory / SLACK;
+    stock.open >= OPEN_SEGMENTS - SPARE_SEGMENTS / 2 || stock.loaded >= memory / 6 * 5
+}
+
 impl Inner {
     /// Duty: keeps enough lines waiting for the slots.
     pub(crate) async fn lease_segments(self: Arc<Self>) {
@@ -127,7 +133,15 @@ impl Inner {
         if self.opening.load(Ordering::Acquire) > 0 {
             return 0;
         }
-        let stock = Stock {
+        let segments = wanted(self.stock(now));
+        if segments > 0 {
+            self.lanes.hungry.store(false, Ordering::Release);
+        }
+        segments
+    }
+
+    pub(crate) fn stock(&self, now: Duration) -> Stock {
+        Stock {
             open: lock(&self.segments).len(),
             loaded: self.budget.segments.drawn(),
             memory: self.budget.segments.limit(),
@@ -136,12 +150,7 @@ impl Inner {
                 .ready()
                 .saturating_sub(self.lanes.waiting_for_pauses(now)),
             hungry: self.lanes.hungry.load(Ordering::Acquire),
-        };
-        let segments = wanted(stock);
-        if segments > 0 {
-            self.lanes.hungry.store(false, Ordering::Release);
         }
-        segments
     }
 
     fn open_all(self: &Arc<Self>, leased: Vec<Leased>) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Inner;
 use super::lane::Lane;
+use super::lease::is_cramped;
 use super::segment::{LineJob, OpenSegment};
 use crate::catalog::{Cut, SegmentKey};
 
@@ -15,13 +16,20 @@ use crate::catalog::{Cut, SegmentKey};
 const STEP: &str = "parking a segment";
 /// A lane that is paused for less than this may be back before a segment could be taken up again.
 const PAUSED_FOR: Duration = Duration::from_secs(30);
+/// The same while lines of other lanes need the room that these segments take.
+const PAUSED_FOR_IF_CRAMPED: Duration = Duration::from_secs(2);
 /// A parked segment is taken up again after this long.
 const PARKED_FOR: Duration = Duration::from_secs(30);
 
 impl Inner {
     /// Looks once over the paused lanes.
     pub(crate) async fn park_waiting(self: &Arc<Self>) {
-        for lane in self.lanes.paused_for(PAUSED_FOR, self.host.now()) {
+        let now = self.host.now();
+        let long = match is_cramped(self.stock(now)) {
+            true => PAUSED_FOR_IF_CRAMPED,
+            false => PAUSED_FOR,
+        };
+        for lane in self.lanes.paused_for(long, now) {
             let mut by_segment: BTreeMap<SegmentKey, Vec<LineJob>> = BTreeMap::new();
             for job in lane.take_ready(&|_| true) {
                 by_segment.entry(job.segment.key).or_default().push(job);

@@ -8,7 +8,7 @@ use super::rig::{Rig, TENANT, ended, lines, submit};
 use crate::Server;
 use crate::catalog::Demand;
 use crate::engine::LEASE;
-use crate::engine::lease::{OPEN_SEGMENTS, Stock, wanted};
+use crate::engine::lease::{OPEN_SEGMENTS, Stock, is_cramped, wanted};
 use crate::model::plan::MAX_BYTES;
 
 const MEMORY: u64 = 32 << 20;
@@ -33,6 +33,26 @@ proptest! {
         let most = loaded + u64::from(segments) * MAX_BYTES;
         prop_assert!(segments == 0 || most < LOADED_BYTES + MAX_BYTES);
     }
+}
+
+#[test]
+fn only_leases_for_batches_that_ran_dry_make_it_cramped() {
+    let mut stock = NOTHING;
+    while wanted(stock) > 0 {
+        stock.open += 1;
+        stock.loaded += MAX_BYTES;
+        assert!(!is_cramped(stock) || wanted(stock) == 0, "{stock:?}");
+    }
+    let hungry = Stock {
+        hungry: true,
+        ..stock
+    };
+    assert!(wanted(hungry) > 0, "there is room left for them");
+    let full = Stock {
+        loaded: LOADED_BYTES,
+        ..NOTHING
+    };
+    assert!(is_cramped(full));
 }
 
 #[test]
