@@ -441,7 +441,7 @@ impl LocalPart {
         };
         match self.write(&pending, durable) {
             Ok(Written::UpTo(length)) => self.wrote(pending, length),
-            Ok(Written::Fenced) => self.forgot(pending.length),
+            Ok(Written::Fenced) => self.gave_up(pending.length),
             Err(error) => self.failed(pending, durable, &error),
         }
     }
@@ -508,6 +508,13 @@ impl LocalPart {
         self.durable.notify_waiters();
     }
 
+    /// A part that is fenced is not tried again. If it was the one that the disk refused, nobody else
+    /// may be left to find out that the disk is well: the next line does.
+    fn gave_up(&self, bytes: u64) {
+        self.shared.take_disk_for_well();
+        self.forgot(bytes);
+    }
+
     fn wrote(&self, pending: Pending, length: u64) {
         let Pending {
             mut bytes,
@@ -533,10 +540,7 @@ impl LocalPart {
             }
             buffer.durable_records
         };
-        if self.shared.refused.swap(false, Ordering::Relaxed) {
-            lock(&self.shared.stalled).take();
-            tracing::info!("the journal can be written again");
-        }
+        self.shared.take_disk_for_well();
         self.shared.unrecorded.fetch_sub(grown, Ordering::Relaxed);
         self.shared.room.notify_waiters();
         (self.on_durable)(durable_records);
@@ -560,7 +564,7 @@ impl LocalPart {
             let mut buffer = lock(&self.buffer);
             if buffer.fenced {
                 drop(buffer);
-                return self.forgot(pending.length);
+                return self.gave_up(pending.length);
             }
             let later = std::mem::replace(&mut buffer.pending, Pending::none(&self.shared.memory));
             pending.append(later);
@@ -665,6 +669,14 @@ impl Write for Steps<'_> {
 }
 
 impl Shared {
+    /// Until it refuses again.
+    fn take_disk_for_well(&self) {
+        if self.refused.swap(false, Ordering::Relaxed) {
+            lock(&self.stalled).take();
+            tracing::info!("the journal is written again");
+        }
+    }
+
     fn path(&self, name: PartName) -> PathBuf {
         self.folder.join(name.to_string())
     }
@@ -959,9 +971,11 @@ mod tests {
         }
         assert_eq!(journal.cut(NAME).await.unwrap(), 0);
         assert_eq!(open.flushed().await, 0);
-        while journal.shared.unrecorded.load(Ordering::SeqCst) > 0 {
-            tokio::task::yield_now().await;
-        }
+        // Nobody else may be left to find out that the disk is well again: the next line does.
+        let room = tokio::time::timeout(Duration::from_secs(20), journal.room());
+        assert!(room.await.is_ok(), "sending is stopped for ever");
+        assert_eq!(journal.stalled(), None);
+        assert_eq!(journal.shared.unrecorded.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]

@@ -394,6 +394,8 @@ impl SimPart {
         let dropped: usize = buffer.pending.drain(..).map(|(_, bytes)| bytes.len()).sum();
         drop(buffer);
         *self.shared.unrecorded.lock().unwrap() -= dropped;
+        // As the real one: the next line finds out how the disk is.
+        self.shared.refused.store(false, Ordering::SeqCst);
         self.shared.room.notify_waiters();
         self.durable.notify_waiters();
     }
