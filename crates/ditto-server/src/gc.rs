@@ -11,8 +11,9 @@ use crate::budget::Share;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::catalog::{Catalog, DueRows, Keep};
 use crate::clock::{Clock, SystemClock};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Tally;
+use crate::hold::Hold;
 use crate::journal::local::LocalJournal;
 use crate::model::litter::Due;
 use crate::owner::own;
@@ -50,11 +51,21 @@ pub struct Garbage {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Missing`](crate::ErrorKind::Missing) if there is no catalog in it,
-/// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if a server has it.
+/// [`ErrorKind::Missing`] if there is no catalog in it,
+/// [`ErrorKind::Conflict`] if a server has it or a
+/// backup copies it.
 pub async fn collect_garbage(data: &Path, retention: Duration) -> Result<Garbage> {
     require_catalog(data)?;
     let _owner = own(data)?;
+    let Some(_pass) = Hold::of(data).pass() else {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "a backup copies {}; nothing was removed: wait for its end and give the command again",
+                data.display()
+            ),
+        ));
+    };
     let catalog = SqliteCatalog::open(&data.join(CATALOG[0]), clock())?;
     // The folder is ours alone: nobody is reading what he may not ask for any more.
     let sweeper = sweeper(data, Arc::new(catalog), Duration::ZERO, retention)?;
@@ -110,6 +121,7 @@ fn sweeper(
         catalog,
         blobs: local_blobs(&data.join("blobs"))?,
         journal: Arc::new(LocalJournal::open(&data.join("journal"), Share::new(0))),
+        hold: Hold::of(data),
         keep: Keep {
             bytes: readers,
             rows: retention,

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A pass is out for as long as some deletions take; what holds longer is another backup.
+/// A pass of the server is out for as long as a page of deletions takes; what holds longer is another
+/// backup or a `gc`.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries: a pass is mostly out for less.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Where the hold of a folder is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Hold(PathBuf);
 
 /// The right to delete, until it is dropped. There may be many at once.
@@ -59,7 +60,7 @@ impl Hold {
                     return Err(Error::new(
                         ErrorKind::Conflict,
                         format!(
-                            "another backup holds {}; nothing was copied: wait for its end and give the command again",
+                            "another backup or a `gc` is at work ({}); nothing was copied: wait for its end and give the command again",
                             self.0.display()
                         ),
                     ));

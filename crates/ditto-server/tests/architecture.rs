@@ -111,7 +111,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("backup", &["catalog", "hold", "journal", "owner"]),
     ("owner", &[]),
     ("space", &["model"]),
-    ("sweep", &["blobs", "catalog", "folder", "journal", "model"]),
+    (
+        "sweep",
+        &["blobs", "catalog", "folder", "hold", "journal", "model"],
+    ),
     (
         "engine",
         &[

@@ -39,18 +39,6 @@ impl fmt::Display for SegmentKey {
     }
 }
 
-/// What a journal part is to the catalog.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PartStanding {
-    /// Its segment is open or parked, and this epoch was leased.
-    Needed,
-    /// Its segment is sealed, or its batch has ended: a blob holds what it held.
-    Litter,
-    /// No lease of this catalog made it. Keys are counted up, so a catalog that was put back from
-    /// an older copy will lease the same name again: it must not find this part there.
-    Stray,
-}
-
 /// How far a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileState {
@@ -489,8 +477,14 @@ pub(crate) enum Named {
         /// Who sealed it.
         epoch: u32,
     },
-    /// What one lease of a segment wrote.
-    Part(SegmentKey),
+    /// What one lease of a segment wrote. Keys are counted up: a catalog that was put back from an
+    /// older copy leases the same name again, and must not find the part of another history there.
+    Part {
+        /// Which segment.
+        segment: SegmentKey,
+        /// Under which lease.
+        epoch: u32,
+    },
 }
 
 /// Rows that a sweep would forget.
@@ -647,9 +641,6 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
         epoch: u32,
         sealed: Sealed,
     ) -> Result<SealOutcome>;
-
-    /// How each of these journal parts, by segment and epoch, stands.
-    async fn part_standings(&self, parts: &[(SegmentKey, u32)]) -> Result<Vec<PartStanding>>;
 
     // --- the end of a batch ------------------------------------------------------------------
 

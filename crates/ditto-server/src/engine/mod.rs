@@ -20,7 +20,6 @@ use crate::budget::Budget;
 use crate::catalog::{Catalog, SegmentKey};
 use crate::config::Config;
 use crate::error::Result;
-use crate::hold::Hold;
 use crate::id;
 use crate::journal::Journal;
 use crate::sweep::Sweeper;
@@ -106,8 +105,6 @@ pub(crate) struct Inner {
     catalog: Arc<dyn Catalog>,
     blobs: Blobs,
     journal: Arc<dyn Journal>,
-    /// Whether a backup copies the folder.
-    hold: Hold,
     /// There may be journal parts that nobody needs: a crash or a backup has left them.
     litter: AtomicBool,
     routing: Routing,
@@ -189,7 +186,6 @@ impl Engine {
             workers,
             budget,
             models: Models::default(),
-            hold: Hold::of(&config.data),
             litter: AtomicBool::new(true),
             sweeper: sweep::sweeper(&config, &catalog, &blobs, &journal),
             config,
@@ -225,7 +221,7 @@ impl Engine {
 
     /// Makes the journal fit the catalog. To be done before [`run`](Self::run).
     pub(crate) async fn set_strays_aside(&self) -> Result<()> {
-        self.0.set_strays_aside().await
+        self.0.sweeper.set_strays_aside().await
     }
 
     /// Works until `shutdown`, then drains: nothing new is sent, what is in flight may finish

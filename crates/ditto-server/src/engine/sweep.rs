@@ -10,6 +10,7 @@ use crate::blobs::Blobs;
 use crate::catalog::{Catalog, Keep};
 use crate::config::Config;
 use crate::error::Result;
+use crate::hold::Hold;
 use crate::journal::Journal;
 use crate::sweep::{Act, READERS, Survey, Sweeper};
 
@@ -37,6 +38,7 @@ pub(super) fn sweeper(
         catalog: Arc::clone(catalog),
         blobs: blobs.clone(),
         journal: Arc::clone(journal),
+        hold: Hold::of(&config.data),
         keep: Keep {
             bytes: READERS,
             rows: config.retention,
@@ -95,10 +97,6 @@ impl Inner {
     }
 
     async fn clean_once(&self, round: u64, first: u64) -> Result<()> {
-        // Nothing goes while a backup copies; the next round is soon enough.
-        let Some(_pass) = self.hold.pass() else {
-            return Ok(());
-        };
         self.sweeper.files().await?;
         self.sweeper.batches().await?;
         self.sweeper.rows().await?;

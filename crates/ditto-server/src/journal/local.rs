@@ -307,11 +307,6 @@ impl Journal for LocalJournal {
         .await
     }
 
-    async fn parts(&self) -> Result<Vec<PartName>> {
-        let shared = Arc::clone(&self.shared);
-        blocking(move || shared.parts()).await
-    }
-
     async fn set_aside(&self, parts: &[PartName]) -> Result<()> {
         let (shared, parts) = (Arc::clone(&self.shared), parts.to_vec());
         blocking(move || parts.iter().try_for_each(|name| shared.set_aside(*name))).await
@@ -679,16 +674,6 @@ impl Shared {
 
     fn path(&self, name: PartName) -> PathBuf {
         self.folder.join(name.to_string())
-    }
-
-    fn parts(&self) -> Result<Vec<PartName>> {
-        let failed = |e| Error::storage(format!("read {}", self.folder.display()), e);
-        let mut parts = Vec::new();
-        for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            parts.extend(name.to_str().and_then(PartName::parse));
-        }
-        Ok(parts)
     }
 
     /// What was set aside before under the same name stays, too.

@@ -97,12 +97,10 @@ pub(crate) trait Journal: fmt::Debug + Send + Sync {
     async fn read(&self, name: PartName, range: Range<u64>) -> Result<Bytes>;
     /// The segment is sealed or given up: these parts go. What is already gone is no error.
     async fn remove(&self, parts: &[PartName]) -> Result<()>;
-    /// All parts there are, whoever wrote them. For parts whose leases came before this call it is
-    /// complete.
-    async fn parts(&self) -> Result<Vec<PartName>>;
     /// Puts these parts where no lease will find them, and keeps their bytes.
     async fn set_aside(&self, parts: &[PartName]) -> Result<()>;
-    /// Everything that is stored, by its name: parts, and whatever else is there.
+    /// Everything that is stored, by its name: parts, and whatever else is there but what was set
+    /// aside. Of parts whose leases came before this call none is missing.
     fn found(&self) -> Pages;
     /// Deletes something that was found; what is already gone is no error.
     async fn discard(&self, found: &Found) -> Result<()>;

@@ -74,15 +74,16 @@ pub fn of_blob(batch: Owner, segment: Option<Segment>, epoch: u32) -> Claim {
     }
 }
 
-/// A part of a segment's journal: of use until the segment is sealed.
-pub fn of_part(batch: Owner, segment: Option<Segment>) -> Claim {
+/// A part of a segment's journal, written under this epoch: of use until the segment is sealed. What no
+/// lease of this catalog can have written is unknown, as if its segment were.
+pub fn of_part(batch: Owner, segment: Option<Segment>, epoch: u32) -> Claim {
     match (batch, segment) {
         (Owner::Missing, _) => Claim::Unknown,
         (Owner::Ended | Owner::Due | Owner::Swept, _) => Claim::Litter,
         (Owner::Open, Some(segment)) if segment.sealed => Claim::Litter,
-        (Owner::Open, Some(_)) => Claim::Held,
-        // The row of a segment is there before the first byte of its journal.
-        (Owner::Open, None) => Claim::Unknown,
+        (Owner::Open, Some(segment)) if epoch <= segment.epoch => Claim::Held,
+        // The row of a lease is there before the first byte of its journal.
+        (Owner::Open, _) => Claim::Unknown,
     }
 }
 
@@ -149,12 +150,14 @@ mod tests {
 
     #[test]
     fn a_journal_part_is_held_by_an_open_segment_alone() {
-        assert_eq!(of_part(Owner::Open, open(2)), Claim::Held);
-        assert_eq!(of_part(Owner::Open, sealed(2)), Claim::Litter);
-        assert_eq!(of_part(Owner::Open, None), Claim::Unknown);
-        assert_eq!(of_part(Owner::Missing, open(2)), Claim::Unknown);
+        assert_eq!(of_part(Owner::Open, open(2), 1), Claim::Held);
+        assert_eq!(of_part(Owner::Open, open(2), 2), Claim::Held);
+        assert_eq!(of_part(Owner::Open, open(2), 3), Claim::Unknown);
+        assert_eq!(of_part(Owner::Open, sealed(2), 2), Claim::Litter);
+        assert_eq!(of_part(Owner::Open, None, 1), Claim::Unknown);
+        assert_eq!(of_part(Owner::Missing, open(2), 1), Claim::Unknown);
         for owner in [Owner::Ended, Owner::Due, Owner::Swept] {
-            assert_eq!(of_part(owner, open(2)), Claim::Litter, "{owner:?}");
+            assert_eq!(of_part(owner, open(2), 1), Claim::Litter, "{owner:?}");
         }
     }
 

@@ -10,6 +10,7 @@ use crate::blobs::{Blobs, name};
 use crate::catalog::{Catalog, DueRows, Keep, SealedRow};
 use crate::error::Result;
 use crate::folder::{PAGE, Tally};
+use crate::hold::Hold;
 use crate::journal::Journal;
 
 mod names;
@@ -31,6 +32,9 @@ pub(crate) struct Sweeper {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) blobs: Blobs,
     pub(crate) journal: Arc<dyn Journal>,
+    /// What goes, goes under a pass: nothing while a backup copies. A pass is for one page at the
+    /// most, so that no backup waits for long.
+    pub(crate) hold: Hold,
     pub(crate) keep: Keep,
 }
 
@@ -40,6 +44,9 @@ impl Sweeper {
     pub(crate) async fn files(&self) -> Result<Tally> {
         let mut gone = Tally::default();
         loop {
+            let Some(_pass) = self.hold.pass() else {
+                return Ok(gone);
+            };
             let files = self.catalog.sweepable_files(self.keep.bytes, ROWS).await?;
             let mut refused = Ok(());
             for file in &files {
@@ -66,6 +73,9 @@ impl Sweeper {
         let mut gone = Tally::default();
         let mut after = 0;
         loop {
+            let Some(_pass) = self.hold.pass() else {
+                return Ok(gone);
+            };
             let batches = self.catalog.sweepable_batches(after, ROWS).await?;
             for batch in &batches {
                 gone.join(self.blobs.delete_below(&name::batch(&batch.id)).await?);
@@ -93,7 +103,8 @@ impl Sweeper {
     }
 
     /// What seals of earlier epochs left of a batch all of whose segments are sealed. To be called
-    /// before its manifests are written: afterwards no row tells which of two blobs counts.
+    /// before its manifests are written: afterwards no row tells which of two blobs counts. What a
+    /// backup keeps from going then goes with the batch.
     pub(crate) async fn superseded(&self, batch: &str, sealed: &[SealedRow]) -> Result<()> {
         if sealed.iter().all(|row| row.epoch == 1) {
             return Ok(());

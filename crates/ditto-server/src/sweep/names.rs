@@ -32,7 +32,8 @@ fn seal(name: &str) -> Option<(u32, u32)> {
 
 /// Whose something in the journal is; `None`: no name of ours.
 pub(super) fn of_part(path: &Path) -> Option<Named> {
-    Some(Named::Part(PartName::parse(path.to_str()?)?.segment))
+    let PartName { segment, epoch } = PartName::parse(path.to_str()?)?;
+    Some(Named::Part { segment, epoch })
 }
 
 #[cfg(test)]
@@ -75,7 +76,10 @@ mod tests {
             index: 3,
         };
         let name = PartName { segment, epoch: 4 }.to_string();
-        assert_eq!(of_part(Path::new(&name)), Some(Named::Part(segment)));
+        assert_eq!(
+            of_part(Path::new(&name)),
+            Some(Named::Part { segment, epoch: 4 })
+        );
         for other in ["12-3", "12-3.x", "012-3.4", "12-3.4.bak", "a"] {
             assert_eq!(of_part(Path::new(other)), None, "{other}");
         }

@@ -14,6 +14,7 @@ use super::{Sweeper, names};
 use crate::catalog::Named;
 use crate::error::Result;
 use crate::folder::{Found, Pages, Tally};
+use crate::journal::PartName;
 use crate::model::litter::{Claim, Due, unknown_may_go};
 
 /// Unknown objects named in a report; the others are counted.
@@ -43,6 +44,8 @@ pub(crate) struct Survey {
     pub(crate) young: Tally,
     /// Some of what is unknown, by name.
     pub(crate) first_unknown: Vec<String>,
+    /// A backup copies: what may go is still there.
+    pub(crate) put_off: bool,
 }
 
 /// Where something was found.
@@ -86,11 +89,42 @@ impl Sweeper {
     /// Litter among the blobs of one prefix, which goes.
     pub(super) async fn survey_below(&self, prefix: &str) -> Result<()> {
         let found = self.blobs.found_below(prefix)?;
-        // Nothing here is looked at for its age.
+        self.take_litter(Place::Blobs, found).await.map(drop)
+    }
+
+    /// Litter in the journal, which goes. False: a backup copies, and some of it stays.
+    pub(crate) async fn journal_litter(&self) -> Result<bool> {
+        self.take_litter(Place::Journal, self.journal.found()).await
+    }
+
+    async fn take_litter(&self, place: Place, found: Pages) -> Result<bool> {
+        // Litter is not looked at for its age.
         let now = SystemTime::UNIX_EPOCH;
         let mut survey = Survey::default();
-        self.look_through(Place::Blobs, found, now, Act::Litter, &mut survey)
-            .await
+        self.look_through(place, found, now, Act::Litter, &mut survey)
+            .await?;
+        Ok(!survey.put_off)
+    }
+
+    /// Sets parts aside that no lease of this catalog can have written. To be done before anything is
+    /// leased: a lease may be given the name of a stray, and a crash before its first record would
+    /// have the stray's records replayed.
+    pub(crate) async fn set_strays_aside(&self) -> Result<()> {
+        let mut pages = self.journal.found();
+        while let Some(page) = pages.try_next().await? {
+            let claims = self.claims(Place::Journal, &page).await?;
+            let unknown = page.iter().zip(claims);
+            let unknown = unknown.filter(|(_, claim)| *claim == Claim::Unknown);
+            // What has no name of ours is in no lease's way.
+            let strays: Vec<_> = unknown
+                .filter_map(|(found, _)| PartName::parse(found.path.to_str()?))
+                .collect();
+            for part in &strays {
+                tracing::warn!(%part, "this journal part is not of this catalog's history; it is kept under journal/strays");
+            }
+            self.journal.set_aside(&strays).await?;
+        }
+        Ok(())
     }
 
     async fn look_through(
@@ -102,6 +136,11 @@ impl Sweeper {
         survey: &mut Survey,
     ) -> Result<()> {
         while let Some(page) = pages.try_next().await? {
+            let pass = match act {
+                Act::Look => None,
+                Act::Litter | Act::All => self.hold.pass(),
+            };
+            survey.put_off |= act != Act::Look && pass.is_none();
             let claims = self.claims(place, &page).await?;
             for (found, claim) in page.iter().zip(claims) {
                 let age = now.duration_since(found.modified).ok();
@@ -111,7 +150,7 @@ impl Sweeper {
                     Act::Litter => claim == Claim::Litter,
                     Act::All => may_go,
                 };
-                if goes {
+                if goes && pass.is_some() {
                     self.remove(place, found).await?;
                 }
             }

@@ -174,12 +174,6 @@ impl Journal for SimJournal {
         Ok(())
     }
 
-    async fn parts(&self) -> Result<Vec<PartName>> {
-        self.life.point("a list of parts").await;
-        let parts = self.life.world.parts.lock().unwrap();
-        Ok(parts.keys().copied().collect())
-    }
-
     async fn set_aside(&self, names: &[PartName]) -> Result<()> {
         self.remove(names).await
     }

@@ -29,6 +29,13 @@ fn blob(batch: &str, index: u32, epoch: u32) -> Named {
     }
 }
 
+fn part(batch: i64, index: u32, epoch: u32) -> Named {
+    Named::Part {
+        segment: SegmentKey { batch, index },
+        epoch,
+    }
+}
+
 /// A batch that has ended, with both result files.
 async fn ended(catalog: &dyn Catalog) -> BatchRow {
     let key = finalizing(catalog).await;
@@ -155,14 +162,16 @@ pub(super) async fn a_journal_part_is_held_until_its_segment_is_sealed(
 ) {
     catalog.register(ME, LEASE).await.unwrap();
     let batch = running(catalog, new_batch("batch_1", TENANT), 2).await;
-    let part = |batch, index| Named::Part(SegmentKey { batch, index });
     let leased = lease(catalog, ME, 1).await;
-    assert_eq!(claim(catalog, part(batch, 0)).await, Claim::Held);
-    assert_eq!(claim(catalog, part(batch, 1)).await, Claim::Unknown);
-    assert_eq!(claim(catalog, part(batch + 1, 0)).await, Claim::Unknown);
+    assert_eq!(claim(catalog, part(batch, 0, 1)).await, Claim::Held);
+    assert_eq!(claim(catalog, part(batch, 0, 2)).await, Claim::Unknown);
+    assert_eq!(claim(catalog, part(batch, 1, 1)).await, Claim::Unknown);
+    assert_eq!(claim(catalog, part(batch + 1, 0, 1)).await, Claim::Unknown);
 
     seal(catalog, &leased[0], sealed(9, 1)).await;
-    assert_eq!(claim(catalog, part(batch, 0)).await, Claim::Litter);
+    assert_eq!(claim(catalog, part(batch, 0, 1)).await, Claim::Litter);
+    assert_eq!(claim(catalog, part(batch, 0, 2)).await, Claim::Litter);
+    assert_eq!(claim(catalog, part(batch, 1, 1)).await, Claim::Unknown);
 }
 
 pub(super) async fn what_a_batch_has_is_held_until_both_results_are_gone(
@@ -171,10 +180,7 @@ pub(super) async fn what_a_batch_has_is_held_until_both_results_are_gone(
 ) {
     let batch = ended(catalog).await;
     let plan = Named::Batch(batch.id.clone());
-    let part = Named::Part(SegmentKey {
-        batch: batch.key,
-        index: 0,
-    });
+    let part = part(batch.key, 0, 1);
     assert_eq!(claim(catalog, plan.clone()).await, Claim::Held);
     assert_eq!(claim(catalog, part).await, Claim::Litter);
 

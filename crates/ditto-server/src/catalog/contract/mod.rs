@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::sqlite::SqliteCatalog;
 use super::{
     BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow,
-    FileState, Finish, Keep, Leased, Named, NewBatch, NewFile, Once, Order, PartStanding,
-    Publication, ReadyFile, Refusal, SealOutcome, Sealed, SegmentKey, Stored, Usage, Validated,
+    FileState, Finish, Keep, Leased, Named, NewBatch, NewFile, Once, Order, Publication, ReadyFile,
+    Refusal, SealOutcome, Sealed, SegmentKey, Stored, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
@@ -298,7 +298,6 @@ promises! {
     seals::published_counts_never_fall,
     seals::a_seal_counts_what_was_not_published_yet,
     seals::a_seal_is_fenced_by_owner_and_epoch_and_happens_once,
-    seals::a_part_is_needed_from_its_lease_until_its_segment_is_sealed,
     seals::sealed_segments_are_read_in_the_order_of_the_plan,
     ends::the_last_seal_takes_two_ids_that_outlive_the_sweeper,
     ends::a_file_without_lines_is_not_named,

@@ -124,34 +124,3 @@ pub(super) async fn sealed_segments_are_read_in_the_order_of_the_plan(
     let rest = catalog.sealed_segments(key, 2, 100).await.unwrap();
     assert_eq!(rest.iter().map(|r| r.index).collect::<Vec<_>>(), [2]);
 }
-
-pub(super) async fn a_part_is_needed_from_its_lease_until_its_segment_is_sealed(
-    catalog: &dyn Catalog,
-    _: &ManualClock,
-) {
-    catalog.register(ME, LEASE).await.unwrap();
-    let key = running(catalog, new_batch("batch_1", TENANT), 3).await;
-    let leased = lease(catalog, ME, 2).await;
-    seal(catalog, &leased[0], sealed(10, 0)).await;
-    let part = |batch, index, epoch| (SegmentKey { batch, index }, epoch);
-    let parts = [
-        part(key, 0, 1),
-        part(key, 1, 1),
-        part(key, 1, 2),
-        part(key, 2, 1),
-        part(key + 1, 0, 1),
-    ];
-    let standings = catalog.part_standings(&parts).await.unwrap();
-    let (litter, needed, stray) = (
-        PartStanding::Litter,
-        PartStanding::Needed,
-        PartStanding::Stray,
-    );
-    assert_eq!(standings, [litter, needed, stray, stray, stray]);
-
-    seal(catalog, &leased[1], sealed(10, 0)).await;
-    let rest = lease(catalog, ME, 1).await;
-    seal(catalog, &rest[0], sealed(10, 0)).await;
-    let standings = catalog.part_standings(&parts).await.unwrap();
-    assert_eq!(standings, [litter, litter, litter, litter, stray]);
-}

@@ -25,10 +25,7 @@ fn claim(tx: &Tx<'_>, name: &Named, keep: Keep) -> Result<Claim> {
             let (owner, segment) = batch(tx, id, *index, keep)?;
             Ok(of_blob(owner, segment, *epoch))
         }
-        Named::Part(key) => {
-            let (owner, segment) = part(tx, *key)?;
-            Ok(of_part(owner, segment))
-        }
+        Named::Part { segment, epoch } => part(tx, *segment, *epoch),
     }
 }
 
@@ -54,9 +51,11 @@ fn batch(tx: &Tx<'_>, id: &str, index: u32, keep: Keep) -> Result<(Owner, Option
     owner(tx.row(sql::CLAIM_BATCH, params, facts)?)
 }
 
-fn part(tx: &Tx<'_>, key: SegmentKey) -> Result<(Owner, Option<Segment>)> {
+/// Whose a journal part is.
+pub(super) fn part(tx: &Tx<'_>, key: SegmentKey, epoch: u32) -> Result<Claim> {
     let params = named_params! { ":batch": key.batch, ":idx": key.index };
-    owner(tx.row(sql::CLAIM_PART, params, facts)?)
+    let (owner, segment) = owner(tx.row(sql::CLAIM_PART, params, facts)?)?;
+    Ok(of_part(owner, segment, epoch))
 }
 
 fn facts(row: &Row<'_>) -> rusqlite::Result<(String, Option<Segment>)> {

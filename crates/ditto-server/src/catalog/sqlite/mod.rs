@@ -15,8 +15,8 @@ pub(crate) use self::snapshot::Snapshot;
 use self::turns::Turns;
 use super::{
     BatchRow, Cancelled, Catalog, Created, Cut, Demand, DueRows, FileQuery, FileRow, Finish,
-    FinishWork, Keep, Leased, Named, NewBatch, NewFile, PartStanding, Publication, ReadyFile,
-    Renewal, Rows, SealOutcome, Sealed, SealedRow, SegmentKey, Stored, Validated,
+    FinishWork, Keep, Leased, Named, NewBatch, NewFile, Publication, ReadyFile, Renewal, Rows,
+    SealOutcome, Sealed, SealedRow, SegmentKey, Stored, Validated,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -348,13 +348,6 @@ impl Catalog for SqliteCatalog {
         let incarnation = incarnation.to_owned();
         self.runner
             .write(move |tx| segments::seal(tx, &incarnation, key, epoch, &sealed))
-            .await
-    }
-
-    async fn part_standings(&self, parts: &[(SegmentKey, u32)]) -> Result<Vec<PartStanding>> {
-        let parts = parts.to_vec();
-        self.runner
-            .read(move |tx| segments::part_standings(tx, &parts))
             .await
     }
 

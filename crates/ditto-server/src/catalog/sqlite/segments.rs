@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::named_params;
 
-use super::super::{Cut, Demand, Leased, PartStanding, SealOutcome, Sealed, SealedRow, SegmentKey};
+use super::super::{Cut, Demand, Leased, SealOutcome, Sealed, SealedRow, SegmentKey};
 use super::rows::{self, SegmentRow, stored};
 use super::runner::Tx;
 use super::turns::{Queue, Turns};
@@ -291,25 +291,4 @@ fn count_seal(tx: &Tx<'_>, segment: &SegmentRow, sealed: &Sealed) -> Result<bool
 pub(super) fn sealed(tx: &Tx<'_>, batch: i64, from: u32, limit: u32) -> Result<Vec<SealedRow>> {
     let params = named_params! { ":batch": batch, ":from": from, ":limit": limit };
     tx.rows(sql::SEALED_SEGMENTS, params, rows::sealed)
-}
-
-/// How each of these journal parts stands.
-pub(super) fn part_standings(
-    tx: &Tx<'_>,
-    parts: &[(SegmentKey, u32)],
-) -> Result<Vec<PartStanding>> {
-    let standing = |(key, epoch): &(SegmentKey, u32)| part_standing(tx, *key, *epoch);
-    parts.iter().map(standing).collect()
-}
-
-pub(super) fn part_standing(tx: &Tx<'_>, key: SegmentKey, epoch: u32) -> Result<PartStanding> {
-    let params = named_params! { ":batch": key.batch, ":idx": key.index };
-    let found = tx.row(sql::PART_STANDING, params, |row| {
-        Ok((row.get("ended")?, row.get("sealed")?, row.get("epoch")?))
-    })?;
-    Ok(match found {
-        Some((true, ..) | (false, Some(true), _)) => PartStanding::Litter,
-        Some((false, Some(false), Some(newest))) if epoch <= newest => PartStanding::Needed,
-        Some((false, ..)) | None => PartStanding::Stray,
-    })
 }

@@ -8,11 +8,12 @@ use std::path::Path;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, named_params};
 
-use super::super::{PartStanding, SegmentKey};
+use super::super::SegmentKey;
 use super::runner::Tx;
-use super::{batches, schema, segments, sql};
+use super::{batches, claims, schema, sql};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
+use crate::model::litter::Claim;
 
 /// All pages in one step: one read transaction, which the owner does not wait for and which does
 /// not begin again when the owner writes.
@@ -60,8 +61,7 @@ impl Snapshot {
 
     /// Whether this journal part holds results that nothing else holds.
     pub(crate) fn needs_part(&self, key: SegmentKey, epoch: u32) -> Result<bool> {
-        let standing = segments::part_standing(&self.tx(), key, epoch)?;
-        Ok(standing == PartStanding::Needed)
+        Ok(claims::part(&self.tx(), key, epoch)? == Claim::Held)
     }
 
     /// Whether this file has bytes that somebody may still read.

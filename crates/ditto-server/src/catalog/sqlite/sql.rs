@@ -68,7 +68,6 @@ statements! {
     OTHER_INCARNATIONS = "other_incarnations",
     OWNED_SEGMENTS = "owned_segments",
     PARK_SEGMENT = "park_segment",
-    PART_STANDING = "part_standing",
     PUBLISH_BATCH = "publish_batch",
     PUBLISH_SEGMENT = "publish_segment",
     READY_FILE = "ready_file",

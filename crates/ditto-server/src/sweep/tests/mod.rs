@@ -14,6 +14,7 @@ use crate::catalog::{
     Usage, Validated,
 };
 use crate::clock::ManualClock;
+use crate::hold::Hold;
 use crate::journal::PartName;
 use crate::journal::local::LocalJournal;
 use crate::model::litter::Due;
@@ -45,6 +46,7 @@ impl Place {
                 &folder("journal"),
                 crate::budget::Share::endless(),
             )),
+            hold: Hold::of(data.path()),
             keep: Keep {
                 bytes: READERS,
                 rows: DAY * 90,
@@ -340,4 +342,56 @@ async fn more_files_than_a_page_go_in_one_round() {
     assert_eq!(place.sweeper.files().await.unwrap().objects, 1);
     let left = place.sweeper.catalog.sweepable_files(Duration::ZERO, 9);
     assert!(left.await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn while_a_backup_copies_nothing_goes_and_afterwards_all_of_it_does() {
+    let place = Place::new();
+    let leased = place.leased_twice().await;
+    place.pending("file-1").await;
+    place.seal(&leased).await;
+    let part = format!("journal/{}.1", leased.key);
+    let all = [
+        "blobs/files/file-1/data",
+        "blobs/batches/batch_1/segments/0.1",
+        "blobs/unknown",
+        &part,
+    ];
+    place.put_all(&all, DAY * 2);
+    place.clock.advance(DAY);
+    let left = |place: &Place| all.map(|name| place.is_there(name));
+
+    let held = place.sweeper.hold.take().unwrap();
+    assert_eq!(place.sweeper.files().await.unwrap(), Tally::default());
+    assert!(place.sweeper.survey(Act::All).await.unwrap().put_off);
+    assert!(!place.sweeper.journal_litter().await.unwrap());
+    assert_eq!(left(&place), [true; 4]);
+
+    drop(held);
+    assert!(place.sweeper.journal_litter().await.unwrap());
+    assert_eq!(place.sweeper.files().await.unwrap().objects, 1);
+    assert!(!place.sweeper.survey(Act::All).await.unwrap().put_off);
+    assert_eq!(left(&place), [false; 4]);
+}
+
+#[tokio::test]
+async fn parts_of_another_history_are_set_aside_and_are_no_litter() {
+    let place = Place::new();
+    let leased = place.leased_twice().await;
+    let (ours, newer) = (format!("{}.2", leased.key), format!("{}.3", leased.key));
+    let strays: Vec<_> = (0..PAGE + 3).map(|n| format!("99-{n}.1")).collect();
+    for name in [&ours, &newer].into_iter().chain(&strays) {
+        place.put(&format!("journal/{name}"), DAY * 2);
+    }
+    place.put("journal/notes.txt", DAY * 2);
+    place.sweeper.set_strays_aside().await.unwrap();
+
+    assert!(place.is_there(&format!("journal/{ours}")));
+    assert!(place.is_there("journal/notes.txt"));
+    let aside = |name: &String| place.is_there(&format!("journal/strays/{name}.0"));
+    assert!(aside(&newer) && strays.iter().all(aside));
+    // What was set aside is for a person to look at: no survey takes it.
+    let survey = place.sweeper.survey(Act::All).await.unwrap();
+    assert_eq!(survey.first_unknown, ["journal/notes.txt"]);
+    assert!(aside(&newer) && strays.iter().all(aside));
 }
