@@ -1,6 +1,5 @@
 //! What may go from a data folder without its server: taken away, or only looked at.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use crate::folder::Tally;
 use crate::hold::Hold;
 use crate::journal::local::LocalJournal;
 use crate::model::litter::Due;
-use crate::owner::own;
+use crate::owner::{Looked, look, own};
 use crate::server::local_blobs;
 use crate::sweep::{Act, READERS, Survey, Sweeper};
 
@@ -141,8 +140,9 @@ struct Look {
 impl Look {
     fn at(data: &Path) -> Result<Self> {
         // Held until the copy is made, and not longer: a server that starts then is not refused.
-        let owner = owner(data)?;
-        if matches!(owner, Owned::ByOthers) {
+        let owner = look(data)
+            .map_err(|e| Error::storage(format!("look who has {}", data.display()), e))?;
+        if matches!(owner, Looked::Owned(_)) {
             let catalog = SqliteCatalog::open_beside(&data.join(CATALOG[0]), clock())?;
             return Ok(Self {
                 catalog: Arc::new(catalog),
@@ -172,27 +172,6 @@ fn copy_of_catalog(data: &Path) -> std::io::Result<TempDir> {
         }
     }
     Ok(copy)
-}
-
-/// Who has the folder while this is held.
-enum Owned {
-    /// Nobody else, until the file is dropped; none if no server was ever started here.
-    ByNobody(#[expect(dead_code, reason = "held, not read")] Option<File>),
-    ByOthers,
-}
-
-/// As [`own`], without making a file.
-fn owner(data: &Path) -> Result<Owned> {
-    let path = data.join("owner.lock");
-    let file = match OpenOptions::new().read(true).open(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Owned::ByNobody(None)),
-        file => file.map_err(|e| Error::storage(format!("open {}", path.display()), e))?,
-    };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(Owned::ByNobody(Some(file))),
-        Err(TryLockError::WouldBlock) => Ok(Owned::ByOthers),
-        Err(TryLockError::Error(e)) => Err(Error::storage(format!("lock {}", path.display()), e)),
-    }
 }
 
 fn require_catalog(data: &Path) -> Result<()> {

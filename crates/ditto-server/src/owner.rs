@@ -37,14 +37,31 @@ pub(crate) fn own(folder: &Path) -> Result<File> {
 ///
 /// If the folder cannot be looked at.
 pub fn owner(folder: &Path) -> io::Result<Option<Owner>> {
+    Ok(match look(folder)? {
+        Looked::Free(_) => None,
+        Looked::Owned(owner) => Some(owner),
+    })
+}
+
+/// What a look at a folder found.
+pub(crate) enum Looked {
+    /// Nobody owns it, and nobody begins to before this is dropped; there is no file to hold if no
+    /// server was ever started here.
+    Free(#[expect(dead_code, reason = "held, not read")] Option<File>),
+    /// Another process does.
+    Owned(Owner),
+}
+
+/// As [`own`], without making or keeping anything.
+pub(crate) fn look(folder: &Path) -> io::Result<Looked> {
     let file = match File::open(lock_of(folder)) {
         Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Looked::Free(None)),
         Err(e) => return Err(e),
     };
     match file.try_lock_shared() {
-        Ok(()) => Ok(None),
-        Err(TryLockError::WouldBlock) => Ok(Some(Owner { pid: holder(&file) })),
+        Ok(()) => Ok(Looked::Free(Some(file))),
+        Err(TryLockError::WouldBlock) => Ok(Looked::Owned(Owner { pid: holder(&file) })),
         Err(TryLockError::Error(e)) => Err(e),
     }
 }
