@@ -3,42 +3,37 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs::{DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::Notify;
 
+use self::part::LocalPart;
 use super::disk::{Disk, LocalDisk};
-use super::record::{self, MAGIC, Record};
+use super::record::Record;
 use super::scan::{Whole, scan};
-use super::{Journal, Long, OnDurable, Part, PartName, Place};
-use crate::budget::{Draw, Share};
+use super::{Journal, OnDurable, Part, PartName, Place};
+use crate::budget::Share;
 use crate::error::{Error, Result};
 use crate::folder::{self, Found, Pages};
+
+mod part;
+mod pending;
 
 /// Appended but not durable: what a crash may ask for again, beside what is in flight.
 const UNRECORDED_BYTES: u64 = 4 << 20;
 /// Parts are synced side by side by this many threads; a disk does better with a few at once.
 const FLUSHERS: usize = 3;
-/// Between two syncs of one part, unless somebody waits: so that on a fast disk a sync is for many
-/// lines, not for two or three. What a crash may repeat stays far below a second's work.
-const PACE: Duration = Duration::from_millis(5);
-/// A part with this much to write does not wait for its pace.
-const MANY_BYTES: u64 = 512 * 1024;
 /// How long to leave a disk alone that refused a write.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Of a payload that is not held, what is written at a time.
-const STEP_BYTES: usize = 256 * 1024;
-/// A part keeps a buffer of this size between flushes.
-const SPARE_BYTES: usize = 256 * 1024;
 
 /// Where parts go that no lease of this catalog made.
 const STRAYS: &str = "strays";
@@ -79,84 +74,6 @@ struct Dirty {
     /// Each part is here at most once, so the queue is bounded by the open segments.
     parts: VecDeque<Arc<LocalPart>>,
     stop: bool,
-}
-
-/// One file, being written.
-struct LocalPart {
-    /// To queue itself.
-    itself: Weak<Self>,
-    name: PartName,
-    shared: Arc<Shared>,
-    buffer: Mutex<Buffer>,
-    /// Locked for the length of a write and its sync, and to fence.
-    file: Mutex<PartFile>,
-    /// Somebody waits for this part to be durable.
-    hurried: Condvar,
-    durable: Notify,
-    on_durable: OnDurable,
-}
-
-impl fmt::Debug for LocalPart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalPart")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Where a part is written.
-#[derive(Debug, Default)]
-struct PartFile {
-    /// `None` before the first write.
-    open: Option<File>,
-    /// Another has taken the segment over: not a byte more.
-    fenced: bool,
-}
-
-/// What became of a write.
-enum Written {
-    /// The part has this durable length.
-    UpTo(u64),
-    /// Nothing: the part is fenced.
-    Fenced,
-}
-
-/// What is appended and not written yet.
-#[derive(Debug)]
-struct Pending {
-    bytes: Vec<u8>,
-    /// Records whose payload is not held, by their place in `bytes`.
-    long: Vec<LongRecord>,
-    records: usize,
-    /// Bytes of all of them in the file.
-    length: u64,
-    held: Draw,
-}
-
-#[derive(Debug)]
-struct LongRecord {
-    /// Behind so many of the bytes that are held.
-    at: usize,
-    record: Record,
-    payload: Arc<dyn Long>,
-}
-
-#[derive(Debug)]
-struct Buffer {
-    pending: Pending,
-    /// Kept to be filled again: the two change places at each flush.
-    spare: Vec<u8>,
-    queued: bool,
-    /// Somebody waits.
-    hurry: bool,
-    last_flush: Option<Instant>,
-    /// Length of the part with all that is pending.
-    appended: u64,
-    /// Length that is on disk.
-    durable: u64,
-    durable_records: usize,
-    /// As the file is: nothing is kept that will never be written.
-    fenced: bool,
 }
 
 impl LocalJournal {
@@ -205,26 +122,7 @@ impl Drop for LocalJournal {
 #[async_trait]
 impl Journal for LocalJournal {
     fn create(&self, name: PartName, on_durable: OnDurable) -> Arc<dyn Part> {
-        let part = Arc::new_cyclic(|itself| LocalPart {
-            itself: Weak::clone(itself),
-            name,
-            shared: Arc::clone(&self.shared),
-            buffer: Mutex::new(Buffer {
-                pending: Pending::none(&self.shared.memory),
-                spare: Vec::new(),
-                queued: false,
-                hurry: false,
-                last_flush: None,
-                appended: MAGIC.len() as u64,
-                durable: 0,
-                durable_records: 0,
-                fenced: false,
-            }),
-            file: Mutex::default(),
-            hurried: Condvar::new(),
-            durable: Notify::new(),
-            on_durable,
-        });
+        let part = LocalPart::new(name, &self.shared, on_durable);
         lock(&self.shared.writers).insert(name, Arc::downgrade(&part));
         part
     }
@@ -333,336 +231,6 @@ impl Journal for LocalJournal {
     }
 }
 
-#[async_trait]
-impl Part for LocalPart {
-    fn append(&self, record: &Record, payload: &[u8]) -> Place {
-        let length = u32::try_from(payload.len()).expect("answers are limited far below 4 GiB");
-        self.take(length, |pending| {
-            record::encode(&mut pending.bytes, record, payload);
-            pending.held.overgrow((record::HEAD + payload.len()) as u64);
-        })
-    }
-
-    fn append_long(&self, record: &Record, payload: Arc<dyn Long>) -> Place {
-        self.take(payload.length(), |pending| {
-            pending.long.push(LongRecord {
-                at: pending.bytes.len(),
-                record: *record,
-                payload,
-            });
-        })
-    }
-
-    fn hurry(&self) {
-        lock(&self.buffer).hurry = true;
-        self.hurried.notify_one();
-    }
-
-    async fn flushed(&self) -> u64 {
-        self.hurry();
-        loop {
-            let notified = self.durable.notified();
-            tokio::pin!(notified);
-            notified.as_mut().enable();
-            {
-                let buffer = lock(&self.buffer);
-                if buffer.fenced {
-                    return buffer.durable;
-                }
-                if buffer.durable_records > 0 && buffer.durable == buffer.appended {
-                    return buffer.durable;
-                }
-                if buffer.durable_records == 0 && buffer.pending.records == 0 && !buffer.queued {
-                    return 0;
-                }
-            }
-            notified.await;
-        }
-    }
-}
-
-impl Drop for LocalPart {
-    fn drop(&mut self) {
-        lock(&self.shared.writers).remove(&self.name);
-    }
-}
-
-impl LocalPart {
-    /// Adds a record with a payload of this length to what is pending.
-    fn take(&self, length: u32, add: impl FnOnce(&mut Pending)) -> Place {
-        let mut buffer = lock(&self.buffer);
-        let offset = buffer.appended + record::HEAD as u64;
-        if buffer.fenced {
-            return Place { offset, length };
-        }
-        let grown = record::HEAD as u64 + u64::from(length);
-        add(&mut buffer.pending);
-        buffer.pending.records += 1;
-        buffer.pending.length += grown;
-        buffer.appended += grown;
-        self.shared.unrecorded.fetch_add(grown, Ordering::Relaxed);
-        if !std::mem::replace(&mut buffer.queued, true) {
-            self.queue();
-        }
-        Place { offset, length }
-    }
-
-    fn queue(&self) {
-        let itself = self
-            .itself
-            .upgrade()
-            .expect("a part that runs code is alive");
-        lock(&self.shared.dirty).parts.push_back(itself);
-        self.shared.arrived.notify_one();
-    }
-
-    /// Writes and syncs all that is pending, then says so.
-    ///
-    /// If the disk refuses, nothing is lost: the bytes stay in memory, the file is cut back to what
-    /// was durable, and the part is tried again. Meanwhile `room` lets nothing new be sent.
-    fn flush(&self) {
-        let (pending, durable) = {
-            let mut buffer = self.at_its_pace();
-            buffer.last_flush = Some(Instant::now());
-            buffer.hurry = false;
-            let spare = Pending {
-                bytes: std::mem::take(&mut buffer.spare),
-                ..Pending::none(&self.shared.memory)
-            };
-            (
-                std::mem::replace(&mut buffer.pending, spare),
-                buffer.durable,
-            )
-        };
-        match self.write(&pending, durable) {
-            Ok(Written::UpTo(length)) => self.wrote(pending, length),
-            Ok(Written::Fenced) => self.gave_up(pending.length),
-            Err(error) => self.failed(pending, durable, &error),
-        }
-    }
-
-    /// The buffer, once it is time to write it.
-    fn at_its_pace(&self) -> MutexGuard<'_, Buffer> {
-        let mut buffer = lock(&self.buffer);
-        loop {
-            let since = buffer.last_flush.map_or(PACE, |last| last.elapsed());
-            if buffer.hurry || since >= PACE || buffer.pending.length >= MANY_BYTES {
-                return buffer;
-            }
-            (buffer, _) = self
-                .hurried
-                .wait_timeout(buffer, PACE - since)
-                .expect("no thread panics while it holds this lock");
-        }
-    }
-
-    fn write(&self, pending: &Pending, durable: u64) -> io::Result<Written> {
-        let disk = &self.shared.disk;
-        let mut part = lock(&self.file);
-        if part.fenced {
-            return Ok(Written::Fenced);
-        }
-        let file = match part.open.take() {
-            Some(file) => file,
-            None => disk.create(&self.shared.path(self.name))?,
-        };
-        let file = part.open.insert(file);
-        let mut length = durable;
-        if durable == 0 {
-            file.set_len(0)?;
-            disk.write(file, MAGIC, 0)?;
-            length = MAGIC.len() as u64;
-        }
-        pending.write(disk.as_ref(), file, length)?;
-        disk.sync(file)?;
-        if durable == 0 {
-            // The file's name must survive too.
-            disk.sync_folder(&self.shared.folder)?;
-        }
-        Ok(Written::UpTo(length + pending.length))
-    }
-
-    /// Another has taken the segment over. It waits for a write that is under way, which still
-    /// counts; after it not a byte is written and nobody hears of one.
-    fn fence(&self) {
-        lock(&self.file).fenced = true;
-        let dropped = {
-            let mut buffer = lock(&self.buffer);
-            buffer.fenced = true;
-            buffer.hurry = true;
-            std::mem::replace(&mut buffer.pending, Pending::none(&self.shared.memory)).length
-        };
-        self.hurried.notify_all();
-        self.forgot(dropped);
-    }
-
-    /// What was appended will never be recorded: whoever fenced the part sends the lines.
-    fn forgot(&self, bytes: u64) {
-        self.shared.unrecorded.fetch_sub(bytes, Ordering::Relaxed);
-        self.shared.room.notify_waiters();
-        self.durable.notify_waiters();
-    }
-
-    /// A part that is fenced is not tried again. If it was the one that the disk refused, nobody else
-    /// may be left to find out that the disk is well: the next line does.
-    fn gave_up(&self, bytes: u64) {
-        self.shared.take_disk_for_well();
-        self.forgot(bytes);
-    }
-
-    fn wrote(&self, pending: Pending, length: u64) {
-        let Pending {
-            mut bytes,
-            long,
-            records,
-            length: grown,
-            held,
-        } = pending;
-        // Memory and spool files go back before anybody hears that there is room again.
-        drop((long, held));
-        let durable_records = {
-            let mut buffer = lock(&self.buffer);
-            buffer.durable = length;
-            buffer.durable_records += records;
-            bytes.clear();
-            // One burst must not keep its memory for as long as the segment is open.
-            if bytes.capacity() <= SPARE_BYTES {
-                buffer.spare = bytes;
-            }
-            buffer.queued = buffer.pending.records > 0;
-            if buffer.queued {
-                self.queue();
-            }
-            buffer.durable_records
-        };
-        self.shared.take_disk_for_well();
-        self.shared.unrecorded.fetch_sub(grown, Ordering::Relaxed);
-        self.shared.room.notify_waiters();
-        (self.on_durable)(durable_records);
-        self.durable.notify_waiters();
-    }
-
-    fn failed(&self, mut pending: Pending, durable: u64, error: &io::Error) {
-        let path = self.shared.path(self.name);
-        let reason = format!(
-            "the journal cannot be written ({}: {error}); nothing recorded is lost and work goes on by itself when there is space again",
-            path.display()
-        );
-        tracing::error!(reason, "journal stalled");
-        *lock(&self.shared.stalled) = Some(reason);
-        self.shared.refused.store(true, Ordering::Relaxed);
-        if let Some(file) = lock(&self.file).open.as_ref() {
-            // Best effort: the next try writes over the same bytes, and replay checks every record.
-            let _ = file.set_len(durable);
-        }
-        {
-            let mut buffer = lock(&self.buffer);
-            if buffer.fenced {
-                drop(buffer);
-                return self.gave_up(pending.length);
-            }
-            let later = std::mem::replace(&mut buffer.pending, Pending::none(&self.shared.memory));
-            pending.append(later);
-            buffer.pending = pending;
-        }
-        let dirty = lock(&self.shared.dirty);
-        if !dirty.stop {
-            // Woken early by another part: that is only an earlier try.
-            let _ = self.shared.arrived.wait_timeout(dirty, PAUSE);
-            self.queue();
-        }
-    }
-}
-
-impl Pending {
-    fn none(memory: &Share) -> Self {
-        Self {
-            bytes: Vec::new(),
-            long: Vec::new(),
-            records: 0,
-            length: 0,
-            held: memory.nothing(),
-        }
-    }
-
-    /// What was appended later goes behind.
-    fn append(&mut self, mut later: Self) {
-        let behind = self.bytes.len();
-        self.bytes.append(&mut later.bytes);
-        self.long
-            .extend(later.long.into_iter().map(|long| LongRecord {
-                at: behind + long.at,
-                ..long
-            }));
-        self.records += later.records;
-        self.length += later.length;
-        self.held.overgrow(later.held.bytes());
-    }
-
-    /// Writes all of it there, in the order it was appended.
-    fn write(&self, disk: &dyn Disk, file: &File, mut at: u64) -> io::Result<()> {
-        let mut written = 0;
-        for long in &self.long {
-            let held = &self.bytes[written..long.at];
-            if !held.is_empty() {
-                disk.write(file, held, at)?;
-            }
-            written = long.at;
-            at += held.len() as u64;
-            at += long.write(disk, file, at)?;
-        }
-        match &self.bytes[written..] {
-            [] => Ok(()),
-            held => disk.write(file, held, at),
-        }
-    }
-}
-
-impl LongRecord {
-    /// Writes the payload and then its head, which needs the checksum. Returns their length.
-    fn write(&self, disk: &dyn Disk, file: &File, at: u64) -> io::Result<u64> {
-        let length = self.payload.length();
-        let mut steps = Steps {
-            disk,
-            file,
-            at: at + record::HEAD as u64,
-            head: record::Head::new(&self.record, length),
-        };
-        let mut buffered = io::BufWriter::with_capacity(STEP_BYTES, &mut steps);
-        self.payload.write_to(&mut buffered)?;
-        buffered.flush()?;
-        drop(buffered);
-        let end = at + record::HEAD as u64 + u64::from(length);
-        if steps.at != end {
-            let wrong = "a payload had another length than it said; its line is tried again";
-            return Err(io::Error::other(wrong));
-        }
-        disk.write(file, &steps.head.finish(), at)?;
-        Ok(end - at)
-    }
-}
-
-/// Writes a payload step by step and sums it on the way.
-struct Steps<'a> {
-    disk: &'a dyn Disk,
-    file: &'a File,
-    at: u64,
-    head: record::Head,
-}
-
-impl Write for Steps<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.disk.write(self.file, bytes, self.at)?;
-        self.head.payload(bytes);
-        self.at += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Shared {
     /// Until it refuses again.
     fn take_disk_for_well(&self) {
@@ -756,6 +324,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use futures_util::FutureExt;
 
+    use super::pending::STEP_BYTES;
     use super::*;
     use crate::catalog::{SegmentKey, Usage};
     use crate::journal::{Kind, contract};
