@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use ditto_server::{Progress as BatchProgress, Service};
 use futures_util::TryStreamExt;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::job::{Job, shown};
 use super::places;
@@ -15,6 +14,7 @@ use super::summary::{ResultFile, Summary, exit_of};
 use super::watch::TENANT;
 use crate::exit;
 use crate::failure::{Failure, Result};
+use crate::fingerprint::{Fingerprint, Sum};
 use crate::whole_file::{Readers, WholeFile};
 
 /// Written at a time.
@@ -101,27 +101,26 @@ impl<'a> Part<'a> {
     async fn fill(self, service: &Service, id: Option<&str>) -> Result<(Self, ResultFile)> {
         let Self { file, place } = self;
         let mut out = std::io::BufWriter::with_capacity(BUFFER, file);
-        let mut hash = Box::new(Xxh3::new());
-        let mut written = ResultFile {
-            path: shown(place),
-            lines: 0,
-            bytes: 0,
-            xxh3: String::new(),
-        };
+        let (mut sum, mut lines) = (Sum::default(), 0);
         if let Some(id) = id {
             let content = service.content(TENANT, id).await?;
             let size = content.file.bytes.unwrap_or_default();
             let mut chunks = std::pin::pin!(content.stream(0..size));
             while let Some(chunk) = chunks.try_next().await? {
-                hash.update(&chunk);
-                written.bytes += chunk.len() as u64;
-                written.lines += chunk.iter().filter(|b| **b == b'\n').count() as u64;
+                sum.add(&chunk);
+                lines += chunk.iter().filter(|b| **b == b'\n').count() as u64;
                 out.write_all(&chunk).map_err(|e| cannot_write(place, &e))?;
             }
         }
-        written.xxh3 = format!("{:032x}", hash.digest128());
         let file = out.into_inner();
         let file = file.map_err(|e| cannot_write(place, e.error()))?;
+        let Fingerprint { bytes, xxh3 } = sum.fingerprint();
+        let written = ResultFile {
+            path: shown(place),
+            lines,
+            bytes,
+            xxh3,
+        };
         Ok((Self { file, place }, written))
     }
 

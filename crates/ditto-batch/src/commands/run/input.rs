@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use xxhash_rust::xxh3::Xxh3;
 
 use super::job::{InputIdentity, Job, shown};
 use super::progress::Progress;
@@ -16,6 +15,7 @@ use super::watch::interrupted;
 use crate::compression::Compression;
 use crate::exit;
 use crate::failure::{Failure, Result};
+use crate::fingerprint::{Fingerprint, Hashed};
 use crate::signals::{Signals, Stopped};
 use crate::whole_file::{Readers, WholeFile};
 
@@ -136,11 +136,10 @@ impl Reading<'_> {
 
     /// Reads to the end, for the hash alone.
     fn drain(&mut self, file: File) -> Result<InputIdentity> {
-        let mut source = Source::new(file, self.signals);
-        let read = each_chunk(&mut source, |_| Ok(()));
-        let identity = source.identity(&self.settings.input);
-        read.map_err(|e| self.unreadable(&e))?;
-        Ok(identity)
+        let signals = &mut *self.signals;
+        let read = Fingerprint::read(Listening { file, signals });
+        let read = read.map_err(|e| self.unreadable(&e))?;
+        Ok(identity(&self.settings.input, read))
     }
 
     fn unreadable(&self, error: &io::Error) -> Failure {
@@ -190,7 +189,8 @@ impl Reading<'_> {
         let unwritable = |e: &io::Error| Failure::file("cannot write into", job.folder(), e);
         let mut out = WholeFile::begin(&job.spool(), job.mark(), Readers::Owner)
             .map_err(|e| unwritable(&e))?;
-        let mut source = Source::new(file, self.signals);
+        let signals = &mut *self.signals;
+        let mut source = Hashed::new(Listening { file, signals });
         let mut write_failed = None;
         let write = |bytes: &[u8]| {
             out.write_all(bytes).map_err(|e| {
@@ -207,7 +207,7 @@ impl Reading<'_> {
         };
         // What a decoder leaves unread belongs to the identity too.
         let read = read.and_then(|()| each_chunk(&mut source, |_| Ok(())));
-        let identity = source.identity(&self.settings.input);
+        let identity = identity(&self.settings.input, source.fingerprint());
         match (read, write_failed) {
             (Ok(()), _) => Ok((out, identity)),
             (Err(_), Some(failed)) => Err(unwritable(&failed)),
@@ -280,46 +280,13 @@ fn look(path: &Path) -> io::Result<InputIdentity> {
     })
 }
 
-/// xxh3-128 of what is left of a file, in hex.
-pub(crate) fn digest(file: &mut File) -> io::Result<String> {
-    let mut hash = Box::new(Xxh3::new());
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        match file.read(&mut chunk)? {
-            0 => return Ok(format!("{:032x}", hash.digest128())),
-            n => hash.update(&chunk[..n]),
-        }
-    }
-}
-
-/// Hashes what passes, and stops at a signal, also while nothing passes.
-struct Source<'a> {
+/// Stops at a signal, also while nothing comes.
+struct Listening<'a> {
     file: File,
     signals: &'a mut Signals,
-    hash: Box<Xxh3>,
-    bytes: u64,
 }
 
-impl<'a> Source<'a> {
-    fn new(file: File, signals: &'a mut Signals) -> Self {
-        Self {
-            file,
-            signals,
-            hash: Box::new(Xxh3::new()),
-            bytes: 0,
-        }
-    }
-
-    /// What has passed.
-    fn identity(&self, path: &Path) -> InputIdentity {
-        InputIdentity {
-            path: shown(path),
-            bytes: self.bytes,
-            modified: 0,
-            xxh3: format!("{:032x}", self.hash.digest128()),
-        }
-    }
-
+impl Listening<'_> {
     fn wait(&mut self) -> io::Result<()> {
         loop {
             if let Some(signal) = self.signals.said() {
@@ -335,13 +302,20 @@ impl<'a> Source<'a> {
     }
 }
 
-impl Read for Source<'_> {
+impl Read for Listening<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.wait()?;
-        let n = self.file.read(into)?;
-        self.hash.update(&into[..n]);
-        self.bytes += n as u64;
-        Ok(n)
+        self.file.read(into)
+    }
+}
+
+/// What has passed.
+fn identity(path: &Path, read: Fingerprint) -> InputIdentity {
+    InputIdentity {
+        path: shown(path),
+        bytes: read.bytes,
+        modified: 0,
+        xxh3: read.xxh3,
     }
 }
 

@@ -289,7 +289,7 @@ impl Job {
 
 /// What the folder of a job knows.
 pub(crate) fn read(folder: &Path) -> Result<Known> {
-    let path = folder.join("job.json");
+    let path = folder.join(JOB);
     let bytes = std::fs::read(&path).map_err(|e| Failure::file("cannot read", &path, &e))?;
     let foreign = || {
         Failure::new(

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::input::digest;
 use super::settings::Settings;
 use super::summary::Summary;
 use crate::exit;
 use crate::failure::{Failure, Result};
+use crate::fingerprint::Fingerprint;
 use crate::whole_file::{Mark, Readers, WholeFile, folder_of};
 
 /// What of its results a job has put in their places, each noted before it stands there.
@@ -87,8 +87,8 @@ pub(crate) fn is_free(path: &Path) -> bool {
 
 /// A file with these bytes stands there.
 pub(crate) fn holds(path: &Path, xxh3: &str) -> bool {
-    let there = File::open(path).and_then(|mut file| digest(&mut file));
-    there.is_ok_and(|there| there == xxh3)
+    let there = File::open(path).and_then(Fingerprint::read);
+    there.is_ok_and(|there| there.xxh3 == xxh3)
 }
 
 /// A report about what this job has placed: of a command that was stopped before it could say that
