@@ -389,7 +389,7 @@ impl Service {
     /// Whether work can be taken; the sentence says why not.
     pub async fn ready(&self) -> Result<()> {
         self.catalog.open_batches().await?;
-        match self.engine.stalled() {
+        match self.engine.stalled().or_else(|| self.engine.broken()) {
             Some(reason) => Err(Error::new(ErrorKind::Unavailable, reason)),
             None => Ok(()),
         }

@@ -429,6 +429,21 @@ pub(crate) struct FinishWork {
     pub(crate) output_file_id: String,
     /// And for the errors.
     pub(crate) error_file_id: String,
+    /// Segments of it were found to be missing before, and opened again: it is not done twice.
+    pub(crate) reopened: bool,
+}
+
+/// An entry of the plan that no segment covers, to be opened again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// Place in the plan.
+    pub(crate) index: u32,
+    /// Requests that it has.
+    pub(crate) requests: u32,
+    /// Every earlier lease of it had a lower or this epoch.
+    pub(crate) epoch: u32,
+    /// Bytes of the journal part of this epoch that count: what was found of its results. 0: none.
+    pub(crate) length: u64,
 }
 
 /// How a batch ends.
@@ -644,11 +659,16 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
 
     // --- the end of a batch ------------------------------------------------------------------
 
-    /// A batch in `finalizing` that no live incarnation holds, now held by this one; else one that
+    /// A batch in `finalizing` whose segments are all sealed and that no live incarnation holds, now held by this one; else one that
     /// it holds already, as in [`Catalog::lease_validation`].
     async fn lease_finish(&self, incarnation: &str) -> Result<Option<FinishWork>>;
     /// Sealed segments of a batch by index, from `from` on.
     async fn sealed_segments(&self, batch: i64, from: u32, limit: u32) -> Result<Vec<SealedRow>>;
+    /// Makes a row, open and released, for each of these entries, so that they come back with the next
+    /// leases; the batch is `finalizing` meanwhile, and its last seal brings it back here. What had
+    /// been counted beyond its sealed segments is taken for published by them: in the end the counts
+    /// are those of the pieces. False: another holds it, or it was done before.
+    async fn reopen(&self, incarnation: &str, batch: i64, gaps: Vec<Gap>) -> Result<bool>;
     /// Names the files (or gives their ids up), ends the batch and drops its segment rows, at once.
     async fn finish(&self, incarnation: &str, batch: i64, finish: Finish) -> Result<bool>;
     /// Ends every batch whose window is over: before validation ended at once, else as an ending

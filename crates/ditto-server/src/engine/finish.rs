@@ -1,6 +1,7 @@
 //! Finishes batches: the segments must tile the plan, then the two files are named.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ditto_llm::wire::BatchError;
@@ -10,7 +11,7 @@ use crate::blobs::name;
 use crate::catalog::{BatchOptions, Finish, FinishWork, ReadyFile, SealedRow};
 use crate::error::{ErrorKind, Result};
 use crate::manifest::{LineIndex, Manifest};
-use crate::model::plan::tiling_fault;
+use crate::model::plan::{Tiling, tiling};
 
 /// As `readyz` names it.
 const STEP: &str = "naming the result files";
@@ -56,48 +57,61 @@ impl Inner {
     async fn finish(&self, work: FinishWork) -> Result<()> {
         let rows = self.all_sealed(work.batch.key).await?;
         let requests = self.planned_requests(&work.batch.id, work.segments).await?;
-        let sealed: Vec<_> = rows
-            .iter()
-            .map(|row| {
-                let lines = u64::from(row.sealed.answers) + u64::from(row.sealed.errors);
-                (row.index, row.sealed.span, lines)
-            })
-            .collect();
-        self.sweeper.superseded(&work.batch.id, &rows).await?;
-        let (answers, errors) = manifests(&work.batch.id, &rows);
-        let output = self
-            .result_file(&work, &work.output_file_id, "output", &answers)
-            .await?;
-        let error_file = self
-            .result_file(&work, &work.error_file_id, "error", &errors)
-            .await?;
-        let finish = match tiling_fault(&sealed, &requests) {
-            None => Finish::Whole {
-                output,
-                errors: error_file,
-            },
-            Some(fault) => {
-                tracing::error!(
-                    batch = work.batch.id,
-                    fault,
-                    "segments do not tile the plan"
-                );
-                Finish::Broken {
-                    errors: broken(&fault),
-                    output,
-                    error_lines: error_file,
-                }
-            }
+        let fault = match laid(&work, &rows, &requests) {
+            Tiling::Whole => None,
+            Tiling::Gaps(missing) if !work.reopened => return self.reopen(&work, &missing).await,
+            Tiling::Gaps(missing) => Some(format!(
+                "{} segments are missing again, the first is {}",
+                missing.len(),
+                missing[0]
+            )),
+            Tiling::Broken(fault) => Some(fault),
         };
+        if fault.is_none() {
+            self.sweeper.superseded(&work.batch.id, &rows).await?;
+        }
+        let finish = self.named(&work, &rows, fault.as_deref()).await?;
         let batch = work.batch.key;
         let done = self
             .catalog
             .finish(&self.incarnation, batch, finish)
             .await?;
         tracing::info!(batch = work.batch.id, done, "batch ended");
+        if let Some(fault) = fault.filter(|_| done) {
+            self.batch_is_broken(&work.batch.id, &fault);
+        }
+        // Of a segment that was opened again there are parts that its row did not know.
+        self.litter.fetch_or(work.reopened, Ordering::AcqRel);
         self.batch_has_ended(batch);
         self.announce();
         Ok(())
+    }
+
+    /// Writes the manifests of the two files.
+    async fn named(
+        &self,
+        work: &FinishWork,
+        rows: &[SealedRow],
+        fault: Option<&str>,
+    ) -> Result<Finish> {
+        let (answers, errors) = manifests(&work.batch.id, rows);
+        let output = self
+            .result_file(work, &work.output_file_id, "output", &answers)
+            .await?;
+        let error_lines = self
+            .result_file(work, &work.error_file_id, "error", &errors)
+            .await?;
+        Ok(match fault {
+            None => Finish::Whole {
+                output,
+                errors: error_lines,
+            },
+            Some(fault) => Finish::Broken {
+                errors: broken(fault),
+                output,
+                error_lines,
+            },
+        })
     }
 
     async fn all_sealed(&self, batch: i64) -> Result<Vec<SealedRow>> {
@@ -148,6 +162,25 @@ impl Inner {
             within: None,
         }))
     }
+}
+
+/// Whether what is sealed is what was planned, and the plan that of the whole file.
+fn laid(work: &FinishWork, rows: &[SealedRow], requests: &[u32]) -> Tiling {
+    let planned: u64 = requests.iter().map(|requests| u64::from(*requests)).sum();
+    if planned != work.batch.total {
+        return Tiling::Broken(format!(
+            "the plan has {planned} lines where the batch has {}",
+            work.batch.total
+        ));
+    }
+    let sealed: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let lines = u64::from(row.sealed.answers) + u64::from(row.sealed.errors);
+            (row.index, row.sealed.span, lines)
+        })
+        .collect();
+    tiling(&sealed, requests)
 }
 
 /// How long result files live.

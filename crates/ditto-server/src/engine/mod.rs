@@ -40,6 +40,7 @@ mod long_line;
 mod open;
 mod park;
 mod renew;
+mod reopen;
 mod result_line;
 mod seal;
 mod segment;
@@ -58,7 +59,7 @@ pub(crate) use host::Host;
 use lane::Lanes;
 use seal::SealQueue;
 use segment::OpenSegment;
-use stuck::Stuck;
+use stuck::{BrokenBatches, Stuck};
 use work::Works;
 
 /// How long a lease runs unless renewed; it is renewed each second.
@@ -143,6 +144,7 @@ pub(crate) struct Inner {
     /// What the catalog or the blob store last refused, by step, until that step works again.
     refused: Mutex<BTreeMap<&'static str, String>>,
     stuck: Stuck,
+    broken: BrokenBatches,
     tasks: TaskTracker,
     /// The slots of all lanes. A slot ends when its line is settled.
     slots: TaskTracker,
@@ -212,6 +214,7 @@ impl Engine {
             trouble: Mutex::new(None),
             refused: Mutex::default(),
             stuck: Stuck::default(),
+            broken: BrokenBatches::default(),
             tasks: TaskTracker::new(),
             slots: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -298,6 +301,11 @@ impl Engine {
     /// Why batches stand still, each reason once.
     pub(crate) fn stuck(&self) -> Vec<String> {
         self.0.stuck.reasons()
+    }
+
+    /// Batches whose results do not cover their input, in a sentence.
+    pub(crate) fn broken(&self) -> Option<String> {
+        self.0.broken.sentence()
     }
 
     /// What needs a person.

@@ -17,6 +17,26 @@ const TOLD: usize = 20;
 #[derive(Debug, Default)]
 pub(crate) struct Stuck(Mutex<BTreeMap<Place, String>>);
 
+/// Batches that ended although their results do not cover their input: a fault of ours, told until
+/// somebody has looked and started the server again. At most [`TOLD`] of them.
+#[derive(Debug, Default)]
+pub(crate) struct BrokenBatches(Mutex<BTreeSet<String>>);
+
+impl BrokenBatches {
+    fn note(&self, sentence: String) {
+        let mut broken = lock(&self.0);
+        if broken.len() < TOLD {
+            broken.insert(sentence);
+        }
+    }
+
+    /// What to say of them, if there are any.
+    pub(crate) fn sentence(&self) -> Option<String> {
+        let broken = lock(&self.0);
+        (!broken.is_empty()).then(|| broken.iter().cloned().collect::<Vec<_>>().join("; "))
+    }
+}
+
 /// A segment, or the end of a batch.
 type Place = (i64, Option<u32>);
 
@@ -64,6 +84,18 @@ impl Inner {
             );
             self.announce();
         }
+    }
+
+    /// A batch ended `failed` by a fault of ours.
+    pub(crate) fn batch_is_broken(&self, id: &str, fault: &str) {
+        tracing::error!(
+            batch = id,
+            fault,
+            "the results of a batch do not cover its input; it ended failed, with what there is in its two files"
+        );
+        self.broken.note(format!(
+            "the results of batch {id} do not cover its input ({fault}); what there is stands in its two files and other batches are not touched: report this, keep the data folder, then start the server again"
+        ));
     }
 
     pub(crate) fn segment_moves(&self, key: SegmentKey) {

@@ -167,6 +167,8 @@ pub fn advance(state: BatchState, ending: Option<Ending>, event: Event) -> Step 
         (Event::Cancel, S::Failed | S::Completed | S::Expired) => Step::Refuse,
         (Event::Expire, S::Failed | S::Completed | S::Expired | S::Cancelled) => Step::Stay,
         (Event::LastSeal, S::Running) => Step::To(S::Finalizing, ending),
+        // A segment that was found to be missing has been run again.
+        (Event::LastSeal, S::Finalizing) => Step::Stay,
         (Event::Named, S::Finalizing) => Step::To(
             match ending {
                 None => S::Completed,

@@ -37,6 +37,9 @@ pub enum Owner {
     Missing,
     /// It has not ended.
     Open,
+    /// It has not ended, and the row of the segment that is asked for is not there although its cursor
+    /// has gone over it: what was found of it is all that there is.
+    Gap,
     /// It has ended, and its results can be read.
     Ended,
     /// It has ended, and its results are gone: its bytes may go too.
@@ -58,7 +61,7 @@ pub struct Segment {
 pub fn of_batch(batch: Owner) -> Claim {
     match batch {
         Owner::Missing => Claim::Unknown,
-        Owner::Open | Owner::Ended => Claim::Held,
+        Owner::Open | Owner::Gap | Owner::Ended => Claim::Held,
         Owner::Due => Claim::Due(Due::Batch),
         Owner::Swept => Claim::Litter,
     }
@@ -80,6 +83,7 @@ pub fn of_part(batch: Owner, segment: Option<Segment>, epoch: u32) -> Claim {
     match (batch, segment) {
         (Owner::Missing, _) => Claim::Unknown,
         (Owner::Ended | Owner::Due | Owner::Swept, _) => Claim::Litter,
+        (Owner::Gap, _) => Claim::Held,
         (Owner::Open, Some(segment)) if segment.sealed => Claim::Litter,
         (Owner::Open, Some(segment)) if epoch <= segment.epoch => Claim::Held,
         // The row of a lease is there before the first byte of its journal.
@@ -96,9 +100,10 @@ pub fn unknown_may_go(age: Option<Duration>) -> bool {
 mod tests {
     use super::*;
 
-    const OWNERS: [Owner; 5] = [
+    const OWNERS: [Owner; 6] = [
         Owner::Missing,
         Owner::Open,
+        Owner::Gap,
         Owner::Ended,
         Owner::Due,
         Owner::Swept,
@@ -123,6 +128,7 @@ mod tests {
         let claims = OWNERS.map(of_batch);
         let expected = [
             Claim::Unknown,
+            Claim::Held,
             Claim::Held,
             Claim::Held,
             Claim::Due(Due::Batch),
@@ -155,6 +161,7 @@ mod tests {
         assert_eq!(of_part(Owner::Open, open(2), 3), Claim::Unknown);
         assert_eq!(of_part(Owner::Open, sealed(2), 2), Claim::Litter);
         assert_eq!(of_part(Owner::Open, None, 1), Claim::Unknown);
+        assert_eq!(of_part(Owner::Gap, None, 1), Claim::Held);
         assert_eq!(of_part(Owner::Missing, open(2), 1), Claim::Unknown);
         for owner in [Owner::Ended, Owner::Due, Owner::Swept] {
             assert_eq!(of_part(owner, open(2), 1), Claim::Litter, "{owner:?}");

@@ -191,31 +191,45 @@ fn target(requests: u64, start: u64, end: u64, bytes_total: u64) -> u32 {
         .clamp(MIN_LINES, MAX_LINES)
 }
 
-/// What is wrong with a batch whose segments do not cover its plan, in a sentence.
+/// How the sealed segments of a batch lie on its plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tiling {
+    /// Every entry is covered once, by as many lines as it has.
+    Whole,
+    /// These entries are covered by none, in order; all others as they should be.
+    Gaps(Vec<u32>),
+    /// An entry is covered twice, or by other lines than it has: a sentence that says which.
+    Broken(String),
+}
+
+/// Holds the sealed segments of a batch against its plan.
 ///
 /// `sealed` are (index, span, lines) in order of index; `requests` are those of the plan's entries.
-pub fn tiling_fault(sealed: &[(u32, u32, u64)], requests: &[u32]) -> Option<String> {
+pub fn tiling(sealed: &[(u32, u32, u64)], requests: &[u32]) -> Tiling {
+    let mut gaps = Vec::new();
     let mut next = 0u32;
     for &(index, span, lines) in sealed {
-        if index != next {
-            return Some(format!(
-                "segment {next} is missing (the next sealed one is {index})"
-            ));
+        if index < next {
+            return Tiling::Broken(format!("segment {index} is covered twice"));
         }
+        gaps.extend(next..index);
         let end = index.saturating_add(span);
         let Some(covered) = requests.get(index as usize..end as usize) else {
-            return Some(format!("segment {index} covers more than the plan has"));
+            return Tiling::Broken(format!("segment {index} covers more than the plan has"));
         };
         let planned: u64 = covered.iter().map(|r| u64::from(*r)).sum();
         if planned != lines {
-            return Some(format!(
+            return Tiling::Broken(format!(
                 "segment {index} has {lines} lines where the plan has {planned}"
             ));
         }
         next = end;
     }
-    (next as usize != requests.len())
-        .then(|| format!("segments from {next} on are missing of {}", requests.len()))
+    gaps.extend(next..u32::try_from(requests.len()).unwrap_or(u32::MAX));
+    match gaps.is_empty() {
+        true => Tiling::Whole,
+        false => Tiling::Gaps(gaps),
+    }
 }
 
 #[cfg(test)]
@@ -297,17 +311,31 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_an_overlap_and_a_wrong_sum_are_named() {
+    fn a_gap_an_overlap_and_a_wrong_sum_are_told_apart() {
         let plan = [10, 10, 5];
-        assert_eq!(tiling_fault(&[(0, 1, 10), (1, 2, 15)], &plan), None);
-        for broken in [
-            &[(0, 1, 10), (2, 1, 5)][..],
-            &[(0, 1, 10), (1, 1, 10)],
-            &[(0, 1, 9), (1, 2, 15)],
-            &[(0, 2, 20), (1, 2, 15)],
-            &[],
+        assert_eq!(tiling(&[(0, 1, 10), (1, 2, 15)], &plan), Tiling::Whole);
+        for (sealed, missing) in [
+            (&[(0, 1, 10), (2, 1, 5)][..], &[1][..]),
+            (&[(1, 1, 10)], &[0, 2]),
+            (&[(0, 1, 10)], &[1, 2]),
+            (&[], &[0, 1, 2]),
         ] {
-            assert!(tiling_fault(broken, &plan).is_some(), "{broken:?}");
+            assert_eq!(tiling(sealed, &plan), Tiling::Gaps(missing.to_vec()));
+        }
+        for (sealed, says) in [
+            (
+                &[(0, 1, 9), (1, 2, 15)][..],
+                "0 has 9 lines where the plan has 10",
+            ),
+            (&[(0, 2, 20), (1, 2, 15)], "1 is covered twice"),
+            (&[(0, 1, 10), (1, 3, 15)], "1 covers more"),
+            // A gap beside it makes it no better.
+            (&[(1, 1, 9)], "1 has 9 lines"),
+        ] {
+            let Tiling::Broken(fault) = tiling(sealed, &plan) else {
+                panic!("{sealed:?} was let through");
+            };
+            assert!(fault.contains(says), "{fault}");
         }
     }
 

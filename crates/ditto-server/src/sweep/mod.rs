@@ -13,7 +13,7 @@ use crate::folder::{PAGE, Tally};
 use crate::hold::Hold;
 use crate::journal::Journal;
 
-mod names;
+pub(crate) mod names;
 mod survey;
 #[cfg(test)]
 mod tests;

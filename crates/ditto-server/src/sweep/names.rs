@@ -6,7 +6,7 @@ use crate::catalog::Named;
 use crate::journal::PartName;
 
 /// Whose a blob is by its name; `None`: no name of ours.
-pub(super) fn of_blob(path: &Path) -> Option<Named> {
+pub(crate) fn of_blob(path: &Path) -> Option<Named> {
     let mut words = path.to_str()?.split('/');
     let (kind, id, rest) = (words.next()?, words.next()?, words.next()?);
     match kind {
@@ -23,6 +23,11 @@ pub(super) fn of_blob(path: &Path) -> Option<Named> {
     }
 }
 
+/// Not one that is still being written, or was when somebody was killed.
+pub(crate) fn is_whole(path: &Path) -> bool {
+    path.to_str().is_some_and(|name| !name.contains('#'))
+}
+
 /// `7.2`, or `7.2#1` while it is being written.
 fn seal(name: &str) -> Option<(u32, u32)> {
     let name = name.split('#').next()?;
@@ -31,7 +36,7 @@ fn seal(name: &str) -> Option<(u32, u32)> {
 }
 
 /// Whose something in the journal is; `None`: no name of ours.
-pub(super) fn of_part(path: &Path) -> Option<Named> {
+pub(crate) fn of_part(path: &Path) -> Option<Named> {
     let PartName { segment, epoch } = PartName::parse(path.to_str()?)?;
     Some(Named::Part { segment, epoch })
 }

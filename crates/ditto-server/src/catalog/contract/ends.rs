@@ -113,6 +113,56 @@ pub(super) async fn a_batch_that_is_not_whole_fails_and_keeps_both_files(
     assert!(row.failed_at.is_some());
 }
 
+pub(super) async fn segments_that_are_missing_come_back_with_what_was_found_of_them(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    // A run over three entries, of which two are said to be missing.
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 3).await;
+    cancel(catalog, key).await;
+    let run = lease(catalog, ME, 1).await;
+    let run_sealed = Sealed {
+        span: 3,
+        ..sealed(9, 1)
+    };
+    assert_eq!(seal(catalog, &run[0], run_sealed).await, SealOutcome::Last);
+    let lost = |index, length| Gap {
+        index,
+        requests: 10,
+        epoch: 7,
+        length,
+    };
+    assert!(!catalog.reopen(ME, key, vec![lost(1, 0)]).await.unwrap());
+    let first = catalog.lease_finish(ME).await.unwrap().unwrap();
+    assert!(!first.reopened);
+    assert!(!catalog.reopen(OTHER, key, vec![lost(1, 0)]).await.unwrap());
+    let gaps = vec![lost(1, 120), lost(2, 0)];
+    assert!(catalog.reopen(ME, key, gaps).await.unwrap());
+    assert!(catalog.lease_finish(ME).await.unwrap().is_none());
+    assert_eq!(row(catalog, key).await.state, BatchState::Finalizing);
+
+    let leased = lease(catalog, ME, 8).await;
+    let found: Vec<_> = leased
+        .iter()
+        .map(|one| (one.key.index, one.epoch, one.cuts.clone(), one.unfenced))
+        .collect();
+    assert_eq!(
+        found,
+        [(1, 8, vec![cut(7, 120)], None), (2, 8, vec![], None)]
+    );
+    let outcome = seal(catalog, &leased[0], sealed(10, 0)).await;
+    assert_eq!(outcome, SealOutcome::Sealed);
+    let outcome = seal(catalog, &leased[1], sealed(8, 2)).await;
+    assert_eq!(outcome, SealOutcome::Last);
+    assert_eq!(counts(catalog, key).await, (27, 3));
+
+    let second = catalog.lease_finish(ME).await.unwrap().unwrap();
+    assert!(second.reopened);
+    assert_eq!(second.output_file_id, first.output_file_id);
+    assert!(!catalog.reopen(ME, key, vec![lost(3, 0)]).await.unwrap());
+}
+
 pub(super) async fn a_batchs_blobs_may_go_when_both_of_its_files_are_gone(
     catalog: &dyn Catalog,
     clock: &ManualClock,

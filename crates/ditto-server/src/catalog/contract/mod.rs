@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::sqlite::SqliteCatalog;
 use super::{
     BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow,
-    FileState, Finish, Keep, Leased, Named, NewBatch, NewFile, Once, Order, Publication, ReadyFile,
-    Refusal, SealOutcome, Sealed, SegmentKey, Stored, Usage, Validated,
+    FileState, Finish, Gap, Keep, Leased, Named, NewBatch, NewFile, Once, Order, Publication,
+    ReadyFile, Refusal, SealOutcome, Sealed, SegmentKey, Stored, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
@@ -303,6 +303,7 @@ promises! {
     ends::a_file_without_lines_is_not_named,
     ends::a_batch_is_finished_once_and_by_who_holds_it,
     ends::a_batch_that_is_not_whole_fails_and_keeps_both_files,
+    ends::segments_that_are_missing_come_back_with_what_was_found_of_them,
     ends::a_batchs_blobs_may_go_when_both_of_its_files_are_gone,
     goes::a_deleted_file_keeps_its_bytes_for_who_is_reading,
     goes::an_expired_file_keeps_its_bytes_as_long,

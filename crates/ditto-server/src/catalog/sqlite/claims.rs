@@ -72,6 +72,7 @@ fn owner(facts: Option<(String, Option<Segment>)>) -> Result<(Owner, Option<Segm
     };
     let owner = match owner.as_str() {
         "open" => Owner::Open,
+        "gap" => Owner::Gap,
         "ended" => Owner::Ended,
         "due" => Owner::Due,
         "swept" => Owner::Swept,

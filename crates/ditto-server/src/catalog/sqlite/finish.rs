@@ -5,7 +5,7 @@ use rusqlite::named_params;
 use super::super::{Finish, FinishWork, ReadyFile};
 use super::rows::{self, Life};
 use super::runner::Tx;
-use super::{batches, files, incarnations, sql};
+use super::{batches, files, incarnations, segments, sql};
 use crate::error::{Error, Result};
 use crate::id;
 use crate::model::batch::{Event, Step, advance};
@@ -19,14 +19,19 @@ struct Reserved {
     errors: String,
 }
 
-/// With the last seal: `finalizing`, and two ids by which blobs may be named from now on.
+/// With the last seal: `finalizing`, and two ids by which blobs may be named from now on. They are
+/// there already if it was the last of those that were opened again.
 pub(super) fn begin(tx: &Tx<'_>, life: &Life) -> Result<()> {
-    if batches::step(tx, life, Event::LastSeal)?.is_none() {
-        return Err(Error::internal(format!(
-            "batch {} has sealed its last segment as {}",
-            life.key,
-            life.state.as_str()
-        )));
+    match advance(life.state, life.ending, Event::LastSeal) {
+        Step::To(state, ending) => batches::set_state(tx, life.key, state, ending)?,
+        Step::Stay => return Ok(()),
+        Step::Refuse => {
+            return Err(Error::internal(format!(
+                "batch {} has sealed its last segment as {}",
+                life.key,
+                life.state.as_str()
+            )));
+        }
     }
     let reserved = Reserved {
         output: id::file(),
@@ -56,6 +61,7 @@ pub(super) fn lease(tx: &Tx<'_>, incarnation: &str) -> Result<Option<FinishWork>
             segments: row.get("plan_segments")?,
             output_file_id: row.get("reserved_output_id")?,
             error_file_id: row.get("reserved_error_id")?,
+            reopened: row.get("reopened")?,
         })
     })
 }
@@ -84,9 +90,27 @@ pub(super) fn finish(tx: &Tx<'_>, incarnation: &str, batch: i64, finish: &Finish
             (output, error_lines)
         }
     };
+    true_counts(tx, batch)?;
     name_results(tx, batch, output.as_ref(), errors.as_ref())?;
     tx.execute(sql::DROP_SEGMENTS, named_params! { ":batch": batch })?;
     Ok(true)
+}
+
+/// What clients read agrees with the two files, whatever was counted before.
+fn true_counts(tx: &Tx<'_>, batch: i64) -> Result<()> {
+    let sealed = segments::sum(tx, batch)?;
+    let params = named_params! {
+        ":batch": batch,
+        ":answers": rows::stored(sealed.answers),
+        ":errors": rows::stored(sealed.errors),
+    };
+    if tx.execute(sql::TRUE_COUNTS, params)? > 0 {
+        tracing::error!(
+            batch,
+            "the counts of a batch were wrong; they are those of its files now"
+        );
+    }
+    Ok(())
 }
 
 fn fail(tx: &Tx<'_>, life: &Life, errors: &str) -> Result<bool> {

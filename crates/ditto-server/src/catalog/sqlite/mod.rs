@@ -15,7 +15,7 @@ pub(crate) use self::snapshot::Snapshot;
 use self::turns::Turns;
 use super::{
     BatchRow, Cancelled, Catalog, Created, Cut, Demand, DueRows, FileQuery, FileRow, Finish,
-    FinishWork, Keep, Leased, Named, NewBatch, NewFile, Publication, ReadyFile, Renewal, Rows,
+    FinishWork, Gap, Keep, Leased, Named, NewBatch, NewFile, Publication, ReadyFile, Renewal, Rows,
     SealOutcome, Sealed, SealedRow, SegmentKey, Stored, Validated,
 };
 use crate::clock::Clock;
@@ -30,6 +30,7 @@ mod finish;
 mod incarnations;
 #[cfg(test)]
 pub(crate) mod inline;
+mod reopen;
 mod rows;
 mod runner;
 mod schema;
@@ -361,6 +362,13 @@ impl Catalog for SqliteCatalog {
     async fn sealed_segments(&self, batch: i64, from: u32, limit: u32) -> Result<Vec<SealedRow>> {
         self.runner
             .read(move |tx| segments::sealed(tx, batch, from, limit))
+            .await
+    }
+
+    async fn reopen(&self, incarnation: &str, batch: i64, gaps: Vec<Gap>) -> Result<bool> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| reopen::reopen(tx, &incarnation, batch, &gaps))
             .await
     }
 

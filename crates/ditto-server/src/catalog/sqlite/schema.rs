@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
+    include_str!("schema/0003.sql"),
 ];
 /// Marks the file as ours: "Dtto".
 const APPLICATION_ID: i64 = 0x4474_746f;
@@ -287,7 +288,10 @@ mod tests {
         let rows: i64 = conn
             .query_row("SELECT count(*) FROM incarnations", [], |row| row.get(0))
             .unwrap();
-        assert_eq!((rows, read_version(&conn).unwrap().0), (1, 2));
+        assert_eq!(
+            (rows, read_version(&conn).unwrap().0),
+            (1, MIGRATIONS.len() as i64)
+        );
     }
 
     /// Names and bytes of all files.
@@ -324,7 +328,7 @@ mod tests {
         });
         assert_eq!(
             message,
-            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 2); \
+            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 3); \
              nothing was changed: start that release, or name another data folder"
         );
     }

@@ -288,6 +288,24 @@ fn count_seal(tx: &Tx<'_>, segment: &SegmentRow, sealed: &Sealed) -> Result<bool
     last.ok_or_else(|| Error::internal(format!("batch {} is gone", segment.key.batch)))
 }
 
+/// Lines of a batch as clients count them: what an ending wrote is none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sum {
+    pub(super) answers: u64,
+    pub(super) errors: u64,
+}
+
+/// Those in its sealed segments.
+pub(super) fn sum(tx: &Tx<'_>, batch: i64) -> Result<Sum> {
+    let sum = tx.row(sql::SUM_SEALED, named_params! { ":batch": batch }, |row| {
+        Ok(Sum {
+            answers: rows::count(row, "answers")?,
+            errors: rows::count(row, "errors")?,
+        })
+    })?;
+    Ok(sum.unwrap_or_default())
+}
+
 pub(super) fn sealed(tx: &Tx<'_>, batch: i64, from: u32, limit: u32) -> Result<Vec<SealedRow>> {
     let params = named_params! { ":batch": batch, ":from": from, ":limit": limit };
     tx.rows(sql::SEALED_SEGMENTS, params, rows::sealed)

@@ -12,6 +12,7 @@ mod crash;
 mod damage;
 mod deletion;
 mod faulty;
+mod gaps;
 mod leasing;
 mod litter;
 mod outage;

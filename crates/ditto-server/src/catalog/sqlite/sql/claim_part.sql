@@ -1,6 +1,7 @@
 -- Primary keys. A part of a journal is named by its batch's key.
 SELECT CASE
     WHEN b.swept = 1 THEN 'swept'
+    WHEN b.state IN ('running', 'finalizing') AND s.idx IS NULL AND :idx < b.cursor THEN 'gap'
     WHEN b.state IN ('validating', 'running', 'finalizing') THEN 'open'
     ELSE 'ended'
 END AS owner, s.state = 'sealed' AS sealed, s.epoch AS epoch
