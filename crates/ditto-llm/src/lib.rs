@@ -140,9 +140,9 @@ mod warning;
 pub use error::{ApiDetail, DittoError, HttpError, HttpStage, Result};
 pub use retry::{Backoff, RetryPolicy};
 pub use wire::{
-    Batch, BatchError, BatchErrors, BatchRequestCounts, BatchStatus, BatchUsage, DeletedFile,
-    ErrorBody, ErrorEnvelope, FileObject, Page, RequestLine, ResultError, ResultLine,
-    ResultResponse,
+    Batch, BatchError, BatchErrors, BatchExtension, BatchRequestCounts, BatchStatus, BatchUsage,
+    DeletedFile, ErrorBody, ErrorEnvelope, FailureClass, FileObject, Page, RequestLine,
+    ResultError, ResultLine, ResultResponse,
 };
 
 #[cfg(feature = "http")]

@@ -11,6 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ditto_llm::wire::FailureClass;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -136,6 +137,9 @@ pub(crate) struct BatchOptions {
     /// A bad line becomes an error line and the others run.
     #[serde(default)]
     pub(crate) lenient: bool,
+    /// A line that names another model than the first is a bad one.
+    #[serde(default)]
+    pub(crate) one_model: bool,
     /// What lines lack gets this model.
     #[serde(default)]
     pub(crate) fill_model: Option<String>,
@@ -171,6 +175,19 @@ pub struct Once {
     pub repeated: bool,
 }
 
+/// Which lines of which batch a batch runs again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Retry {
+    /// The id of the other batch, which has ended.
+    pub(crate) of: String,
+    /// Classes of failures.
+    pub(crate) only: Vec<FailureClass>,
+    /// Its input.
+    pub(crate) input: String,
+    /// Its error file.
+    pub(crate) errors: String,
+}
+
 /// A batch to be.
 #[derive(Debug, Clone)]
 pub(crate) struct NewBatch {
@@ -190,6 +207,11 @@ pub(crate) struct NewBatch {
     pub(crate) metadata: Option<String>,
     /// See there.
     pub(crate) options: BatchOptions,
+    /// Its input is made by validation, out of another batch's: until then it is a pending file.
+    /// Both files of the other batch stay as long as it is validated.
+    pub(crate) retry: Option<Retry>,
+    /// Lines that it has at most, where its input cannot tell.
+    pub(crate) lines: Option<u64>,
     /// `None`: a batch is made whatever was made before, and nothing is remembered.
     pub(crate) once: Option<Once>,
     /// What may be stored and set aside with it.
@@ -254,6 +276,8 @@ pub(crate) struct BatchRow {
     pub(crate) metadata: Option<String>,
     /// See there.
     pub(crate) options: BatchOptions,
+    /// Whose lines it runs again.
+    pub(crate) retry: Option<Retry>,
     /// Where it is in its life.
     pub(crate) state: BatchState,
     /// Why it ends early, if it does.

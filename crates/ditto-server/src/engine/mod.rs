@@ -42,6 +42,7 @@ mod park;
 mod renew;
 mod reopen;
 mod result_line;
+mod retry;
 mod seal;
 mod segment;
 mod settle;

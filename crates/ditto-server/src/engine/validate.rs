@@ -132,7 +132,17 @@ impl Inner {
     }
 
     async fn validate(&self, row: BatchRow, given_up: &CancellationToken) -> Result<()> {
-        let Some(manifest) = self.input(&row).await? else {
+        let manifest = match self.input(&row).await? {
+            Some(manifest) => Some(manifest),
+            None => match self.make_retry_input(&row, given_up).await? {
+                None => self.input(&row).await?,
+                Some(fault) => {
+                    self.refuse(row.key, &[fault]).await;
+                    return self.give_up_input(&row.input_file_id).await;
+                }
+            },
+        };
+        let Some(manifest) = manifest else {
             self.refuse(row.key, &[cannot_find(&row.input_file_id)])
                 .await;
             return Ok(());
@@ -227,7 +237,7 @@ impl Pass {
         let lenient = row.options.lenient;
         let rules = Rules {
             endpoint: Some(row.endpoint.clone()),
-            one_model: false,
+            one_model: row.options.one_model,
             limits: Limits {
                 max_lines: limits.lines,
                 max_file_bytes: limits.file_bytes,

@@ -4,14 +4,16 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName};
-use ditto_llm::wire::{Batch, Page};
+use ditto_llm::wire::{Batch, FailureClass, Page};
 use serde::Deserialize;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::auth::Tenant;
 use super::error::{Answer, Failure};
+use super::extension::{Asked, Wishes};
 use super::incoming::Incoming;
-use super::json::{Object, expect_json};
-use super::params::{Id, PageSize, Params, cursor};
+use super::json::{Object, between_commas, expect_json};
+use super::params::{Id, PageSize, Params, cursor, unknown_value};
 use crate::service::{BatchRequest, Once, Service};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -34,21 +36,24 @@ const MAX_KEY: usize = 255;
 pub(super) async fn create(
     State(service): State<Service>,
     tenant: Tenant,
+    asked: Asked,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Json<Batch>> {
     let mut incoming = Incoming::new(&headers, body);
-    let request = match read(&headers, &mut incoming).await {
+    let (request, wishes) = match read(&headers, &mut incoming).await {
         Ok(request) => request,
         Err(failure) => {
             incoming.drain().await;
             return Err(failure);
         }
     };
-    Ok(Json(service.create_batch(tenant.name(), request).await?))
+    let batch = service.create_batch(tenant.name(), request).await?;
+    Ok(Asked(asked.0 || wishes).sees(batch))
 }
 
-async fn read(headers: &HeaderMap, incoming: &mut Incoming) -> Answer<BatchRequest> {
+/// The request, and whether it has wishes beyond the protocol.
+async fn read(headers: &HeaderMap, incoming: &mut Incoming) -> Answer<(BatchRequest, bool)> {
     expect_json(headers)?;
     let key = idempotency_key(headers)?;
     let body = incoming.whole(MAX_BODY).await?;
@@ -58,17 +63,24 @@ async fn read(headers: &HeaderMap, incoming: &mut Incoming) -> Answer<BatchReque
         request_hash: fields.fingerprint(),
         repeated: is_repeat(headers),
     };
+    let wishes = Wishes::read(&mut fields)?;
+    let Wishes {
+        lenient,
+        mixed_models,
+    } = wishes.unwrap_or_default();
     let request = BatchRequest {
         input_file_id: fields.text("input_file_id")?,
         endpoint: fields.text("endpoint")?,
         completion_window: fields.text("completion_window")?,
         metadata: fields.metadata()?,
         output_expires_after: fields.expiry("output_expires_after")?,
+        lenient,
+        mixed_models,
         once: Some(once),
         ..BatchRequest::default()
     };
     check_file_id(&request.input_file_id)?;
-    Ok(request)
+    Ok((request, wishes.is_some()))
 }
 
 /// What the client calls this request.
@@ -121,6 +133,7 @@ pub(super) struct ListParams {
 pub(super) async fn list(
     State(service): State<Service>,
     tenant: Tenant,
+    asked: Asked,
     Params(params): Params<ListParams>,
 ) -> Answer<Json<Page<Batch>>> {
     let limit = PAGE.of(params.limit.as_deref())?;
@@ -128,10 +141,12 @@ pub(super) async fn list(
     let listed = service
         .batches(tenant.name(), limit, after.as_deref())
         .await?;
+    let batches = listed.data.into_iter().map(|batch| asked.sees(batch).0);
+    let data: Vec<_> = batches.collect();
     Ok(Json(Page {
-        first_id: listed.data.first().map(|batch| batch.id.clone()),
-        last_id: listed.data.last().map(|batch| batch.id.clone()),
-        data: listed.data,
+        first_id: data.first().map(|batch| batch.id.clone()),
+        last_id: data.last().map(|batch| batch.id.clone()),
+        data,
         has_more: listed.has_more,
         ..Page::default()
     }))
@@ -141,16 +156,84 @@ pub(super) async fn list(
 pub(super) async fn retrieve(
     State(service): State<Service>,
     tenant: Tenant,
+    asked: Asked,
     Id(id): Id,
 ) -> Answer<Json<Batch>> {
-    Ok(Json(service.batch(tenant.name(), &id).await?))
+    Ok(asked.sees(service.batch(tenant.name(), &id).await?))
 }
 
 /// `POST /v1/batches/{id}/cancel`. A body, if there is one, says nothing.
 pub(super) async fn cancel(
     State(service): State<Service>,
     tenant: Tenant,
+    asked: Asked,
     Id(id): Id,
 ) -> Answer<Json<Batch>> {
-    Ok(Json(service.cancel_batch(tenant.name(), &id).await?))
+    Ok(asked.sees(service.cancel_batch(tenant.name(), &id).await?))
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RetryParams {
+    only: Option<String>,
+}
+
+/// `POST /v1/batches/{id}/retry`: ours. `only` stands in the query or in a JSON body.
+pub(super) async fn retry(
+    State(service): State<Service>,
+    tenant: Tenant,
+    Id(id): Id,
+    Params(params): Params<RetryParams>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<Batch>> {
+    let mut incoming = Incoming::new(&headers, body);
+    let read = read_retry(&headers, &mut incoming, &id, params.only).await;
+    let (only, once) = match read {
+        Ok(read) => read,
+        Err(failure) => {
+            incoming.drain().await;
+            return Err(failure);
+        }
+    };
+    let batch = service
+        .retry_batch(tenant.name(), &id, only, Some(once))
+        .await?;
+    Ok(Asked(true).sees(batch))
+}
+
+async fn read_retry(
+    headers: &HeaderMap,
+    incoming: &mut Incoming,
+    id: &str,
+    in_query: Option<String>,
+) -> Answer<(Vec<FailureClass>, Once)> {
+    let key = idempotency_key(headers)?;
+    let body = incoming.whole(MAX_BODY).await?;
+    let mut words = in_query.map(|only| between_commas(&only));
+    if !body.trim_ascii().is_empty() {
+        expect_json(headers)?;
+        let mut fields = Object::read(&body)?;
+        words = fields.texts("only")?.or(words);
+        fields.nothing_else()?;
+    }
+    let mut only = words
+        .unwrap_or_default()
+        .iter()
+        .map(|word| class(word))
+        .collect::<Answer<Vec<_>>>()?;
+    only.sort_unstable();
+    only.dedup();
+    let once = Once {
+        key,
+        request_hash: xxh3_128(format!("retry {id} {only:?}").as_bytes()).to_be_bytes(),
+        repeated: is_repeat(headers),
+    };
+    Ok((only, once))
+}
+
+fn class(word: &str) -> Answer<FailureClass> {
+    FailureClass::parse(word).ok_or_else(|| {
+        let known = FailureClass::ALL.map(FailureClass::as_str);
+        unknown_value("only", word, &known)
+    })
 }

@@ -90,7 +90,52 @@ impl Object {
         }
     }
 
-    fn object(&mut self, name: &str) -> Answer<Option<Self>> {
+    /// A text that may be left out.
+    pub(super) fn text_if_there(&mut self, name: &str) -> Answer<Option<String>> {
+        match self.fields.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => self.text(name).map(Some),
+        }
+    }
+
+    /// `true` or `false`, or left out.
+    pub(super) fn flag(&mut self, name: &str) -> Answer<Option<bool>> {
+        let path = self.path(name);
+        match self.fields.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(other) => Err(wrong_type(&path, "a boolean", &other)),
+        }
+    }
+
+    /// Texts, as a list or in one text with commas between them; or left out.
+    pub(super) fn texts(&mut self, name: &str) -> Answer<Option<Vec<String>>> {
+        let path = self.path(name);
+        let list = match self.fields.remove(name) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(text)) => return Ok(Some(between_commas(&text))),
+            Some(Value::Array(list)) => list,
+            Some(other) => return Err(wrong_type(&path, "an array of strings", &other)),
+        };
+        let texts = list.into_iter().map(|value| match value {
+            Value::String(text) => Ok(text),
+            other => Err(wrong_type(&path, "an array of strings", &other)),
+        });
+        texts.collect::<Answer<_>>().map(Some)
+    }
+
+    /// Refuses what no one has asked for: here a misspelt wish would be silence.
+    pub(super) fn nothing_else(&self) -> Answer<()> {
+        let Some(name) = self.fields.keys().next() else {
+            return Ok(());
+        };
+        let path = self.path(name);
+        Err(Failure::invalid(format!("Unknown parameter: '{path}'."))
+            .with_param(path)
+            .with_code("unknown_parameter"))
+    }
+
+    pub(super) fn object(&mut self, name: &str) -> Answer<Option<Self>> {
         let path = self.path(name);
         match self.fields.remove(name) {
             None | Some(Value::Null) => Ok(None),
@@ -143,6 +188,15 @@ impl Object {
             .collect::<Answer<_>>()
             .map(Some)
     }
+}
+
+/// The words of `a,b, c`.
+pub(super) fn between_commas(text: &str) -> Vec<String> {
+    let words = text.split(',').map(str::trim);
+    words
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn metadata_pair(key: String, value: Value) -> Answer<(String, String)> {

@@ -8,6 +8,7 @@ mod auth;
 mod batches;
 mod error;
 mod exchange;
+mod extension;
 mod files;
 mod guard;
 mod incoming;
@@ -42,6 +43,7 @@ pub(crate) fn router(service: Service, config: Arc<Config>) -> Router {
         .route("/v1/batches", get(batches::list).post(batches::create))
         .route("/v1/batches/{id}", get(batches::retrieve))
         .route("/v1/batches/{id}/cancel", post(batches::cancel))
+        .route("/v1/batches/{id}/retry", post(batches::retry))
         .route("/v1/models", get(models::list))
         .route("/healthz", get(ops::health))
         .route("/readyz", get(ops::ready))

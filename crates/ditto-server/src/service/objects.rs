@@ -1,12 +1,12 @@
 //! What clients see of a row, and the sentences of what is not there: OpenAI's objects and words.
 
 use ditto_llm::wire::{
-    Batch, BatchErrors, BatchRequestCounts, BatchUsage, FileObject, InputTokensDetails,
-    OutputTokensDetails,
+    Batch, BatchErrors, BatchExtension, BatchRequestCounts, BatchUsage, FileObject,
+    InputTokensDetails, OutputTokensDetails,
 };
 
 use super::Listed;
-use crate::catalog::{BatchRow, FileRow, FileState, Rows, Usage};
+use crate::catalog::{BatchRow, FileRow, FileState, Retry, Rows, Usage};
 use crate::error::{Error, ErrorKind};
 use crate::model::batch::wire_status;
 
@@ -45,8 +45,19 @@ pub(super) fn unknown_cursor(after: Option<&str>) -> Error {
     .with_code("invalid_value")
 }
 
+/// OpenAI's words for a value that is none of those it knows.
+pub(super) fn unknown_value(param: &'static str, value: &str, known: &[String]) -> Error {
+    let quoted: Vec<_> = known.iter().map(|known| format!("'{known}'")).collect();
+    Error::invalid(format!(
+        "Invalid value: '{value}'. Supported values are: {}.",
+        spoken_list(&quoted)
+    ))
+    .with_param(param)
+    .with_code("invalid_value")
+}
+
 /// `'a', 'b', and 'c'`
-pub(super) fn spoken_list(items: &[String]) -> String {
+fn spoken_list(items: &[String]) -> String {
     match items {
         [] => String::new(),
         [one] => one.clone(),
@@ -101,12 +112,26 @@ pub(super) fn batch_object(row: &BatchRow) -> Batch {
             completed: row.completed,
             failed: row.failed,
         }),
+        object: "batch".to_owned(),
         usage: row.state.is_terminal().then(|| usage_object(&row.usage)),
         metadata: row
             .metadata
             .as_deref()
             .and_then(|json| serde_json::from_str(json).ok()),
-        ..Batch::default()
+        ditto: Some(extension(row)),
+    }
+}
+
+fn extension(row: &BatchRow) -> BatchExtension {
+    let words = |retry: &Retry| retry.only.iter().map(ToString::to_string).collect();
+    BatchExtension {
+        mode: match row.options.lenient {
+            true => "lenient".to_owned(),
+            false => "strict".to_owned(),
+        },
+        mixed_models: !row.options.one_model,
+        retry_of: row.retry.as_ref().map(|retry| retry.of.clone()),
+        retry_only: row.retry.as_ref().map(words),
     }
 }
 

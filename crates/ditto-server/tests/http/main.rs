@@ -8,6 +8,7 @@ mod creates;
 mod doors;
 mod form;
 mod lists;
+mod retries;
 mod routes;
 mod server;
 mod space;

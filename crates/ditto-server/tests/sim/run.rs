@@ -151,6 +151,7 @@ impl Run {
         config.sending.grace = Duration::from_secs(1 + world.below(8));
         config.limits.line_bytes = 2_000;
         config.space = crate::model::space::Floor::NONE;
+        config.mixed_models = Some(true);
         let workers = if processes == 1 {
             Workers::Alone
         } else {

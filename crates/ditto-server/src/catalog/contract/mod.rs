@@ -81,6 +81,8 @@ fn new_batch(id: &str, tenant: &str) -> NewBatch {
         expires_after: None,
         metadata: None,
         options: BatchOptions::default(),
+        retry: None,
+        lines: None,
         once: None,
         bounds: Bounds::default(),
     }

@@ -426,6 +426,8 @@ mod tests {
             expires_after: None,
             metadata: None,
             options: BatchOptions::default(),
+            retry: None,
+            lines: None,
             once: None,
             bounds: Bounds::default(),
         }

@@ -1,10 +1,13 @@
 //! Rows as values: what the columns mean.
 
+use ditto_llm::wire::FailureClass;
 use rusqlite::Row;
 use rusqlite::types::Type;
 use serde::de::DeserializeOwned;
 
-use super::super::{BatchRow, Cut, FileRow, FileState, Sealed, SealedRow, SegmentKey, Usage};
+use super::super::{
+    BatchRow, Cut, FileRow, FileState, Retry, Sealed, SealedRow, SegmentKey, Usage,
+};
 use crate::model::batch::{BatchState, Ending};
 
 type Read<T> = rusqlite::Result<T>;
@@ -97,6 +100,7 @@ pub(super) fn batch(row: &Row<'_>) -> Read<BatchRow> {
         completion_window: row.get("completion_window")?,
         metadata: row.get("metadata")?,
         options: json(row, "options")?,
+        retry: retry(row)?,
         state: state(row)?,
         ending: ending(row)?,
         model: row.get("model")?,
@@ -117,6 +121,27 @@ pub(super) fn batch(row: &Row<'_>) -> Read<BatchRow> {
         cancelling_at: seconds(row, "cancelling_ms")?,
         cancelled_at: seconds(row, "cancelled_ms")?,
     })
+}
+
+fn retry(row: &Row<'_>) -> Read<Option<Retry>> {
+    let Some(of) = row.get("retry_of")? else {
+        return Ok(None);
+    };
+    let only: String = row.get("retry_only")?;
+    let class =
+        |word| FailureClass::parse(word).ok_or_else(|| unreadable(format!("retry_only {only:?}")));
+    Ok(Some(Retry {
+        of,
+        only: only.split(',').map(class).collect::<Read<_>>()?,
+        input: row.get("retry_input")?,
+        errors: row.get("retry_errors")?,
+    }))
+}
+
+/// Classes as stored.
+pub(super) fn classes(only: &[FailureClass]) -> String {
+    let words: Vec<_> = only.iter().map(|class| class.as_str()).collect();
+    words.join(",")
 }
 
 fn usage(row: &Row<'_>) -> Read<Usage> {

@@ -62,6 +62,8 @@ pub(super) fn config(data: &TempDir, base_url: String) -> Config {
     config.upstreams[0].concurrency = 8;
     // The disk that tests run on is nobody's claim.
     config.space = Floor::NONE;
+    // Several lanes in one batch: what is strict of models is asked over HTTP.
+    config.mixed_models = Some(true);
     config.sending.attempts = 3;
     config.sending.timeout = Duration::from_secs(10);
     config.sending.grace = Duration::from_secs(10);

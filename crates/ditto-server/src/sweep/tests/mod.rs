@@ -139,6 +139,8 @@ impl Place {
             expires_after: None,
             metadata: None,
             options: BatchOptions::default(),
+            retry: None,
+            lines: None,
             once: None,
             bounds: Bounds::default(),
         };

@@ -69,11 +69,15 @@ CREATE TABLE batches (
             AND open_segments < 256 AND open_runs < 8)
         VIRTUAL
 , ended_ms INTEGER
-    GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL, reserved_bytes INTEGER NOT NULL DEFAULT 0, reopened INTEGER NOT NULL DEFAULT 0) STRICT;
+    GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL, reserved_bytes INTEGER NOT NULL DEFAULT 0, reopened INTEGER NOT NULL DEFAULT 0, retry_of TEXT, retry_only TEXT, retry_input TEXT, retry_errors TEXT) STRICT;
 CREATE INDEX batches_by_deadline ON batches (tenant, deadline_ms, key) WHERE leasable;
 CREATE INDEX batches_by_input ON batches (input_file_id)
     WHERE state IN ('validating', 'running', 'finalizing');
 CREATE INDEX batches_by_left ON batches (tenant, left_lines, key) WHERE leasable;
+CREATE INDEX batches_by_retry_errors ON batches (retry_errors)
+    WHERE state = 'validating' AND retry_errors IS NOT NULL;
+CREATE INDEX batches_by_retry_input ON batches (retry_input)
+    WHERE state = 'validating' AND retry_input IS NOT NULL;
 CREATE INDEX batches_by_tenant ON batches (tenant, created_ms, key);
 CREATE INDEX batches_due ON batches (expires_ms)
     WHERE ending IS NULL AND expires_ms IS NOT NULL AND state IN ('validating', 'running');
