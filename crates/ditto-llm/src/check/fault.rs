@@ -30,6 +30,8 @@ pub enum FaultCode {
     DuplicateKey,
     /// The line names another model than the first.
     MismatchedModel,
+    /// The line names a model that is not served.
+    ModelNotFound,
     /// The body names no model.
     ModelRequired,
     /// A chat completion without messages.
@@ -62,6 +64,7 @@ impl FaultCode {
             Self::DuplicateCustomId => "duplicate_custom_id",
             Self::DuplicateKey => "duplicate_key",
             Self::MismatchedModel => "mismatched_model",
+            Self::ModelNotFound => "model_not_found",
             Self::ModelRequired | Self::MessagesRequired => "invalid_request",
             Self::StreamingUnsupported => "streaming_unsupported",
             Self::LineTooLong => "line_too_long",
@@ -115,6 +118,7 @@ impl Fault {
             FaultCode::DuplicateCustomId => "give each line its own custom_id",
             FaultCode::DuplicateKey => "keep the one that is meant; readers differ in which wins",
             FaultCode::MismatchedModel => "put each model into a file of its own",
+            FaultCode::ModelNotFound => "name a model that the server lists (GET /v1/models)",
             FaultCode::ModelRequired => "name a model in each body, or give one with --model",
             FaultCode::MessagesRequired => "give the body a list of messages",
             FaultCode::StreamingUnsupported => "take \"stream\" out of the body",

@@ -1,5 +1,6 @@
 //! Validates batches: one streaming pass over the file, every line checked, the plan written.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -197,7 +198,8 @@ impl Inner {
         let memory = share.draw(share.limit() / VALIDATORS as u64).await;
         let in_memory = usize::try_from(memory.bytes() / ID_BYTES).unwrap_or(usize::MAX);
         let ids = IdSet::new(self.config.data.clone(), in_memory);
-        let pass = Pass::new(&row, bytes, limits, self.config.data.clone(), ids)?;
+        let served = self.models.offers(&self.routing).await.served();
+        let pass = Pass::new(&row, bytes, limits, served, self.config.data.clone(), ids)?;
         let blobs = self.blobs.clone();
         let read = async move {
             let _memory = memory;
@@ -231,6 +233,7 @@ impl Pass {
         row: &BatchRow,
         bytes: u64,
         limits: crate::config::Limits,
+        models: Option<BTreeSet<String>>,
         scratch: PathBuf,
         ids: IdSet,
     ) -> Result<Self> {
@@ -238,6 +241,7 @@ impl Pass {
         let rules = Rules {
             endpoint: Some(row.endpoint.clone()),
             one_model: row.options.one_model,
+            models,
             limits: Limits {
                 max_lines: limits.lines,
                 max_file_bytes: limits.file_bytes,

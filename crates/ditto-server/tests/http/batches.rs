@@ -451,3 +451,53 @@ async fn extensions_are_told_to_those_who_ask() {
         Some("invalid_value"),
     );
 }
+
+#[tokio::test]
+async fn a_model_that_no_list_has_fails_its_batch_unless_a_list_could_not_be_read() {
+    let other = ditto_sim::Sim::start(ditto_sim::SimConfig::default()).unwrap();
+    let two = |address: String| {
+        move |config: &mut ditto_server::Config| {
+            let other = ditto_server::UpstreamConfig::new("other", address);
+            config.upstreams.push(other);
+        }
+    };
+    let unlisted = crate::server::requests(2).replace("demo-small", "nobody-has-it");
+    let submit = async |server: &TestServer| {
+        let form = crate::form::Form::new()
+            .field("purpose", "batch")
+            .file("in.jsonl", &unlisted);
+        let file = server.send(form).await.ok()["id"].clone();
+        server.submit(file.as_str().unwrap()).await["id"].clone()
+    };
+
+    let server = TestServer::start_with(two(other.base_url())).await;
+    let id = submit(&server).await;
+    let failed = server.ended(id.as_str().unwrap()).await;
+    let error = |line: u32| {
+        json!({
+            "code": "model_not_found",
+            "message": "The provided model 'nobody-has-it' is not supported by the Batch API.",
+            "param": "body.model",
+            "line": line,
+        })
+    };
+    assert_eq!(failed["errors"]["data"], json!([error(1), error(2)]));
+
+    // Nobody listens there: who knows what it serves.
+    let server = TestServer::start_with(two("http://127.0.0.1:9/v1".to_owned())).await;
+    let id = submit(&server).await;
+    let path = format!("/v1/batches/{}", id.as_str().unwrap());
+    let validated = async {
+        while server.get(&path).await.ok()["status"] == "validating" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), validated)
+        .await
+        .unwrap();
+    assert_eq!(server.get(&path).await.ok()["status"], "in_progress");
+    server
+        .post(&format!("{path}/cancel"), &json!({}))
+        .await
+        .ok();
+}
