@@ -210,7 +210,7 @@ impl Blobs {
     pub(crate) fn read(
         &self,
         pieces: Vec<Piece>,
-    ) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+    ) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
         let blobs = self.clone();
         let ranges = pieces.into_iter().flat_map(|piece| {
             let end = piece.offset + piece.length;

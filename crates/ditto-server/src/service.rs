@@ -3,6 +3,7 @@
 //! The HTTP layer and `ditto-batch run` call the same methods, so that both see the same batch.
 
 mod objects;
+mod results;
 mod retry;
 mod room;
 mod upload;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use ditto_llm::wire::{Batch, FileObject};
 use futures_util::Stream;
 
+pub use self::results::{Cursor, ResultPage};
 pub use self::upload::Upload;
 pub use crate::catalog::Once;
 

@@ -442,6 +442,17 @@ pub(crate) struct SealedRow {
     pub(crate) sealed: Sealed,
 }
 
+/// A segment that was begun and that nobody holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WaitingSegment {
+    /// Which.
+    pub(crate) key: SegmentKey,
+    /// What is recorded of it.
+    pub(crate) cuts: Vec<Cut>,
+    /// Results that were published of it: there are at least so many below the cuts.
+    pub(crate) published: u32,
+}
+
 /// A batch whose files are to be named.
 #[derive(Debug, Clone)]
 pub(crate) struct FinishWork {
@@ -688,6 +699,8 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     async fn lease_finish(&self, incarnation: &str) -> Result<Option<FinishWork>>;
     /// Sealed segments of a batch by index, from `from` on.
     async fn sealed_segments(&self, batch: i64, from: u32, limit: u32) -> Result<Vec<SealedRow>>;
+    /// Segments of a batch that were put down or let go of, by index; none that has to be fenced first.
+    async fn waiting_segments(&self, batch: i64) -> Result<Vec<WaitingSegment>>;
     /// Makes a row, open and released, for each of these entries, so that they come back with the next
     /// leases; the batch is `finalizing` meanwhile, and its last seal brings it back here. What had
     /// been counted beyond its sealed segments is taken for published by them: in the end the counts

@@ -39,6 +39,7 @@ mod litter;
 mod long_line;
 mod open;
 mod park;
+mod recorded;
 mod renew;
 mod reopen;
 mod result_line;

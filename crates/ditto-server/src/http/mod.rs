@@ -19,6 +19,7 @@ mod multipart;
 mod ops;
 mod params;
 mod range;
+mod results;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ pub(crate) fn router(service: Service, config: Arc<Config>) -> Router {
         .route("/v1/batches/{id}", get(batches::retrieve))
         .route("/v1/batches/{id}/cancel", post(batches::cancel))
         .route("/v1/batches/{id}/retry", post(batches::retry))
+        .route("/v1/batches/{id}/results", get(results::results))
         .route("/v1/models", get(models::list))
         .route("/healthz", get(ops::health))
         .route("/readyz", get(ops::ready))

@@ -3,8 +3,10 @@
 //! Each file answers one question: [`batch`]: what state comes next? [`plan`]: where do segments
 //! begin? [`policy`]: what becomes of a line? [`lane`]: may a lane send? [`turn`]: whose line is next?
 //! [`litter`]: are bytes that were found still somebody's? [`space`]: may there be more of them?
+//! [`cursor`]: which results has a reader got?
 
 pub mod batch;
+pub mod cursor;
 pub mod lane;
 pub mod litter;
 pub mod plan;

@@ -8,6 +8,7 @@ mod creates;
 mod doors;
 mod form;
 mod lists;
+mod results;
 mod retries;
 mod routes;
 mod server;

@@ -275,6 +275,7 @@ promises! {
     validation::what_validation_found_is_kept_with_the_batch,
     validation::a_refused_batch_has_failed_with_its_errors,
     validation::a_batch_without_a_request_is_finalizing_right_away,
+    leases::what_nobody_holds_is_told_with_what_is_recorded_of_it,
     leases::a_plan_is_leased_in_order_and_each_entry_once,
     leases::a_released_segment_comes_back_first_with_its_cut_and_nothing_to_fence,
     leases::a_crash_leaves_an_epoch_to_be_fenced_once,

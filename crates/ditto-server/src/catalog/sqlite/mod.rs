@@ -16,7 +16,7 @@ use self::turns::Turns;
 use super::{
     BatchRow, Cancelled, Catalog, Created, Cut, Demand, DueRows, FileQuery, FileRow, Finish,
     FinishWork, Gap, Keep, Leased, Named, NewBatch, NewFile, Publication, ReadyFile, Renewal, Rows,
-    SealOutcome, Sealed, SealedRow, SegmentKey, Stored, Validated,
+    SealOutcome, Sealed, SealedRow, SegmentKey, Stored, Validated, WaitingSegment,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -362,6 +362,12 @@ impl Catalog for SqliteCatalog {
     async fn sealed_segments(&self, batch: i64, from: u32, limit: u32) -> Result<Vec<SealedRow>> {
         self.runner
             .read(move |tx| segments::sealed(tx, batch, from, limit))
+            .await
+    }
+
+    async fn waiting_segments(&self, batch: i64) -> Result<Vec<WaitingSegment>> {
+        self.runner
+            .read(move |tx| segments::waiting(tx, batch))
             .await
     }
 

@@ -96,6 +96,7 @@ statements! {
     TAKE_SEGMENT = "take_segment",
     TRUE_COUNTS = "true_counts",
     UNPARK_BATCH = "unpark_batch",
+    WAITING_SEGMENTS = "waiting_segments",
 }
 
 #[cfg(test)]

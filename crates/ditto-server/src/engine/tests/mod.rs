@@ -17,6 +17,7 @@ mod leasing;
 mod litter;
 mod outage;
 mod replies;
+mod results;
 mod rig;
 mod scripted;
 mod space;
