@@ -44,3 +44,87 @@ impl Disk for LocalDisk {
         File::open(folder)?.sync_all()
     }
 }
+
+/// A disk that hangs when it is told to: each sync waits until it is let go.
+#[cfg(test)]
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HangingDisk(std::sync::Arc<Hang>);
+
+#[cfg(test)]
+#[derive(Debug, Default)]
+struct Hang {
+    state: std::sync::Mutex<Syncs>,
+    let_go: std::sync::Condvar,
+}
+
+#[cfg(test)]
+#[derive(Debug, Default)]
+struct Syncs {
+    hang: bool,
+    waiting: usize,
+    /// So many may go although the disk hangs.
+    may_go: usize,
+}
+
+/// It hangs until this is dropped.
+#[cfg(test)]
+#[must_use]
+pub(crate) struct Hanging(HangingDisk);
+
+#[cfg(test)]
+impl HangingDisk {
+    pub(crate) fn hang(&self) -> Hanging {
+        self.change(|syncs| syncs.hang = true);
+        Hanging(self.clone())
+    }
+
+    pub(crate) fn let_one_go(&self) {
+        self.change(|syncs| syncs.may_go += 1);
+    }
+
+    /// Syncs that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.state.lock().unwrap().waiting
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Syncs)) {
+        change(&mut self.0.state.lock().unwrap());
+        self.0.let_go.notify_all();
+    }
+
+    fn wait(&self) {
+        let mut syncs = self.0.state.lock().unwrap();
+        syncs.waiting += 1;
+        let hangs = |syncs: &mut Syncs| syncs.hang && syncs.may_go == 0;
+        let mut syncs = self.0.let_go.wait_while(syncs, hangs).unwrap();
+        syncs.may_go = syncs.may_go.saturating_sub(1);
+        syncs.waiting -= 1;
+    }
+}
+
+#[cfg(test)]
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.0.change(|syncs| syncs.hang = false);
+    }
+}
+
+#[cfg(test)]
+impl Disk for HangingDisk {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        LocalDisk.create(path)
+    }
+
+    fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        LocalDisk.write(file, bytes, at)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.wait();
+        LocalDisk.sync(file)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        LocalDisk.sync_folder(folder)
+    }
+}
