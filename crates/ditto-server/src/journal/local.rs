@@ -335,7 +335,7 @@ mod tests {
     use super::*;
     use crate::catalog::{SegmentKey, Usage};
     use crate::clock::ManualClock;
-    use crate::journal::disk::HangingDisk;
+    use crate::journal::hanging::HangingDisk;
     use crate::journal::{Kind, contract};
 
     #[tokio::test]

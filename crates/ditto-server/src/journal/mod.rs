@@ -21,6 +21,8 @@ use crate::folder::{Found, Pages};
 #[cfg(test)]
 pub(crate) mod contract;
 pub(crate) mod disk;
+#[cfg(test)]
+pub(crate) mod hanging;
 pub(crate) mod local;
 pub(crate) mod record;
 pub(crate) mod scan;

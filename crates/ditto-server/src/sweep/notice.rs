@@ -27,7 +27,7 @@ type Names = BTreeMap<String, u64>;
 
 /// What stands in it, and what is to stand in it after a look.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Named {
+pub(super) struct Notified {
     before: Names,
     after: Names,
 }
@@ -39,16 +39,16 @@ impl Notice {
     }
 
     /// One that is missing or damaged gives no notice: all is named anew.
-    pub(super) fn read(&self) -> Named {
+    pub(super) fn read(&self) -> Notified {
         let bytes = fs::read(&self.0).unwrap_or_default();
-        Named {
+        Notified {
             before: serde_json::from_slice(&bytes).unwrap_or_default(),
             after: Names::new(),
         }
     }
 
     /// Beside its place first: half a notice would be none.
-    pub(super) fn write(&self, named: &Named) -> Result<()> {
+    pub(super) fn write(&self, named: &Notified) -> Result<()> {
         if named.after == named.before {
             return Ok(());
         }
@@ -64,7 +64,7 @@ impl Notice {
     }
 }
 
-impl Named {
+impl Notified {
     /// Names this object, and tells for how long it has been named; `None` if it was not before.
     pub(super) fn name(&mut self, object: &str, now: SystemTime) -> Option<Duration> {
         let now = now.duration_since(UNIX_EPOCH).ok()?;
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn more_names_than_it_holds_are_given_when_others_have_gone() {
-        let mut named = Named::default();
+        let mut named = Notified::default();
         for n in 0..MOST {
             named.name(&n.to_string(), at(0));
         }

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use futures_util::TryStreamExt;
 
-use super::notice::Named as Notified;
+use super::notice::Notified;
 use super::{Sweeper, names};
 use crate::catalog::Named;
 use crate::error::Result;

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::clock::ManualClock;
-use crate::journal::disk::HangingDisk;
+use crate::journal::hanging::HangingDisk;
 use crate::model::space::Floor;
 use crate::service::{BatchRequest, FileDescription, Service};
 use crate::{Config, Server, UpstreamConfig};

@@ -7,7 +7,7 @@ use ditto_llm::wire::BatchStatus;
 
 use super::rig::{Rig, TENANT, lines, prompts, until};
 use crate::clock::ManualClock;
-use crate::journal::disk::HangingDisk;
+use crate::journal::hanging::HangingDisk;
 
 /// A folder that was moved away and is put back when asked to.
 struct Away(PathBuf);
