@@ -84,6 +84,7 @@ impl Sweeper {
     pub(crate) async fn survey(&self, act: Act) -> Result<Survey> {
         let mut survey = Survey::default();
         if act == Act::Round {
+            // Small, and once a day: here and now, as its writing below.
             survey.notified = self.notice.read();
         }
         let (blobs, journal) = (self.blobs.found_below("")?, self.journal.found());
@@ -160,22 +161,13 @@ impl Sweeper {
             survey.put_off |= act != Act::Look && pass.is_none();
             let claims = self.claims(place, &page).await?;
             for (found, claim) in page.iter().zip(claims) {
-                let is_old = unknown_is_old(now.duration_since(found.modified).ok());
-                survey.count(place, found, claim, is_old);
-                let goes = match (act, claim) {
-                    (_, Claim::Held | Claim::Due(_)) | (Act::Look, _) => false,
-                    (Act::Litter | Act::Round | Act::All, Claim::Litter) => true,
-                    (Act::Litter, Claim::Unknown) => false,
-                    (Act::Round, Claim::Unknown) => {
-                        survey.notice_is_over(place, found, now) && is_old
-                    }
-                    (Act::All, Claim::Unknown) => is_old,
-                };
-                if goes && pass.is_some() {
-                    match self.remove(place, found).await {
-                        Ok(()) => survey.has_gone(place, found, claim),
-                        Err(error) => refused = Err(error),
-                    }
+                let may_go = survey.sees(act, place, found, claim, now);
+                if !may_go || pass.is_none() {
+                    continue;
+                }
+                match self.remove(place, found).await {
+                    Ok(()) => survey.has_gone(place, found, claim),
+                    Err(error) => refused = Err(error),
                 }
             }
         }
@@ -204,6 +196,26 @@ impl Sweeper {
 }
 
 impl Survey {
+    /// Counts and names it; whether it may go.
+    fn sees(
+        &mut self,
+        act: Act,
+        place: Place,
+        found: &Found,
+        claim: Claim,
+        now: SystemTime,
+    ) -> bool {
+        let is_old = unknown_is_old(now.duration_since(found.modified).ok());
+        self.count(place, found, claim, is_old);
+        match (act, claim) {
+            (_, Claim::Held | Claim::Due(_)) | (Act::Look, _) => false,
+            (Act::Litter | Act::Round | Act::All, Claim::Litter) => true,
+            (Act::Litter, Claim::Unknown) => false,
+            (Act::Round, Claim::Unknown) => self.notice_is_over(place, found, now) && is_old,
+            (Act::All, Claim::Unknown) => is_old,
+        }
+    }
+
     /// Counts it where it belongs.
     fn count(&mut self, place: Place, found: &Found, claim: Claim, old: bool) {
         let tally = match claim {
