@@ -17,7 +17,7 @@ use crate::journal::local::LocalJournal;
 use crate::model::litter::Due;
 use crate::owner::{Looked, look, own};
 use crate::server::local_blobs;
-use crate::sweep::{Act, READERS, Survey, Sweeper};
+use crate::sweep::{Act, Notice, READERS, Survey, Sweeper};
 
 /// The catalog's file, and the log beside it that may hold its newest rows.
 const CATALOG: [&str; 2] = ["catalog.db", "catalog.db-wal"];
@@ -121,6 +121,7 @@ fn sweeper(
         blobs: local_blobs(&data.join("blobs"))?,
         journal: Arc::new(LocalJournal::open(&data.join("journal"), Share::new(0))),
         hold: Hold::of(data),
+        notice: Notice::of(data),
         keep: Keep {
             bytes: readers,
             rows: retention,

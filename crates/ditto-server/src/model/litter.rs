@@ -8,6 +8,11 @@ use std::time::Duration;
 /// What no row knows goes only when it is older than this, by the clock of the store that holds it.
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
+/// And what a server's own rounds take was named in one of them at least so long ago. The rounds are a
+/// day apart by a clock of their own, and a server may start a little earlier each morning: a whole day
+/// would often be two.
+const NOTICE: Duration = Duration::from_secs(23 * 3600);
+
 /// What may become of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
@@ -91,9 +96,14 @@ pub fn of_part(batch: Owner, segment: Option<Segment>, epoch: u32) -> Claim {
     }
 }
 
-/// Whether something unknown may go. What has no age, or one from the future, stays.
-pub fn unknown_may_go(age: Option<Duration>) -> bool {
+/// Whether something unknown is old enough to go. What has no age, or one from the future, stays.
+pub fn unknown_is_old(age: Option<Duration>) -> bool {
     age.is_some_and(|age| age > UNKNOWN_LIFETIME)
+}
+
+/// Whether something unknown was named long enough ago, if it was, for a person to have read it.
+pub fn notice_is_over(named_for: Option<Duration>) -> bool {
+    named_for.is_some_and(|named_for| named_for >= NOTICE)
 }
 
 #[cfg(test)]
@@ -169,10 +179,17 @@ mod tests {
     }
 
     #[test]
-    fn the_unknown_goes_when_it_is_older_than_a_day_and_its_age_is_known() {
+    fn the_unknown_is_old_after_a_day_if_its_age_is_known() {
         let day = UNKNOWN_LIFETIME;
-        assert!(!unknown_may_go(None));
-        assert!(!unknown_may_go(Some(day)));
-        assert!(unknown_may_go(Some(day + Duration::from_secs(1))));
+        assert!(!unknown_is_old(None));
+        assert!(!unknown_is_old(Some(day)));
+        assert!(unknown_is_old(Some(day + Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn a_notice_is_over_on_the_next_day_and_never_without_one() {
+        assert!(!notice_is_over(None));
+        assert!(!notice_is_over(Some(Duration::from_secs(22 * 3600))));
+        assert!(notice_is_over(Some(Duration::from_secs(23 * 3600))));
     }
 }

@@ -14,10 +14,12 @@ use crate::hold::Hold;
 use crate::journal::Journal;
 
 pub(crate) mod names;
+mod notice;
 mod survey;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use notice::Notice;
 pub(crate) use survey::{Act, Survey};
 
 /// Bytes of what was deleted or has expired stay this long: a download that has begun may end, if
@@ -35,6 +37,7 @@ pub(crate) struct Sweeper {
     /// What goes, goes under a pass: nothing while a backup copies. A pass is for one page at the
     /// most, so that no backup waits for long.
     pub(crate) hold: Hold,
+    pub(crate) notice: Notice,
     pub(crate) keep: Keep,
 }
 

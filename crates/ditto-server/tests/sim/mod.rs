@@ -156,6 +156,18 @@ fn an_input_that_is_swept_while_it_is_read_is_found() {
 }
 
 #[test]
+fn lines_that_are_sent_while_the_disk_hangs_are_found() {
+    is_found(
+        Bug::OpenGate,
+        "nothing is sent while an answer waits for more than a second",
+    );
+    is_found(
+        Bug::OpenGate,
+        "nothing is sent while too much waits for the disk",
+    );
+}
+
+#[test]
 fn a_line_that_is_tried_too_often_is_found() {
     is_found(Bug::OneTryTooMany, "attempts stay within the limit");
 }

@@ -192,6 +192,7 @@ impl Run {
             catalog: or_none(40),
             store: or_none(60),
             journal: or_none(150),
+            hang: or_none(100),
             upstream: [20, 100, 400][world.below(3) as usize],
             outage: world.below(6) == 0,
         };

@@ -1,5 +1,6 @@
 //! Sweeps over a real folder, with a catalog whose clock the test turns.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -47,6 +48,7 @@ impl Place {
                 crate::budget::Share::endless(),
             )),
             hold: Hold::of(data.path()),
+            notice: Notice::of(data.path()),
             keep: Keep {
                 bytes: READERS,
                 rows: DAY * 90,
@@ -83,6 +85,19 @@ impl Place {
 
     fn is_there(&self, name: &str) -> bool {
         self.path(name).exists()
+    }
+
+    /// Makes the notice as old as if so much time had gone by, during which the server was stopped.
+    fn age_notice(&self, by: Duration) {
+        let file = self.path("unknown.json");
+        let names = std::fs::read(&file).unwrap();
+        let mut names: BTreeMap<String, u64> = serde_json::from_slice(&names).unwrap();
+        names.values_mut().for_each(|since| *since -= by.as_secs());
+        std::fs::write(file, serde_json::to_vec(&names).unwrap()).unwrap();
+    }
+
+    async fn round(&self) -> Survey {
+        self.sweeper.survey(Act::Round).await.unwrap()
     }
 
     async fn pending(&self, id: &str) {
@@ -245,6 +260,53 @@ async fn the_unknown_is_reported_and_goes_only_when_older_than_a_day() {
     assert_eq!(survey.unknown.bytes, 25);
     assert!(!old.iter().any(|name| place.is_there(name)));
     assert!(place.is_there(young));
+}
+
+#[tokio::test]
+async fn a_server_that_starts_anew_each_day_takes_what_it_named_the_day_before() {
+    let place = Place::new();
+    let old = ["blobs/files/file-unknown/data", "journal/99-0.1"];
+    place.put_all(&old, DAY * 2);
+    let young = "blobs/notes.txt";
+    place.put(young, Duration::ZERO);
+    for look in ["of the first life", "of one that is started again at once"] {
+        assert_eq!(place.round().await.unknown_gone, 0, "{look}");
+    }
+    assert!(old.iter().all(|name| place.is_there(name)));
+
+    place.age_notice(DAY);
+    let late = "blobs/files/file-late/data";
+    place.put(late, DAY * 400);
+    let survey = place.round().await;
+    assert_eq!((survey.unknown.objects, survey.unknown_gone), (3, 2));
+    assert!(!old.iter().any(|name| place.is_there(name)));
+    assert!(place.is_there(young), "named a day ago and younger");
+    assert!(place.is_there(late), "old and not named before");
+
+    place.put(young, DAY * 2);
+    place.age_notice(DAY);
+    assert_eq!(place.round().await.unknown_gone, 2);
+    assert!(
+        !place.is_there("unknown.json"),
+        "nothing is left to be named"
+    );
+}
+
+#[tokio::test]
+async fn what_is_known_again_stands_in_no_notice_any_more() {
+    let place = Place::new();
+    let data = "blobs/files/file-1/data";
+    place.put(data, DAY * 400);
+    place.put("blobs/notes.txt", DAY * 400);
+    place.round().await;
+    // The right catalog knows it.
+    place.file("file-1").await;
+    place.round().await;
+    let json = std::fs::read_to_string(place.path("unknown.json")).unwrap();
+    assert!(
+        json.contains("notes.txt") && !json.contains("file-1"),
+        "{json}"
+    );
 }
 
 #[tokio::test]
