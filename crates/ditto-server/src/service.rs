@@ -5,6 +5,8 @@
 mod objects;
 mod retry;
 mod room;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::ops::Range;
