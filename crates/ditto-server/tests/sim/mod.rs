@@ -19,8 +19,9 @@ mod upstream;
 mod world;
 
 use std::ops::Range;
+use std::time::Duration;
 
-use run::{Tally, frozen, run};
+use run::{Tally, filled, frozen, run};
 use world::Bug;
 
 /// Runs each seed twice.
@@ -85,6 +86,16 @@ fn a_worker_that_was_frozen_past_its_lease_sends_and_records_nothing_of_what_was
         "{sum:?}"
     );
     println!("{sum:?}");
+}
+
+/// In the same turn, and not when somebody next looks for it.
+#[test]
+fn what_a_cancel_leaves_untouched_is_filled_at_once() {
+    let late: Vec<_> = (0..6)
+        .map(|seed| (seed, filled(seed)))
+        .filter(|(_, after)| *after > Duration::from_millis(100))
+        .collect();
+    assert!(late.is_empty(), "{late:?}");
 }
 
 /// `SEED=17` shows the end of a seed's story, `SEED=1000..1300` looks for seeds that break a law.

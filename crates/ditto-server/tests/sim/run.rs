@@ -131,6 +131,30 @@ pub(super) fn frozen(seed: u64) -> Ended {
     run.end()
 }
 
+/// A batch of many segments is cancelled; how long after it nothing of it is untouched any more.
+pub(super) fn filled(seed: u64) -> Duration {
+    let mut run = Run::of_seed(seed, None, Some(1));
+    run.turn(TURN);
+    run.submit(Job::plain(8_000), None);
+    // Not in step with what looks once a second.
+    let pause = TURN * u32::try_from(run.world.below(20)).unwrap();
+    while run
+        .one("SELECT id FROM batches WHERE completed > 0")
+        .is_none()
+    {
+        run.turn(TURN);
+    }
+    run.turn(pause);
+    let untouched = "SELECT id FROM batches WHERE cursor < plan_segments";
+    assert!(run.one(untouched).is_some());
+    let cancelled = run.world.now();
+    run.cancel();
+    while run.one(untouched).is_some() {
+        run.turn(TURN);
+    }
+    run.world.now() - cancelled
+}
+
 impl Run {
     fn of_seed(seed: u64, bug: Option<Bug>, processes: Option<u64>) -> Self {
         fastrand::seed(seed);
