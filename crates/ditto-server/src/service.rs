@@ -6,6 +6,8 @@ mod objects;
 mod results;
 mod retry;
 mod room;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::ops::Range;

@@ -81,6 +81,8 @@ pub(crate) fn is_cramped(stock: Stock) -> bool {
 impl Inner {
     /// Duty: keeps enough lines waiting for the slots.
     pub(crate) async fn lease_segments(self: Arc<Self>) {
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !self.stop.is_cancelled() {
             let arrived = self.work_arrived();
             if let Some(demand) = self.demand() {
@@ -100,9 +102,10 @@ impl Inner {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {}
+                // Another process may have ended a batch that none of ours is open of. It is looked for
+                // also when there is always something arriving.
+                _ = looks.tick() => self.fillable.store(true, Ordering::Release),
                 () = arrived => {}
-                // Another process may have ended a batch that none of ours is open of.
-                () = tokio::time::sleep(LOOK) => self.fillable.store(true, Ordering::Release),
             }
         }
     }

@@ -2,7 +2,6 @@
 //! go from the store.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Inner;
@@ -109,10 +108,7 @@ impl Inner {
 
     async fn end_windows(&self) -> Result<()> {
         if self.catalog.expire_due().await? > 0 {
-            self.fillable.store(true, Ordering::Release);
-            self.renew_now.notify_one();
-            self.lanes.hungry.store(true, Ordering::Release);
-            self.wake();
+            self.wake_for_ending();
         }
         Ok(())
     }

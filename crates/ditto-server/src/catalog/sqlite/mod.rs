@@ -37,6 +37,8 @@ mod schema;
 mod segments;
 mod snapshot;
 mod sql;
+#[cfg(test)]
+pub(crate) mod tally;
 mod tenants;
 mod turns;
 mod validation;
@@ -94,6 +96,12 @@ impl SqliteCatalog {
     #[cfg(test)]
     pub(crate) fn memory() -> Result<Arc<Mutex<rusqlite::Connection>>> {
         Ok(Arc::new(Mutex::new(schema::open_memory()?)))
+    }
+
+    /// What has been asked of its file, by whichever thread.
+    #[cfg(test)]
+    pub(crate) fn tally(&self) -> &tally::Tally {
+        self.runner.tally()
     }
 
     fn on(runner: Runner) -> Self {

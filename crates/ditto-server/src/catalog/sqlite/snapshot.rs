@@ -87,9 +87,6 @@ impl Snapshot {
     }
 
     fn tx(&self) -> Tx<'_> {
-        Tx {
-            conn: &self.conn,
-            now_ms: self.now_ms,
-        }
+        Tx::on(&self.conn, self.now_ms)
     }
 }
