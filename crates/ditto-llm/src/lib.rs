@@ -128,6 +128,8 @@ mod upload;
 // And what only batches need, without them.
 #[cfg(all(feature = "http", feature = "batches"))]
 mod batches;
+#[cfg(all(feature = "openai-compatible", feature = "batches"))]
+mod beyond;
 #[cfg(all(feature = "http", feature = "batches"))]
 mod provider_options;
 #[cfg(all(feature = "http", feature = "batches"))]
@@ -171,4 +173,4 @@ pub use providers::OpenAIBatches;
 #[cfg(feature = "openai-compatible")]
 pub use providers::OpenAICompatible;
 #[cfg(all(feature = "openai-compatible", feature = "batches"))]
-pub use providers::OpenAICompatibleBatches;
+pub use {beyond::RecordedPage, providers::OpenAICompatibleBatches};
