@@ -2,7 +2,7 @@
 //!
 //! One duty per file, in the order a line meets them: [`validate`], [`lease`], [`dispatch`],
 //! [`settle`], [`seal`], [`finish`]; beside them [`renew`] (the lease, publishing, endings) and
-//! [`sweep`]; [`ending`] and [`park`] are their unusual turns. What it works on: [`work`] (a batch), [`segment`], [`lane`].
+//! [`sweep`]; [`ending`], [`filler`] and [`park`] are their unusual turns. What it works on: [`work`] (a batch), [`segment`], [`lane`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -29,6 +29,7 @@ mod answer;
 mod dispatch;
 mod ending;
 mod faults;
+mod filler;
 mod finish;
 mod hand;
 mod host;
