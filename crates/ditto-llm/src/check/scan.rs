@@ -81,8 +81,13 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Whether it is a string that is spelled with escapes.
+    pub(crate) fn is_escaped(&self) -> bool {
+        self.escaped
+    }
+
     /// A string between its quotes.
-    fn inner(&self) -> &'a [u8] {
+    pub(crate) fn inner(&self) -> &'a [u8] {
         &self.raw[1..self.raw.len() - 1]
     }
 }
