@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName};
 use ditto_llm::wire::{Batch, Page};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::auth::Tenant;
@@ -111,9 +112,12 @@ fn check_file_id(id: &str) -> Answer<()> {
     .with_code("string_above_max_length"))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct ListParams {
+    /// Objects a page.
+    #[schemars(with = "Option<i64>", range(min = 1, max = 100))]
     limit: Option<String>,
+    /// The last id of the page before.
     after: Option<String>,
 }
 

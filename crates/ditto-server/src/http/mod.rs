@@ -15,6 +15,7 @@ mod json;
 mod listen;
 mod models;
 mod multipart;
+mod openapi;
 mod ops;
 mod params;
 mod range;
@@ -45,6 +46,7 @@ pub(crate) fn router(service: Service, config: Arc<Config>) -> Router {
         .route("/v1/models", get(models::list))
         .route("/healthz", get(ops::health))
         .route("/readyz", get(ops::ready))
+        .route("/openapi.json", get(openapi::handler(&config)))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(config.clone(), auth::tenant_of_key))

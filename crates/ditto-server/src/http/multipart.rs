@@ -16,7 +16,7 @@ use crate::service::{FileDescription, Service, Upload};
 
 /// What a client may upload a file for. Only `batch` is of use here; a client that keeps its other
 /// files beside them is let.
-const PURPOSES: &[&str] = &[
+pub(super) const PURPOSES: &[&str] = &[
     "assistants",
     "batch",
     "fine-tune",
