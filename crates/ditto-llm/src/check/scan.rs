@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// How deep objects and arrays may nest. Deeper than any request; without an end, a line of
 /// brackets would take memory for each of them.
-const MAX_DEPTH: usize = 1024;
+pub(crate) const MAX_DEPTH: usize = 1024;
 
 /// The bytes are not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,8 @@ mod batches;
 mod error;
 mod exchange;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod guard;
 mod incoming;
 mod json;

@@ -21,6 +21,8 @@ use crate::folder::{Found, Pages};
 #[cfg(test)]
 pub(crate) mod contract;
 mod disk;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub(crate) mod local;
 pub(crate) mod record;
 pub(crate) mod scan;
