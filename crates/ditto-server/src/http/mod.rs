@@ -21,6 +21,7 @@ mod openapi;
 mod ops;
 mod params;
 mod range;
+mod unique;
 
 use std::sync::Arc;
 

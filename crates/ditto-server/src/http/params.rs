@@ -55,7 +55,7 @@ impl PageSize {
         let Some(limit) = limit else {
             return Ok(self.default);
         };
-        let number: i64 = limit.parse().map_err(|_| {
+        let number = whole(limit).ok_or_else(|| {
             Failure::invalid(format!(
                 "Invalid type for 'limit': expected an integer, but got '{limit}' instead."
             ))
@@ -65,6 +65,17 @@ impl PageSize {
         let number = in_bounds("limit", number, 1, i64::from(self.max))?;
         Ok(u32::try_from(number).expect("within bounds that are u32"))
     }
+}
+
+/// Digits with a sign or without; a number that is too large to be held is as large as can be.
+pub(super) fn whole(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let too_large = match text.starts_with('-') {
+        true => i64::MIN,
+        false => i64::MAX,
+    };
+    is_number.then(|| text.parse().unwrap_or(too_large))
 }
 
 /// An empty cursor is none: some clients always send one.
@@ -107,4 +118,30 @@ pub(super) fn missing(name: &str) -> Failure {
     Failure::invalid(format!("Missing required parameter: '{name}'."))
         .with_param(name.to_owned())
         .with_code("missing_required_parameter")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_digits_however_many() {
+        let table = [
+            ("0", Some(0)),
+            ("-1", Some(-1)),
+            ("007", Some(7)),
+            ("99999999999999999999", Some(i64::MAX)),
+            ("-99999999999999999999", Some(i64::MIN)),
+            ("", None),
+            ("-", None),
+            ("+5", None),
+            (" 5", None),
+            ("1.0", None),
+            ("1e3", None),
+            ("\u{665}", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(whole(text), expected, "{text}");
+        }
+    }
 }
