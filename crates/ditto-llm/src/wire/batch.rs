@@ -73,6 +73,10 @@ fn one_spelling(text: &str) -> String {
 /// status [`BatchStatus::Validating`], for programs that answer with one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "schema",
+    schemars(description = "One run over an input file.")
+)]
 pub struct Batch {
     /// The id, opaque (`batch_…` at OpenAI).
     #[serde(deserialize_with = "lenient::id")]

@@ -7,6 +7,10 @@ use super::lenient;
 /// A file at the provider. Only `id` is sure to be there; times are unix seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "schema",
+    schemars(description = "A file. Times are unix seconds.")
+)]
 pub struct FileObject {
     /// The id, opaque (`file-…` at OpenAI).
     #[serde(deserialize_with = "lenient::id")]

@@ -13,7 +13,8 @@ use axum::body::Bytes;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use self::operation::Operation;
@@ -80,6 +81,11 @@ impl Schemas {
         let settings = SchemaSettings::draft2020_12().with(|settings| {
             settings.definitions_path = SCHEMAS.into();
             settings.meta_schema = None;
+            // What a lenient reader puts where a field is missing is no matter of what we write.
+            let without_default = |schema: &mut Schema| drop(schema.remove("default"));
+            settings
+                .transforms
+                .push(Box::new(RecursiveTransform(without_default)));
         });
         Self {
             written: settings.clone().for_serialize().into_generator(),

@@ -33,6 +33,8 @@ pub(super) struct Operation {
 struct Header {
     name: &'static str,
     description: &'static str,
+    /// A regular expression; an empty one takes any text.
+    pattern: &'static str,
 }
 
 impl Operation {
@@ -79,8 +81,18 @@ impl Operation {
         self
     }
 
-    pub(super) fn header(mut self, name: &'static str, description: &'static str) -> Self {
-        self.headers.push(Header { name, description });
+    /// Reads a header whose value is of this pattern.
+    pub(super) fn header(
+        mut self,
+        name: &'static str,
+        description: &'static str,
+        pattern: &'static str,
+    ) -> Self {
+        self.headers.push(Header {
+            name,
+            description,
+            pattern,
+        });
         self
     }
 
@@ -126,7 +138,7 @@ impl Operation {
                 "name": header.name,
                 "in": "header",
                 "description": header.description,
-                "schema": { "type": "string" },
+                "schema": { "type": "string", "pattern": header.pattern },
             })
         }));
         let (content_type, shape) = self.answer;
@@ -187,6 +199,10 @@ fn fields(schema: &Value) -> Vec<Value> {
         .map(|(name, schema)| {
             let mut schema = schema.clone();
             let description = schema.as_object_mut().and_then(|s| s.remove("description"));
+            // Left out is left out; there is no null in a query.
+            if let Some(kind) = schema["type"].get(0).cloned() {
+                schema["type"] = kind;
+            }
             json!({ "name": name, "in": "query", "description": description, "schema": schema })
         })
         .collect()

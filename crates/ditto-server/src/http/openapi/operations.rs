@@ -18,6 +18,8 @@ pub(super) fn all(config: &Config) -> Vec<Operation> {
 fn files() -> Vec<Operation> {
     const FILE: &str = "/v1/files/{id}";
     const CONTENT: &str = "/v1/files/{id}/content";
+    // One that is not understood is answered with the whole file, as the standard has it.
+    const ANY: &str = "";
     vec![
         Operation::new::<Page<FileObject>>("get", "/v1/files", "listFiles", "List files.")
             .query::<files::ListParams>(),
@@ -29,8 +31,12 @@ fn files() -> Vec<Operation> {
         Operation::new::<DeletedFile>("delete", FILE, "deleteFile", "Delete a file.")
             .refuses(&[404]),
         Operation::new::<()>("get", CONTENT, "downloadFile", "Read a file's bytes.")
-            .header("Range", "One range of bytes, as in `bytes=0-99`.")
-            .header("If-Range", "The `ETag` of the file that the range is of.")
+            .header("Range", "One range of bytes.", ANY)
+            .header(
+                "If-Range",
+                "The `ETag` of the file that the range is of.",
+                ANY,
+            )
             .bytes()
             .refuses(&[404, 416]),
     ]
@@ -46,7 +52,8 @@ fn batches(config: &Config) -> Vec<Operation> {
         Operation::new::<Batch>("post", "/v1/batches", "createBatch", "Make a batch.")
             .header(
                 "Idempotency-Key",
-                "Makes one batch of however many equal creates.",
+                "Makes one batch of equal creates.",
+                "^[!-~]{1,255}$",
             )
             .body::<CreateBatch>("application/json")
             .narrowed("endpoint", "enum", endpoints)

@@ -76,10 +76,11 @@ pub(super) struct UploadForm {
     file: String,
     purpose: Purpose,
     #[serde(rename = "expires_after[anchor]", default)]
+    #[schemars(with = "Anchor")]
     anchor: Option<Anchor>,
     /// From an hour to 30 days.
     #[serde(rename = "expires_after[seconds]", default)]
-    #[schemars(range(min = 3600, max = 2_592_000))]
+    #[schemars(with = "i64", range(min = 3600, max = 2_592_000))]
     seconds: Option<i64>,
 }
 
