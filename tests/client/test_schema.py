@@ -12,7 +12,7 @@ import harness
 
 KEY = "sk-test-0123456789abcdef"
 # Requests for each call and phase; the seed makes them the same each time, as far as ids are.
-FEW, MANY = 25, 400
+FEW, MANY = 25, 250
 SEED = 1
 # What names something, a cursor or a range, is right only for what is there; the schema cannot know that.
 UNKNOWABLE = "positive_data_acceptance"

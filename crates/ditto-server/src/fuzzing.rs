@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 
+use axum::Router;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -23,6 +24,7 @@ const SCRIPTS: u32 = 2_000;
 /// A server on a folder of its own that is never run, so that nothing moves by itself.
 struct Rig {
     runtime: Runtime,
+    router: Router,
     server: Server,
     scripts: u32,
     // Last: it goes when the server has let go of it.
@@ -50,6 +52,7 @@ impl Rig {
             .expect("a new folder is opened");
         Self {
             runtime,
+            router: server.router(),
             server,
             scripts: 0,
             _folder: folder,
@@ -57,14 +60,14 @@ impl Rig {
     }
 }
 
-fn with_rig(work: impl FnOnce(&Runtime, &Server)) {
+fn with_rig(work: impl FnOnce(&Rig)) {
     RIG.with_borrow_mut(|slot| {
         if slot.as_ref().is_some_and(|rig| rig.scripts >= SCRIPTS) {
             *slot = None;
         }
         let rig = slot.get_or_insert_with(Rig::new);
         rig.scripts += 1;
-        work(&rig.runtime, &rig.server);
+        work(rig);
     });
 }
 
@@ -74,8 +77,10 @@ fn with_rig(work: impl FnOnce(&Runtime, &Server)) {
 ///
 /// Where that does not hold.
 pub fn multipart(script: &[u8]) {
-    with_rig(|runtime, server| {
-        runtime.block_on(crate::http::fuzzing::multipart(&server.service(), script));
+    with_rig(|rig| {
+        let service = rig.server.service();
+        let claim = crate::http::fuzzing::multipart(&service, script);
+        rig.runtime.block_on(claim);
     });
 }
 
@@ -85,8 +90,9 @@ pub fn multipart(script: &[u8]) {
 ///
 /// Where that does not hold.
 pub fn request(script: &[u8]) {
-    with_rig(|runtime, server| {
-        runtime.block_on(crate::http::fuzzing::request(server.router(), script));
+    with_rig(|rig| {
+        let claim = crate::http::fuzzing::request(rig.router.clone(), script);
+        rig.runtime.block_on(claim);
     });
 }
 
