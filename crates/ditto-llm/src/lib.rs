@@ -93,6 +93,11 @@ pub mod wire;
 
 mod error;
 
+/// For `fuzz/` and its kept corpora, and in no other build.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 // What only the clients need is gone without a provider.
 #[cfg(feature = "http")]
 mod audit;
