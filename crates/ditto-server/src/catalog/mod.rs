@@ -154,6 +154,9 @@ pub(crate) struct BatchOptions {
     pub(crate) input_there: bool,
 }
 
+/// A file that is gone is a list cursor for at least this long: a reader who deletes what he has listed
+/// walks to the end, however soon batches are forgotten.
+pub(crate) const CURSOR_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A key that came with a create means that create for this long.
 pub(crate) const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// A repeat without a key is looked for among the creates of this long. The official SDKs are through
@@ -553,8 +556,8 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     async fn batch_swept(&self, batch: i64) -> Result<()>;
     /// Forgets creates that no repeat can mean any more, the oldest first. Returns how many.
     async fn forget_creates(&self, limit: u32) -> Result<u32>;
-    /// Forgets files that have been unreadable for this long and whose bytes are gone, the oldest
-    /// first: they are no cursors any more. Returns how many.
+    /// Forgets files that have been unreadable for this long, and for [`CURSOR_LIFETIME`] at least, and
+    /// whose bytes are gone, the oldest first: they are no cursors any more. Returns how many.
     async fn forget_files(&self, unreadable: Duration, limit: u32) -> Result<u32>;
     /// Forgets batches that ended this long ago, whose bytes are gone, and with them their result
     /// files; the oldest first. Never one that a create which comes again would name. Returns how many.

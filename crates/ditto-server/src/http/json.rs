@@ -69,6 +69,14 @@ impl Object {
         }
     }
 
+    /// An object with this one field.
+    pub(super) fn of(name: &str, value: Value) -> Self {
+        Self {
+            fields: Map::from_iter([(name.to_owned(), value)]),
+            prefix: String::new(),
+        }
+    }
+
     /// The same for every spelling of the same object: order of fields and white space do not count.
     pub(super) fn fingerprint(&self) -> [u8; 16] {
         let mut canonical = Value::Object(self.fields.clone());

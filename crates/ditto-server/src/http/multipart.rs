@@ -148,10 +148,8 @@ impl Fields {
 
     fn lifetime(&self) -> Answer<Option<Duration>> {
         if let Some(json) = &self.expires_after {
-            let whole = format!("{{\"expires_after\":{json}}}");
-            return Object::read(whole.as_bytes())
-                .map_err(|_| not_an_expiry())?
-                .expiry("expires_after");
+            let json = serde_json::from_str(json).map_err(|_| not_an_expiry())?;
+            return Object::of("expires_after", json).expiry("expires_after");
         }
         let (anchor, seconds) = match (&self.anchor, &self.seconds) {
             (None, None) => return Ok(None),

@@ -315,6 +315,7 @@ promises! {
     goes::what_a_batch_has_is_held_until_both_results_are_gone,
     goes::a_batchs_blobs_outlast_the_readers_of_its_results,
     goes::a_file_that_is_gone_is_a_cursor_for_its_time_and_then_forgotten,
+    goes::a_file_that_is_gone_is_a_cursor_for_30_days_however_short_rows_are_kept,
     goes::a_batch_is_forgotten_long_after_its_end_and_never_before_its_results,
     goes::a_batch_that_a_repeated_create_would_name_is_not_forgotten,
     space::a_file_counts_from_ready_to_deleted,

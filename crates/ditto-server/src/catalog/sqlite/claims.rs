@@ -86,7 +86,11 @@ fn unexpected(word: &str) -> Error {
 }
 
 pub(super) fn due_rows(tx: &Tx<'_>, keep: Keep) -> Result<DueRows> {
-    let params = named_params! { ":now": tx.now_ms, ":before": tx.earlier(keep.rows) };
+    let params = named_params! {
+        ":now": tx.now_ms,
+        ":before": tx.earlier(keep.rows),
+        ":files_before": files::forgotten_before(tx, keep.rows),
+    };
     let due = tx.row(sql::DUE_ROWS, params, |row| {
         Ok(DueRows {
             creates: rows::count(row, "creates")?,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rusqlite::{Row, named_params};
 
-use super::super::{FileQuery, FileRow, NewFile, Order, ReadyFile, Rows, over_limit};
+use super::super::{
+    CURSOR_LIFETIME, FileQuery, FileRow, NewFile, Order, ReadyFile, Rows, over_limit,
+};
 use super::rows::{self, stored};
 use super::runner::Tx;
 use super::{batches, sql, tenants};
@@ -154,8 +156,15 @@ pub(super) fn swept(tx: &Tx<'_>, id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Files that went before this are no cursors any more.
+pub(super) fn forgotten_before(tx: &Tx<'_>, unreadable: Duration) -> i64 {
+    tx.earlier(unreadable.max(CURSOR_LIFETIME))
+}
+
 pub(super) fn forget(tx: &Tx<'_>, unreadable: Duration, limit: u32) -> Result<u32> {
-    let params = named_params! { ":before": tx.earlier(unreadable), ":limit": limit };
+    let params = named_params! {
+        ":before": forgotten_before(tx, unreadable), ":limit": limit,
+    };
     let forgotten = tx.execute(sql::FORGET_FILES, params)?;
     Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
 }

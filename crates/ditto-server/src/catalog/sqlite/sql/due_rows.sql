@@ -2,7 +2,7 @@
 -- take, for a sweep that changes nothing.
 SELECT
     (SELECT count(*) FROM creates WHERE expires_ms <= :now) AS creates,
-    (SELECT count(*) FROM files WHERE swept = 1 AND gone_ms <= :before) AS files,
+    (SELECT count(*) FROM files WHERE swept = 1 AND gone_ms <= :files_before) AS files,
     (SELECT count(*) FROM batches b
         WHERE swept = 1 AND ended_ms <= :before
             AND NOT EXISTS (SELECT 1 FROM creates c WHERE c.batch = b.key AND c.expires_ms > :now)
