@@ -163,6 +163,22 @@ pub(crate) const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// with their repeats after it; longer, and a batch that is wanted twice would be made once.
 pub(crate) const REPEAT_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
+/// A call that makes something. A key belongs to its tenant and to one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Route {
+    /// `POST /v1/batches`
+    Batches,
+}
+
+impl Route {
+    /// Its name in the catalog.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Batches => "batches",
+        }
+    }
+}
+
 /// What tells a create that is sent again from another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Once {

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::HeaderMap;
 use ditto_llm::wire::{Batch, Page};
 use serde::Deserialize;
 
@@ -11,12 +11,9 @@ use super::auth::Tenant;
 use super::error::{Answer, Failure};
 use super::incoming::Incoming;
 use super::json::{Object, expect_json};
+use super::once::once;
 use super::params::{Id, PageSize, Params, cursor};
-use crate::service::{BatchRequest, Once, Service};
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// The official SDKs count here how often they have sent a request before.
-const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
+use crate::service::{BatchRequest, Service};
 
 /// OpenAI's.
 const PAGE: PageSize = PageSize {
@@ -27,8 +24,6 @@ const PAGE: PageSize = PageSize {
 const MAX_BODY: usize = 1 << 20;
 /// It goes into a row.
 const MAX_FILE_ID: usize = 256;
-/// So does this.
-const MAX_KEY: usize = 255;
 
 /// `POST /v1/batches`
 pub(super) async fn create(
@@ -50,14 +45,9 @@ pub(super) async fn create(
 
 async fn read(headers: &HeaderMap, incoming: &mut Incoming) -> Answer<BatchRequest> {
     expect_json(headers)?;
-    let key = idempotency_key(headers)?;
     let body = incoming.whole(MAX_BODY).await?;
     let mut fields = Object::read(&body)?;
-    let once = Once {
-        key,
-        request_hash: fields.fingerprint(),
-        repeated: is_repeat(headers),
-    };
+    let once = once(headers, &mut fields)?;
     let request = BatchRequest {
         input_file_id: fields.text("input_file_id")?,
         endpoint: fields.text("endpoint")?,
@@ -69,33 +59,6 @@ async fn read(headers: &HeaderMap, incoming: &mut Incoming) -> Answer<BatchReque
     };
     check_file_id(&request.input_file_id)?;
     Ok(request)
-}
-
-/// What the client calls this request.
-fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
-    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(key) = given.next() else {
-        return Ok(None);
-    };
-    let visible = key.as_bytes().iter().all(u8::is_ascii_graphic);
-    let good = visible && (1..=MAX_KEY).contains(&key.len()) && given.next().is_none();
-    match key.to_str() {
-        Ok(key) if good => Ok(Some(key.to_owned())),
-        _ => Err(Failure::invalid(format!(
-            "Invalid 'Idempotency-Key' header: expected one key of 1 to {MAX_KEY} visible ASCII \
-             characters."
-        ))
-        .with_param("Idempotency-Key")
-        .with_code("invalid_value")),
-    }
-}
-
-/// An official SDK sends a request again whose answer it did not get.
-fn is_repeat(headers: &HeaderMap) -> bool {
-    headers
-        .get(RETRY_COUNT)
-        .and_then(|count| count.to_str().ok()?.parse::<u32>().ok())
-        .is_some_and(|count| count >= 1)
 }
 
 fn check_file_id(id: &str) -> Answer<()> {

@@ -78,10 +78,11 @@ impl Object {
     }
 
     /// The same for every spelling of the same object: order of fields and white space do not count.
-    pub(super) fn fingerprint(&self) -> [u8; 16] {
+    /// What the object is about counts with it, if it does not say that itself.
+    pub(super) fn fingerprint(&self, about: &str) -> [u8; 16] {
         let mut canonical = Value::Object(self.fields.clone());
         canonical.sort_all_objects();
-        xxh3_128(canonical.to_string().as_bytes()).to_be_bytes()
+        xxh3_128(format!("{about}{canonical}").as_bytes()).to_be_bytes()
     }
 
     fn path(&self, name: &str) -> String {
@@ -95,6 +96,17 @@ impl Object {
             None => Err(missing(&path)),
             Some(Value::String(text)) => Ok(text),
             Some(other) => Err(wrong_type(&path, "a string", &other)),
+        }
+    }
+
+    /// A text that may be left out.
+    pub(super) fn optional_text(&mut self, name: &str) -> Answer<Option<String>> {
+        match self.fields.get(name) {
+            None | Some(Value::Null) => {
+                self.fields.remove(name);
+                Ok(None)
+            }
+            Some(_) => self.text(name).map(Some),
         }
     }
 

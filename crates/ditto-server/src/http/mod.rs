@@ -15,6 +15,7 @@ mod json;
 mod listen;
 mod models;
 mod multipart;
+mod once;
 mod ops;
 mod params;
 mod range;

@@ -86,17 +86,21 @@ CREATE INDEX batches_unswept ON batches (key)
         AND state IN ('failed', 'completed', 'cancelled', 'expired');
 CREATE INDEX batches_validating ON batches (key) WHERE state = 'validating';
 CREATE TABLE creates (
-    -- What it made.
-    batch INTEGER PRIMARY KEY REFERENCES batches (key),
+    seq INTEGER PRIMARY KEY,
     tenant TEXT NOT NULL,
+    -- Which call it was.
+    route TEXT NOT NULL,
     idempotency_key TEXT,
     request_hash BLOB NOT NULL CHECK (length(request_hash) = 16),
+    -- The id of what it made.
+    made TEXT NOT NULL,
     created_ms INTEGER NOT NULL,
     expires_ms INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX creates_by_hash ON creates (tenant, request_hash, created_ms, batch);
-CREATE UNIQUE INDEX creates_by_key ON creates (tenant, idempotency_key)
+CREATE INDEX creates_by_hash ON creates (tenant, route, request_hash, created_ms, seq);
+CREATE UNIQUE INDEX creates_by_key ON creates (tenant, route, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
+CREATE INDEX creates_by_made ON creates (made);
 CREATE INDEX creates_expiring ON creates (expires_ms);
 CREATE TABLE files (
     -- Never reused: with created_ms the cursor of lists.

@@ -5,5 +5,5 @@ SELECT
     (SELECT count(*) FROM files WHERE swept = 1 AND gone_ms <= :files_before) AS files,
     (SELECT count(*) FROM batches b
         WHERE swept = 1 AND ended_ms <= :before
-            AND NOT EXISTS (SELECT 1 FROM creates c WHERE c.batch = b.key AND c.expires_ms > :now)
+            AND NOT EXISTS (SELECT 1 FROM creates c WHERE c.made = b.id AND c.expires_ms > :now)
     ) AS batches
