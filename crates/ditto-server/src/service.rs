@@ -2,7 +2,12 @@
 //!
 //! The HTTP layer and `ditto-batch run` call the same methods, so that both see the same batch.
 
+mod at_work;
+mod first_line;
+mod intake;
+mod keyed;
 mod objects;
+mod pending;
 mod room;
 mod upload;
 
@@ -14,6 +19,9 @@ use bytes::Bytes;
 use ditto_llm::wire::{Batch, FileObject};
 use futures_util::Stream;
 
+pub(crate) use self::at_work::AtWork;
+pub(crate) use self::first_line::{FirstLine, check_extension};
+pub(crate) use self::intake::too_large;
 pub use self::upload::Upload;
 pub use crate::catalog::Once;
 
@@ -25,7 +33,7 @@ use crate::blobs::{Blobs, name};
 use crate::budget::Share;
 use crate::catalog::{
     BatchOptions, Cancelled, Catalog, Created, FileQuery, FileRow, NewBatch, NewFile, Order,
-    ReadyFile,
+    ReadyFile, Route,
 };
 use crate::config::{Config, Window};
 use crate::engine::{Engine, LaneReport};
@@ -49,6 +57,7 @@ pub struct Service {
     pub(crate) gauge: Gauge,
     /// Memory for uploads.
     pub(crate) uploads: Share,
+    pub(crate) at_work: AtWork,
 }
 
 /// How a client describes a file that it has sent.
@@ -183,6 +192,7 @@ impl Service {
             lines: None,
             expires_after: None,
             within: None,
+            once: None,
         };
         Ok(file_object(&self.catalog.ready_file(&id, ready).await?))
     }
@@ -279,7 +289,7 @@ impl Service {
                 Ok(batch_object(&row))
             }
             Created::Again(row) => Ok(batch_object(&row)),
-            Created::Mismatch(row) => Err(key_reused(&row.id)),
+            Created::Mismatch(row) => Err(key_reused(Route::Batches, &row.id)),
             Created::Refused(refusal) => Err(self.refused(refusal).await),
         }
     }

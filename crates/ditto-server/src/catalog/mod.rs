@@ -74,6 +74,8 @@ pub(crate) struct ReadyFile {
     pub(crate) expires_after: Option<Duration>,
     /// What its tenant may have with it; `None`: as much as it likes.
     pub(crate) within: Option<u64>,
+    /// The request that made it, to be remembered by its key.
+    pub(crate) once: Option<Once>,
 }
 
 /// A file's row.
@@ -168,6 +170,8 @@ pub(crate) const REPEAT_LIFETIME: Duration = Duration::from_secs(10 * 60);
 pub(crate) enum Route {
     /// `POST /v1/batches`
     Batches,
+    /// `POST /v1/files`
+    Files,
 }
 
 impl Route {
@@ -175,6 +179,7 @@ impl Route {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Batches => "batches",
+            Self::Files => "files",
         }
     }
 }
@@ -188,6 +193,15 @@ pub struct Once {
     pub request_hash: [u8; 16],
     /// The client says that it has sent this before, and heard nothing.
     pub repeated: bool,
+}
+
+/// What a key has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Made {
+    /// Its id.
+    pub(crate) id: String,
+    /// Of the request that made it.
+    pub(crate) request_hash: [u8; 16],
 }
 
 /// A batch to be.
@@ -540,7 +554,8 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// Takes a file id, as `pending`: from now on blobs named by it are not litter.
     async fn create_file(&self, file: NewFile) -> Result<()>;
     /// Makes a pending file usable. Its bytes must be durable. Missing if it was given up; full, and
-    /// nothing changed, if its tenant would have more than [`ReadyFile::within`].
+    /// nothing changed, if its tenant would have more than [`ReadyFile::within`]; busy, and nothing
+    /// changed, if its key has made a file meanwhile.
     async fn ready_file(&self, id: &str, file: ReadyFile) -> Result<FileRow>;
     /// Gives a pending file up; its row goes. A ready file is not touched.
     async fn abandon_file(&self, id: &str) -> Result<()>;
@@ -550,6 +565,9 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     async fn files(&self, tenant: &str, query: FileQuery) -> Result<Option<Rows<FileRow>>>;
     /// Marks a ready file deleted: unreadable at once, bytes swept later. False: no such file.
     async fn delete_file(&self, tenant: &str, id: &str) -> Result<bool>;
+
+    /// What this tenant's key has made by this call within the last [`KEY_LIFETIME`].
+    async fn made(&self, tenant: &str, route: Route, key: &str) -> Result<Option<Made>>;
 
     // --- what is stored ----------------------------------------------------------------------
 

@@ -11,8 +11,9 @@ use multer::{Field, Multipart};
 use super::error::{Answer, Failure, Problem};
 use super::incoming::{Broken, Incoming, Progress};
 use super::json::{self, Object};
+use super::once::header_key;
 use super::params::{missing, unknown_value};
-use crate::service::{FileDescription, Service, Upload};
+use crate::service::{FileDescription, FirstLine, Service, Upload, check_extension, too_large};
 
 /// What a client may upload a file for. Only `batch` is of use here; a client that keeps its other
 /// files beside them is let.
@@ -32,8 +33,6 @@ const MAX_FIELD: usize = 4096;
 const MAX_NAME: usize = 255;
 /// What boundaries, headers and the other fields may add to a file's size.
 const FORM_OVERHEAD: u64 = 1 << 20;
-/// A first line is read up to here; a longer one is left to validation.
-const MAX_FIRST_LINE: usize = 1 << 20;
 
 /// Takes a whole upload, or leaves nothing behind.
 pub(super) async fn receive(
@@ -43,6 +42,7 @@ pub(super) async fn receive(
     incoming: &mut Incoming,
 ) -> Answer<FileObject> {
     let boundary = boundary(headers)?;
+    let key = header_key(headers)?;
     refuse_oversize(headers, service.config.limits.file_bytes)?;
     let progress = incoming.progress();
     let mut parts = Multipart::new(incoming, boundary);
@@ -64,7 +64,8 @@ pub(super) async fn receive(
                 );
             }
             Some("file") => {
-                file = Some(store(service, tenant, &fields, &mut part, &progress).await?);
+                let key = key.clone();
+                file = Some(store(service, tenant, key, &fields, &mut part, &progress).await?);
             }
             Some(name) => fields.set(name, &mut part).await?,
             None => return Err(Failure::invalid("A part of the form has no name.")),
@@ -93,12 +94,7 @@ fn refuse_oversize(headers: &HeaderMap, limit: u64) -> Answer<()> {
         .get(header::CONTENT_LENGTH)
         .and_then(|v| v.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: u64| length > limit.saturating_add(FORM_OVERHEAD)) {
-        return Err(Failure::new(
-            Problem::TooLarge,
-            format!("The file is larger than the limit of {limit} bytes."),
-        )
-        .with_code("file_too_large")
-        .with_param("file"));
+        return Err(too_large("file", "file", limit).into());
     }
     Ok(())
 }
@@ -207,6 +203,7 @@ struct Stored {
 async fn store(
     service: &Service,
     tenant: &str,
+    key: Option<String>,
     fields: &Fields,
     part: &mut Field<'_>,
     progress: &Progress,
@@ -217,11 +214,11 @@ async fn store(
         check_extension(&filename)?;
     }
     let mut first_line = FirstLine::default();
-    let mut upload = service.upload(tenant).await?;
+    let mut upload = service.upload_under(tenant, key).await?;
     while let Some(chunk) = part.chunk().await.map_err(broken_form)? {
         progress.made();
         first_line.feed(&chunk);
-        if is_input && first_line.is_whole() {
+        if is_input && first_line.is_known() {
             first_line.check()?;
         }
         upload.write(&chunk).await?;
@@ -275,127 +272,9 @@ impl Stored {
     }
 }
 
-fn check_extension(filename: &str) -> Answer<()> {
-    let is_jsonl = filename
-        .rsplit_once('.')
-        .is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("jsonl"));
-    if is_jsonl {
-        return Ok(());
-    }
-    Err(Failure::invalid(
-        "Invalid file format for Batch API. Must be .jsonl",
-    ))
-}
-
-/// The first line that is not blank: all that OpenAI looks at before a batch is made.
-#[derive(Debug, Default)]
-struct FirstLine {
-    bytes: Vec<u8>,
-    state: Reading,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    #[default]
-    Begun,
-    Whole,
-    TooLong,
-}
-
-impl FirstLine {
-    fn feed(&mut self, mut chunk: &[u8]) {
-        while self.state == Reading::Begun && !chunk.is_empty() {
-            let (line, rest, ended) = match memchr::memchr(b'\n', chunk) {
-                Some(at) => (&chunk[..at], &chunk[at + 1..], true),
-                None => (chunk, &[][..], false),
-            };
-            chunk = rest;
-            if self.bytes.len() + line.len() > MAX_FIRST_LINE {
-                self.bytes = Vec::new();
-                self.state = Reading::TooLong;
-                return;
-            }
-            self.bytes.extend_from_slice(line);
-            if ended && self.content().is_empty() {
-                self.bytes.clear();
-            } else if ended {
-                self.state = Reading::Whole;
-            }
-        }
-    }
-
-    fn end(&mut self) {
-        if self.state == Reading::Begun {
-            self.state = Reading::Whole;
-        }
-    }
-
-    fn is_whole(&self) -> bool {
-        self.state == Reading::Whole
-    }
-
-    fn content(&self) -> &[u8] {
-        self.bytes
-            .strip_prefix(b"\xEF\xBB\xBF")
-            .unwrap_or(&self.bytes)
-            .trim_ascii()
-    }
-
-    fn check(&self) -> Answer<()> {
-        if self.state == Reading::TooLong {
-            return Ok(());
-        }
-        let problem = if self.content().is_empty() {
-            "the file is empty"
-        } else if serde_json::from_slice::<serde::de::IgnoredAny>(self.content()).is_err() {
-            "the first line is not valid JSON"
-        } else {
-            return Ok(());
-        };
-        Err(Failure::invalid(format!(
-            "Invalid file format for Batch API. Must be .jsonl: {problem}"
-        )))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn verdict(chunks: &[&[u8]]) -> bool {
-        let mut line = FirstLine::default();
-        for chunk in chunks {
-            line.feed(chunk);
-        }
-        line.end();
-        line.check().is_ok()
-    }
-
-    #[test]
-    fn the_first_line_with_anything_on_it_must_be_json() {
-        let good: [&[&[u8]]; 6] = [
-            &[b"{}"],
-            &[b"{\"a\"", b":1}\n", b"nonsense"],
-            &[b"\xEF\xBB\xBF{}\r\n"],
-            &[b"\n", b" \t\r\n{}", b"\n"],
-            &[b"[1]\n"],
-            &[b"\"", &[b'x'; MAX_FIRST_LINE]],
-        ];
-        let bad: [&[&[u8]]; 6] = [
-            &[],
-            &[b""],
-            &[b"\n \r\n"],
-            &[b"id,text\n{}"],
-            &[b"{\n}"],
-            &[b"\xEF\xBB\xBF"],
-        ];
-        for chunks in good {
-            assert!(verdict(chunks), "{:?}", chunks.first());
-        }
-        for chunks in bad {
-            assert!(!verdict(chunks), "{chunks:?}");
-        }
-    }
 
     #[test]
     fn a_lifetime_has_three_spellings() {

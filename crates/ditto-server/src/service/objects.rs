@@ -6,7 +6,7 @@ use ditto_llm::wire::{
 };
 
 use super::Listed;
-use crate::catalog::{BatchRow, FileRow, FileState, Rows, Usage};
+use crate::catalog::{BatchRow, FileRow, FileState, Route, Rows, Usage};
 use crate::error::{Error, ErrorKind};
 use crate::model::batch::wire_status;
 
@@ -25,12 +25,16 @@ pub(super) fn no_such_batch(id: &str) -> Error {
     Error::missing(format!("No batch found with id '{id}'."))
 }
 
-pub(super) fn key_reused(batch: &str) -> Error {
+pub(super) fn key_reused(route: Route, made: &str) -> Error {
+    let noun = match route {
+        Route::Batches => "batch",
+        Route::Files => "file",
+    };
     Error::new(
         ErrorKind::Conflict,
         format!(
-            "This Idempotency-Key belongs to a request with another body, which made the batch \
-             '{batch}'. Use a new key for a new batch."
+            "This Idempotency-Key belongs to a request with another body, which made the {noun} \
+             '{made}'. Use a new key for a new {noun}."
         ),
     )
     .with_code("idempotency_key_reused")

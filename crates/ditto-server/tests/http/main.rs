@@ -6,6 +6,7 @@ mod batches;
 mod content;
 mod creates;
 mod doors;
+mod files_again;
 mod form;
 mod lists;
 mod routes;

@@ -10,7 +10,7 @@ use super::sqlite::SqliteCatalog;
 use super::{
     BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow,
     FileState, Finish, Gap, Keep, Leased, Named, NewBatch, NewFile, Once, Order, Publication,
-    ReadyFile, Refusal, SealOutcome, Sealed, SegmentKey, Stored, Usage, Validated,
+    ReadyFile, Refusal, Route, SealOutcome, Sealed, SegmentKey, Stored, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
@@ -41,6 +41,7 @@ fn description() -> ReadyFile {
         lines: Some(7),
         expires_after: None,
         within: None,
+        once: None,
     }
 }
 
@@ -267,6 +268,8 @@ promises! {
     creates::a_repeat_of_another_body_or_tenant_makes_a_batch,
     creates::creates_that_are_no_repeats_make_a_batch_each,
     creates::creates_are_forgotten_when_no_repeat_can_mean_them_and_a_few_at_a_time,
+    creates::a_file_is_remembered_by_its_key_for_a_day_and_by_its_own_route,
+    creates::a_key_that_has_made_a_file_meanwhile_makes_no_other,
     validation::the_oldest_batch_is_validated_first_and_by_one_worker,
     validation::a_try_that_failed_is_made_again_after_all_others,
     validation::a_validator_that_died_is_replaced_and_its_outcome_refused,

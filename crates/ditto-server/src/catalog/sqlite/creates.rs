@@ -2,10 +2,10 @@
 
 use rusqlite::named_params;
 
-use super::super::{Created, KEY_LIFETIME, NewBatch, Once, REPEAT_LIFETIME, Route};
+use super::super::{Created, KEY_LIFETIME, Made, NewBatch, Once, REPEAT_LIFETIME, Route};
 use super::runner::Tx;
 use super::{batches, sql, tenants};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What an earlier create was found to have made, by its id.
 #[derive(Debug)]
@@ -50,28 +50,29 @@ pub(super) fn earlier(
         return Ok(None);
     };
     match &once.key {
-        Some(key) => by_key(tx, route, tenant, key, once.request_hash),
+        Some(key) => {
+            let made = made(tx, route, tenant, key)?;
+            Ok(
+                made.map(|made| match made.request_hash == once.request_hash {
+                    true => Earlier::Same(made.id),
+                    false => Earlier::Other(made.id),
+                }),
+            )
+        }
         None if once.repeated => by_hash(tx, route, tenant, once.request_hash),
         None => Ok(None),
     }
 }
 
-fn by_key(
-    tx: &Tx<'_>,
-    route: Route,
-    tenant: &str,
-    key: &str,
-    hash: [u8; 16],
-) -> Result<Option<Earlier>> {
+/// What a key has made.
+pub(super) fn made(tx: &Tx<'_>, route: Route, tenant: &str, key: &str) -> Result<Option<Made>> {
     let params = named_params! {
         ":tenant": tenant, ":route": route.as_str(), ":key": key, ":now": tx.now_ms,
     };
     tx.row(sql::CREATE_BY_KEY, params, |row| {
-        let made = row.get("made")?;
-        Ok(if row.get::<_, [u8; 16]>("request_hash")? == hash {
-            Earlier::Same(made)
-        } else {
-            Earlier::Other(made)
+        Ok(Made {
+            id: row.get("made")?,
+            request_hash: row.get("request_hash")?,
         })
     })
 }
@@ -86,6 +87,25 @@ fn by_hash(tx: &Tx<'_>, route: Route, tenant: &str, hash: [u8; 16]) -> Result<Op
     tx.row(sql::CREATE_BY_HASH, params, |row| {
         Ok(Earlier::Same(row.get("made")?))
     })
+}
+
+/// Remembers what a request with a key has made, unless the key has made something meanwhile: whoever
+/// asked for it first was not heard of before.
+pub(super) fn claim(
+    tx: &Tx<'_>,
+    route: Route,
+    tenant: &str,
+    once: &Once,
+    made: &str,
+) -> Result<()> {
+    if earlier(tx, route, tenant, Some(once))?.is_some() {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            "another request with this Idempotency-Key was answered a moment ago; nothing was changed \
+             by this one: send it again",
+        ));
+    }
+    remember(tx, route, tenant, once, made)
 }
 
 /// In the transaction that makes it.

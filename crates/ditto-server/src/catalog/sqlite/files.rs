@@ -5,11 +5,11 @@ use std::time::Duration;
 use rusqlite::{Row, named_params};
 
 use super::super::{
-    CURSOR_LIFETIME, FileQuery, FileRow, NewFile, Order, ReadyFile, Rows, over_limit,
+    CURSOR_LIFETIME, FileQuery, FileRow, NewFile, Order, ReadyFile, Route, Rows, over_limit,
 };
 use super::rows::{self, stored};
 use super::runner::Tx;
-use super::{batches, sql, tenants};
+use super::{batches, creates, sql, tenants};
 use crate::error::{Error, Result};
 use crate::model::space::fits;
 
@@ -41,6 +41,9 @@ pub(super) fn ready(tx: &Tx<'_>, id: &str, file: &ReadyFile) -> Result<FileRow> 
             // An error takes the whole change back.
             return Err(over_limit(held, row.bytes, limit));
         }
+    }
+    if let Some(once) = &file.once {
+        creates::claim(tx, Route::Files, &row.tenant, once, &row.id)?;
     }
     tenants::file_came(tx, &row.tenant, row.bytes)?;
     Ok(row)

@@ -15,8 +15,8 @@ pub(crate) use self::snapshot::Snapshot;
 use self::turns::Turns;
 use super::{
     BatchRow, Cancelled, Catalog, Created, Cut, Demand, DueRows, FileQuery, FileRow, Finish,
-    FinishWork, Gap, Keep, Leased, Named, NewBatch, NewFile, Publication, ReadyFile, Renewal, Rows,
-    SealOutcome, Sealed, SealedRow, SegmentKey, Stored, Validated,
+    FinishWork, Gap, Keep, Leased, Made, Named, NewBatch, NewFile, Publication, ReadyFile, Renewal,
+    Route, Rows, SealOutcome, Sealed, SealedRow, SegmentKey, Stored, Validated,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -140,6 +140,13 @@ impl Catalog for SqliteCatalog {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.runner
             .write(move |tx| files::delete(tx, &tenant, &id))
+            .await
+    }
+
+    async fn made(&self, tenant: &str, route: Route, key: &str) -> Result<Option<Made>> {
+        let (tenant, key) = (tenant.to_owned(), key.to_owned());
+        self.runner
+            .read(move |tx| creates::made(tx, route, &tenant, &key))
             .await
     }
 
@@ -669,6 +676,7 @@ mod tests {
                     lines: Some(bytes / 10),
                     expires_after: chance.bool().then_some(LEASE),
                     within: chance.bool().then_some(3_000),
+                    once: None,
                 };
                 // It may be ready, or too large.
                 let _ = catalog.ready_file(&file, ready).await;

@@ -102,6 +102,7 @@ impl Place {
             lines: Some(1),
             expires_after: None,
             within: None,
+            once: None,
         };
         self.sweeper.catalog.ready_file(id, ready).await.unwrap();
     }
