@@ -46,7 +46,8 @@ pub use gc::{Garbage, collect_garbage, find_garbage};
 pub use owner::{Owner, owner};
 pub use server::{Server, check_catalog};
 pub use service::{
-    BatchRequest, Content, FileDescription, FileList, Listed, Once, Progress, Service, Upload,
+    BatchRequest, CompleteRequest, Content, FileDescription, FileList, Listed, Once, PartUpload,
+    Progress, Service, Upload, UploadRequest,
 };
 pub use upstream::Probed;
 pub use upstream::address::{BadAddress, check_address, shown_address};

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-pub(crate) use self::index::{Entries, LineIndex, Lines};
+pub(crate) use self::index::{Entries, Joined, LineIndex, Lines};
 use crate::error::{Error, GONE, Result};
 
 mod index;

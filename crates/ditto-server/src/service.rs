@@ -3,6 +3,7 @@
 //! The HTTP layer and `ditto-batch run` call the same methods, so that both see the same batch.
 
 mod at_work;
+mod complete;
 mod first_line;
 mod intake;
 mod keyed;
@@ -10,6 +11,7 @@ mod objects;
 mod pending;
 mod room;
 mod upload;
+mod uploads;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,10 +22,13 @@ use ditto_llm::wire::{Batch, FileObject};
 use futures_util::Stream;
 
 pub(crate) use self::at_work::AtWork;
+pub use self::complete::CompleteRequest;
 pub(crate) use self::first_line::{FirstLine, check_extension};
 pub(crate) use self::intake::too_large;
 pub use self::upload::Upload;
+pub use self::uploads::{PartUpload, UploadRequest};
 pub use crate::catalog::Once;
+pub(crate) use crate::model::upload::{PART_BYTES, PARTS};
 
 use self::objects::{
     batch_object, file_object, key_reused, listed, no_such_batch, no_such_file, spoken_list,

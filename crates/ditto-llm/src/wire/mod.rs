@@ -11,6 +11,7 @@ mod lenient;
 mod line;
 mod open_enum;
 mod page;
+mod upload;
 
 pub use batch::{
     Batch, BatchError, BatchErrors, BatchRequestCounts, BatchStatus, BatchUsage,
@@ -20,3 +21,4 @@ pub use error::{ErrorBody, ErrorEnvelope};
 pub use file::{DeletedFile, FileObject};
 pub use line::{RequestLine, ResultError, ResultLine, ResultResponse};
 pub use page::Page;
+pub use upload::{UploadObject, UploadPartObject};

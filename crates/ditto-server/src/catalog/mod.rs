@@ -21,8 +21,13 @@ mod bounds;
 #[cfg(test)]
 pub(crate) mod contract;
 pub(crate) mod sqlite;
+mod uploads;
 
 pub(crate) use bounds::{Bounds, Refusal, SPACE_RETRY, Stored, over_limit};
+pub(crate) use uploads::{
+    Asked, Completion, NewUpload, PENDING_UPLOADS, PartRow, ReadyPart, UPLOAD_LIFETIME, UploadRow,
+    too_many_uploads,
+};
 
 /// A segment, by its batch's key and its place in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,6 +104,8 @@ pub(crate) struct FileRow {
     pub(crate) created_at: i64,
     /// Unix seconds.
     pub(crate) expires_at: Option<i64>,
+    /// The upload whose parts hold its bytes.
+    pub(crate) upload: Option<String>,
 }
 
 /// Order of a list by time of creation.
@@ -172,6 +179,14 @@ pub(crate) enum Route {
     Batches,
     /// `POST /v1/files`
     Files,
+    /// `POST /v1/uploads`
+    Uploads,
+    /// `POST /v1/uploads/{id}/parts`
+    Parts,
+    /// `POST /v1/uploads/{id}/complete`
+    Complete,
+    /// `POST /v1/uploads/{id}/cancel`
+    Cancel,
 }
 
 impl Route {
@@ -180,6 +195,10 @@ impl Route {
         match self {
             Self::Batches => "batches",
             Self::Files => "files",
+            Self::Uploads => "uploads",
+            Self::Parts => "parts",
+            Self::Complete => "complete",
+            Self::Cancel => "cancel",
         }
     }
 }
@@ -514,6 +533,13 @@ pub(crate) struct Keep {
 pub(crate) enum Named {
     /// A file, by its id.
     File(String),
+    /// A part of an upload, by both ids.
+    UploadPart {
+        /// The upload's.
+        upload: String,
+        /// Its own.
+        part: String,
+    },
     /// A batch as a whole, by its id.
     Batch(String),
     /// One seal of a segment.
@@ -544,6 +570,8 @@ pub(crate) struct DueRows {
     pub(crate) files: u64,
     /// Batches that have ended, without bytes.
     pub(crate) batches: u64,
+    /// Uploads that have ended, without bytes.
+    pub(crate) uploads: u64,
 }
 
 /// Rows and epochs of files, batches and segments.
@@ -569,9 +597,46 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// What this tenant's key has made by this call within the last [`KEY_LIFETIME`].
     async fn made(&self, tenant: &str, route: Route, key: &str) -> Result<Option<Made>>;
 
+    // --- files that come in parts ------------------------------------------------------------
+
+    /// Takes an upload's id, as `pending`; the same request again gets the upload as it is now. Full,
+    /// and nothing made, if its tenant has as many pending as it may.
+    async fn create_upload(&self, upload: NewUpload) -> Result<Asked<UploadRow>>;
+    /// An upload of this tenant, as it is now.
+    async fn upload(&self, tenant: &str, id: &str) -> Result<Option<UploadRow>>;
+    /// Takes a part's id: from now on a blob named by it is not litter, as long as its upload is
+    /// pending. Invalid if the upload has as many parts or bytes as it may.
+    async fn create_part(&self, tenant: &str, upload: &str, id: &str) -> Result<Asked<()>>;
+    /// The part's bytes are durable, and are its tenant's from here on. Missing if it was given up;
+    /// invalid or full, and nothing changed, if its upload or tenant would have more than it may;
+    /// busy, and nothing changed, if its key has made a part meanwhile.
+    async fn ready_part(&self, tenant: &str, id: &str, part: ReadyPart) -> Result<Asked<PartRow>>;
+    /// Gives a part up that is not ready; its row goes. A ready one is not touched.
+    async fn abandon_part(&self, id: &str) -> Result<()>;
+    /// A part of this tenant that was ready once and whose row is still there.
+    async fn part(&self, tenant: &str, id: &str) -> Result<Option<PartRow>>;
+    /// The ready parts of an upload; of a completed one, those that its file is made of.
+    async fn parts(&self, upload: i64) -> Result<Vec<PartRow>>;
+    /// Makes a file of a pending upload: its row is ready, counts instead of the parts, and is all that
+    /// is needed of them; parts that are not named may go. All of it at once, or nothing.
+    async fn complete_upload(
+        &self,
+        tenant: &str,
+        id: &str,
+        completion: Completion,
+    ) -> Result<Asked<UploadRow>>;
+    /// Ends a pending upload: its parts may go. Again, it is as it is.
+    async fn cancel_upload(
+        &self,
+        tenant: &str,
+        id: &str,
+        once: Option<Once>,
+    ) -> Result<Asked<UploadRow>>;
+
     // --- what is stored ----------------------------------------------------------------------
 
-    /// What this tenant has: ready files, and what is set aside for its open batches. Kept by deltas.
+    /// What this tenant has: ready files, ready parts of pending uploads, and what is set aside for its
+    /// open batches. Kept by deltas.
     async fn stored(&self, tenant: &str) -> Result<Stored>;
     /// The same of all tenants together.
     async fn stored_by_all(&self) -> Result<Stored>;
@@ -581,13 +646,22 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// Files whose bytes may go: deleted or expired for this long, or uploads that nobody finished
     /// within a day, which are given up with this call; and no batch that has not ended reads them.
     async fn sweepable_files(&self, unreadable: Duration, limit: u32) -> Result<Vec<FileRow>>;
-    /// The bytes are gone. The row stays as `deleted` for list cursors.
+    /// The bytes are gone, also those of the upload that it was. The row stays as `deleted` for list
+    /// cursors.
     async fn file_swept(&self, id: &str) -> Result<()>;
     /// Batches that have ended and neither of whose result files has bytes left: their blobs may go.
     /// By key, those above `after`.
     async fn sweepable_batches(&self, after: i64, limit: u32) -> Result<Vec<BatchRow>>;
     /// The blobs of this batch are gone.
     async fn batch_swept(&self, batch: i64) -> Result<()>;
+    /// Uploads that were cancelled or whose time is over, which are ended with this call: their parts
+    /// may go.
+    async fn sweepable_uploads(&self, limit: u32) -> Result<Vec<UploadRow>>;
+    /// The parts of this upload are gone, blobs and rows.
+    async fn upload_swept(&self, id: &str) -> Result<()>;
+    /// Parts that completed uploads did not name, each with its upload: they may go, and each is given
+    /// up ([`Catalog::abandon_part`]) when it has gone.
+    async fn sweepable_parts(&self, limit: u32) -> Result<Vec<(String, String)>>;
     /// Forgets creates that no repeat can mean any more, the oldest first. Returns how many.
     async fn forget_creates(&self, limit: u32) -> Result<u32>;
     /// Forgets files that have been unreadable for this long, and for [`CURSOR_LIFETIME`] at least, and
@@ -596,6 +670,9 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// Forgets batches that ended this long ago, whose bytes are gone, and with them their result
     /// files; the oldest first. Never one that a create which comes again would name. Returns how many.
     async fn forget_batches(&self, ended: Duration, limit: u32) -> Result<u32>;
+    /// Forgets uploads that ended [`UPLOAD_LIFETIME`] ago and whose parts are gone, the oldest first.
+    /// Never one that a request which comes again would name. Returns how many.
+    async fn forget_uploads(&self, limit: u32) -> Result<u32>;
     /// What may become of objects with these names, one answer for each, in order. A name is made
     /// from an id that is in the catalog before: one that was listed before this call and is unknown
     /// to it is nobody's. Changes nothing.

@@ -69,6 +69,14 @@ impl Object {
         }
     }
 
+    /// What a body says that is not there.
+    pub(super) fn empty() -> Self {
+        Self {
+            fields: Map::new(),
+            prefix: String::new(),
+        }
+    }
+
     /// An object with this one field.
     pub(super) fn of(name: &str, value: Value) -> Self {
         Self {
@@ -122,7 +130,24 @@ impl Object {
         }
     }
 
-    fn integer(&mut self, name: &str) -> Answer<i64> {
+    /// A list of texts that must be there, with one of them at least.
+    pub(super) fn texts(&mut self, name: &str, most: usize) -> Answer<Vec<String>> {
+        let path = self.path(name);
+        let list = match self.fields.remove(name) {
+            None => return Err(missing(&path)),
+            Some(Value::Array(list)) => list,
+            Some(other) => return Err(wrong_type(&path, "an array of strings", &other)),
+        };
+        check_length(&path, list.len(), most)?;
+        let text = |(at, value)| match value {
+            Value::String(text) => Ok(text),
+            other => Err(wrong_type(&format!("{path}[{at}]"), "a string", &other)),
+        };
+        list.into_iter().enumerate().map(text).collect()
+    }
+
+    /// A number that must be there.
+    pub(super) fn integer(&mut self, name: &str) -> Answer<i64> {
         let path = self.path(name);
         let value = self.fields.remove(name).ok_or_else(|| missing(&path))?;
         value
@@ -163,6 +188,28 @@ impl Object {
             .collect::<Answer<_>>()
             .map(Some)
     }
+}
+
+/// OpenAI's words for a list that is empty or too long.
+fn check_length(path: &str, length: usize, most: usize) -> Answer<()> {
+    let (code, message) = if length == 0 {
+        let message = format!(
+            "Invalid '{path}': empty array. Expected an array with minimum length 1, but got an empty \
+             array instead."
+        );
+        ("empty_array", message)
+    } else if length > most {
+        let message = format!(
+            "Invalid '{path}': array too long. Expected an array with maximum length {most}, but got an \
+             array with length {length} instead."
+        );
+        ("array_above_max_length", message)
+    } else {
+        return Ok(());
+    };
+    Err(Failure::invalid(message)
+        .with_param(path.to_owned())
+        .with_code(code))
 }
 
 fn metadata_pair(key: String, value: Value) -> Answer<(String, String)> {

@@ -44,7 +44,7 @@ impl LineIndex {
 }
 
 /// The entries of an index that was stored, one after the other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Entries {
     rest: Bytes,
     last: (u64, u64),
@@ -100,6 +100,12 @@ impl Lines {
         }
     }
 
+    /// Of bytes of which nobody knows what will stand before them: whether they begin a line is not
+    /// told, and line numbers are counted as if they began line 1.
+    pub(crate) fn of_part() -> Self {
+        Self::default()
+    }
+
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         if self.at_start && !bytes.is_empty() {
             self.index.line(self.breaks + 1, self.bytes);
@@ -116,7 +122,69 @@ impl Lines {
         self.bytes += bytes.len() as u64;
     }
 
+    /// Line breaks so far.
+    pub(crate) fn breaks(&self) -> u64 {
+        self.breaks
+    }
+
+    /// Whether the last byte is a line break.
+    pub(crate) fn ends_line(&self) -> bool {
+        self.at_start
+    }
+
     /// Physical lines, if this is a whole file.
+    pub(crate) fn count(&self) -> u64 {
+        self.breaks + u64::from(!self.at_start)
+    }
+
+    pub(crate) fn index(&self) -> &LineIndex {
+        &self.index
+    }
+}
+
+/// The lines of a file whose parts are put one behind the other. A line may go over many of them.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    bytes: u64,
+    breaks: u64,
+    at_start: bool,
+    index: LineIndex,
+}
+
+impl Default for Joined {
+    fn default() -> Self {
+        Self {
+            bytes: 0,
+            breaks: 0,
+            at_start: true,
+            index: LineIndex::default(),
+        }
+    }
+}
+
+impl Joined {
+    /// The next part, as [`Lines::of_part`] told of it. It is not empty.
+    pub(crate) fn add(
+        &mut self,
+        bytes: u64,
+        breaks: u64,
+        ends_line: bool,
+        index: Entries,
+    ) -> Result<()> {
+        if self.at_start {
+            self.index.put(self.breaks + 1, self.bytes);
+        }
+        for entry in index {
+            let (line, offset) = entry?;
+            self.index.put(self.breaks + line, self.bytes + offset);
+        }
+        self.bytes += bytes;
+        self.breaks += breaks;
+        self.at_start = ends_line;
+        Ok(())
+    }
+
+    /// Physical lines.
     pub(crate) fn count(&self) -> u64 {
         self.breaks + u64::from(!self.at_start)
     }
@@ -163,5 +231,61 @@ mod tests {
         assert_eq!(lines_of(&[&short]).1, [(1, 0), (17, 32), (33, 64)]);
         let long = [&[b'x'; 70_000][..], b"\n"].concat().repeat(3);
         assert_eq!(lines_of(&[&long]).1, [(1, 0), (2, 70_001), (3, 140_002)]);
+    }
+
+    fn joined(parts: &[&[u8]]) -> (u64, Vec<(u64, u64)>) {
+        let mut joined = Joined::default();
+        for part in parts {
+            let mut lines = Lines::of_part();
+            lines.feed(part);
+            let stored = Bytes::copy_from_slice(lines.index().encoded());
+            let bytes = part.len() as u64;
+            let (breaks, ends_line) = (lines.breaks(), lines.ends_line());
+            joined
+                .add(bytes, breaks, ends_line, Entries::of(stored))
+                .unwrap();
+        }
+        (joined.count(), entries(joined.index()))
+    }
+
+    #[test]
+    fn parts_are_joined_in_the_middle_of_a_line_or_between_two() {
+        assert_eq!(joined(&[b"a\n", b"b\n"]), (2, vec![(1, 0), (2, 2)]));
+        assert_eq!(
+            joined(&[b"a\nb", b"b\nc"]),
+            (3, vec![(1, 0), (2, 2), (3, 5)])
+        );
+        assert_eq!(joined(&[b"a", b"a", b"a"]), (1, vec![(1, 0)]));
+        assert_eq!(joined(&[b"a", b"\n", b"\n"]), (2, vec![(1, 0), (2, 2)]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn however_a_file_is_cut_its_lines_are_those_of_the_whole(
+            text in "[a\n]{1,400}",
+            cuts in proptest::collection::vec(1usize..60, 1..20),
+        ) {
+            let (mut rest, mut parts) = (text.as_bytes(), Vec::new());
+            for cut in cuts {
+                let (part, behind) = rest.split_at(cut.min(rest.len()));
+                parts.push(part);
+                rest = behind;
+            }
+            parts.push(rest);
+            parts.retain(|part| !part.is_empty());
+            let (count, index) = joined(&parts);
+            proptest::prop_assert_eq!(count, lines_of(&[text.as_bytes()]).0);
+            // Each entry is the start of its line, and none is far from the one before.
+            let starts: Vec<u64> = std::iter::once(0)
+                .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at as u64 + 1))
+                .collect();
+            let mut before = 0;
+            for (line, offset) in index {
+                proptest::prop_assert_eq!(starts[usize::try_from(line).unwrap() - 1], offset);
+                proptest::prop_assert!(line > before && line - before <= LINES_APART + 1);
+                before = line;
+            }
+            proptest::prop_assert!(count < before + LINES_APART + 1);
+        }
     }
 }

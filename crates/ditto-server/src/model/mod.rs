@@ -3,6 +3,7 @@
 //! Each file answers one question: [`batch`]: what state comes next? [`plan`]: where do segments
 //! begin? [`policy`]: what becomes of a line? [`lane`]: may a lane send? [`turn`]: whose line is next?
 //! [`litter`]: are bytes that were found still somebody's? [`space`]: may there be more of them?
+//! [`upload`]: do its parts make up a file?
 
 pub mod batch;
 pub mod lane;
@@ -11,3 +12,4 @@ pub mod plan;
 pub mod policy;
 pub mod space;
 pub mod turn;
+pub mod upload;

@@ -142,6 +142,13 @@ impl Intake {
         Ok(())
     }
 
+    /// Puts the index of their lines behind them, into the same blob; its size. They are all there.
+    pub(super) async fn append_index(&mut self) -> Result<u64> {
+        let index = self.lines.index().encoded().to_vec();
+        self.keep(&index).await?;
+        Ok(index.len() as u64)
+    }
+
     /// Makes them durable.
     pub(super) async fn finish(mut self) -> Result<Taken> {
         if let Some(writer) = self.writer.take() {

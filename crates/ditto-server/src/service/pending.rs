@@ -17,6 +17,7 @@ pub(super) struct Pending {
 #[derive(Debug)]
 enum What {
     File { id: String },
+    Part { upload: String, id: String },
 }
 
 /// The same once the catalog has been told that its bytes are there.
@@ -31,6 +32,16 @@ impl Pending {
         Self {
             service: service.clone(),
             what: Some(What::File { id: id.to_owned() }),
+        }
+    }
+
+    pub(super) fn part(service: &Service, upload: &str, id: &str) -> Self {
+        Self {
+            service: service.clone(),
+            what: Some(What::Part {
+                upload: upload.to_owned(),
+                id: id.to_owned(),
+            }),
         }
     }
 
@@ -50,6 +61,11 @@ impl Pending {
 }
 
 impl HandedOver {
+    /// The catalog did not take it: its bytes go at once.
+    pub(super) async fn give_up(self) -> Result<()> {
+        self.service.give_up(self.what).await
+    }
+
     /// The catalog did not take it: where that is sure, its bytes go at once. The error, to be passed on.
     pub(super) async fn refused(self, error: Error) -> Result<Error> {
         match error.kind() {
@@ -61,7 +77,7 @@ impl HandedOver {
             | ErrorKind::TooLarge
             | ErrorKind::Busy
             | ErrorKind::Full
-            | ErrorKind::NoSpace => self.service.give_up(self.what).await?,
+            | ErrorKind::NoSpace => self.give_up().await?,
         }
         Ok(error)
     }
@@ -86,6 +102,10 @@ impl Service {
             Some(What::File { id }) => {
                 self.blobs.delete_below(&name::file(&id)).await?;
                 self.catalog.abandon_file(&id).await
+            }
+            Some(What::Part { upload, id }) => {
+                self.blobs.delete_below(&name::part(&upload, &id)).await?;
+                self.catalog.abandon_part(&id).await
             }
         }
     }

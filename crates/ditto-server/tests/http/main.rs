@@ -9,6 +9,7 @@ mod doors;
 mod files_again;
 mod form;
 mod lists;
+mod parts;
 mod routes;
 mod server;
 mod space;

@@ -243,6 +243,8 @@ fn scrub(value: &mut Value) {
                     Value::Number(_) if key.ends_with("_at") => *value = json!("TIME"),
                     Value::String(id) if id.starts_with("file-") => *value = json!("file-ID"),
                     Value::String(id) if id.starts_with("batch_") => *value = json!("batch_ID"),
+                    Value::String(id) if id.starts_with("upload_") => *value = json!("upload_ID"),
+                    Value::String(id) if id.starts_with("part_") => *value = json!("part_ID"),
                     other => scrub(other),
                 }
             }

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use super::sqlite::SqliteCatalog;
 use super::{
-    BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow,
-    FileState, Finish, Gap, Keep, Leased, Named, NewBatch, NewFile, Once, Order, Publication,
-    ReadyFile, Refusal, Route, SealOutcome, Sealed, SegmentKey, Stored, Usage, Validated,
+    Asked, BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Completion, Created, Cut, Demand,
+    FileQuery, FileRow, FileState, Finish, Gap, Keep, Leased, Named, NewBatch, NewFile, NewUpload,
+    Once, Order, PENDING_UPLOADS, PartRow, Publication, ReadyFile, ReadyPart, Refusal, Route,
+    SealOutcome, Sealed, SegmentKey, Stored, UploadRow, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
 use crate::model::batch::{BatchState, Ending};
 use crate::model::litter::{Claim, Due};
+use crate::model::upload::{PART_BYTES, UploadState};
 
 mod batches;
 mod creates;
@@ -25,6 +27,7 @@ mod goes;
 mod leases;
 mod seals;
 mod space;
+mod uploads;
 mod validation;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -330,4 +333,20 @@ promises! {
     space::creating_and_cancelling_in_a_loop_ends_at_the_limit,
     space::what_is_promised_to_all_tenants_has_its_own_bound,
     space::a_create_that_comes_again_is_answered_when_there_is_no_room_any_more,
+    uploads::parts_in_the_order_of_the_client_are_a_file,
+    uploads::a_part_is_none_before_its_bytes_are_there,
+    uploads::a_part_that_was_given_up_cannot_get_ready_and_a_ready_one_stays,
+    uploads::another_tenant_has_no_part_in_an_upload,
+    uploads::a_completion_that_does_not_fit_changes_nothing,
+    uploads::a_completion_without_a_pending_file_changes_nothing,
+    uploads::an_upload_that_has_ended_takes_nothing_more,
+    uploads::parts_count_from_ready_until_their_upload_ends,
+    uploads::a_part_over_what_its_tenant_may_have_does_not_get_ready,
+    uploads::an_upload_takes_no_more_bytes_than_it_can_need,
+    uploads::a_loop_that_only_creates_uploads_ends,
+    uploads::a_file_of_parts_takes_them_with_it,
+    uploads::parts_of_an_upload_that_became_no_file_may_go,
+    uploads::an_upload_is_forgotten_a_day_after_its_end_and_not_before_its_parts,
+    uploads::the_same_key_is_the_same_upload_as_it_is_now,
+    uploads::a_part_and_a_completion_are_remembered_by_their_keys,
 }

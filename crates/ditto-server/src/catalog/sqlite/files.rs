@@ -9,7 +9,7 @@ use super::super::{
 };
 use super::rows::{self, stored};
 use super::runner::Tx;
-use super::{batches, creates, sql, tenants};
+use super::{batches, creates, sql, tenants, uploads};
 use crate::error::{Error, Result};
 use crate::model::space::fits;
 
@@ -151,12 +151,19 @@ pub(super) fn swept(tx: &Tx<'_>, id: &str) -> Result<()> {
         tenants::file_went(tx, file)?;
     }
     let swept = tx.row(sql::SWEEP_FILE, named_params! { ":id": id }, |row| {
-        row.get::<_, Option<i64>>("batch")
+        Ok((
+            row.get::<_, Option<i64>>("batch")?,
+            row.get::<_, Option<String>>("upload")?,
+        ))
     })?;
-    if let Some(batch) = swept.flatten() {
+    let (batch, upload) = swept.unwrap_or_default();
+    if let Some(batch) = batch {
         tx.execute(sql::DROP_RESULT, named_params! { ":batch": batch })?;
     }
-    Ok(())
+    match upload {
+        Some(upload) => uploads::swept(tx, &upload),
+        None => Ok(()),
+    }
 }
 
 /// Files that went before this are no cursors any more.

@@ -25,7 +25,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// one is left to `doctor`, so that a restart does not wait for it.
 const CHECKED_BYTES: u64 = 256 << 20;
 /// Every statement there is stays prepared.
-const STATEMENTS: usize = 128;
+const STATEMENTS: usize = 160;
 /// 8 MiB: the rows of a few thousand open segments.
 const CACHE_KIB: i64 = 8 * 1024;
 
