@@ -1,5 +1,7 @@
 """The long form: sizes and repetitions that take minutes. `scripts/test --long` runs it."""
 
+import concurrent.futures
+import hashlib
 import json
 import random
 import shutil
@@ -76,6 +78,42 @@ def test_serve_keeps_its_memory_on_a_large_file(big_file, tmp_path):
 
         assert lines == 50_000
         assert 0 < harness.peak_memory(server.pid) < MEMORY_BYTES
+
+
+def test_serve_keeps_its_memory_on_a_file_of_300_mb_in_parts(tmp_path):
+    path = harness.samples(tmp_path / "job.jsonl", "synthetic", "-n", 75_000, "--line-bytes", 4000)
+    size, digest, part = path.stat().st_size, hashlib.md5(), 64 << 20
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    with harness.serve(tmp_path / "data") as server:
+        client = openai.OpenAI(base_url=server.base_url, api_key="unused")
+        upload = client.uploads.create(filename=path.name, purpose="batch", mime_type="text/jsonl", bytes=size)
+
+        def send(at):
+            with open(path, "rb") as file:
+                file.seek(at)
+                return client.uploads.parts.create(upload.id, data=file.read(part)).id
+
+        # The last first, and two at once.
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            sent = list(pool.map(send, reversed(range(0, size, part))))
+        began = time.monotonic()
+        completed = client.uploads.complete(upload.id, part_ids=sent[::-1], md5=digest.hexdigest())
+        print(f"completed with md5 in {time.monotonic() - began:.2f} s, peak {harness.peak_memory(server.pid):,} bytes")
+
+        read = hashlib.md5()
+        with client.files.with_streaming_response.content(completed.file.id) as content:
+            for chunk in content.iter_bytes():
+                read.update(chunk)
+        assert read.hexdigest() == digest.hexdigest()
+        assert 0 < harness.peak_memory(server.pid) < MEMORY_BYTES
+        batch = client.batches.create(
+            input_file_id=completed.file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+        harness.until("it is validated", lambda: client.batches.retrieve(batch.id).request_counts.total, seconds=600)
+        assert client.batches.retrieve(batch.id).request_counts.total == 75_000
+        client.batches.cancel(batch.id)
 
 
 @pytest.fixture(scope="module")
