@@ -42,6 +42,7 @@ enum Command {
     Doctor(Box<commands::doctor::DoctorArgs>),
     Sim(commands::sim::SimArgs),
     Gc(commands::gc::GcArgs),
+    Keys(commands::keys::KeysArgs),
     Files(commands::files::FilesArgs),
     Batches(commands::batches::BatchesArgs),
 }
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => block_on(commands::serve::run(args, &mut err)),
         Command::Sim(args) => block_on(commands::sim::run(args, &mut err)),
         Command::Gc(args) => block_on(commands::gc::run(args, &mut out, &mut err)),
+        Command::Keys(args) => block_on(commands::keys::run(args, &mut out, &mut err)),
         Command::Files(args) => block_on(commands::files::run(args, &mut out, &mut err)),
         Command::Batches(args) => block_on(commands::batches::run(args, &mut out, &mut err)),
     };

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
+use crate::error::{Error, Result};
 use crate::model::space::Floor;
 
 /// Everything a server needs to know; the binary makes it from flags, environment and files.
@@ -14,7 +15,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Where lines are sent. At least one.
     pub upstreams: Vec<UpstreamConfig>,
-    /// Who may ask. Empty: everybody on this machine, and nobody else.
+    /// Who may ask, beside those whose keys are in the catalog. If there is no key in either and never
+    /// was: everybody on this machine, and nobody else.
     pub keys: Vec<TenantKey>,
     /// Values of `Origin` that a browser may send; none by default.
     pub origins: Vec<String>,
@@ -22,8 +24,9 @@ pub struct Config {
     pub endpoints: Vec<String>,
     /// What a bad line does to its batch.
     pub mode: Mode,
-    /// Whether a batch expires at the end of its completion window.
-    pub window: Window,
+    /// Whether a batch expires at the end of its completion window. `None`: where there are keys, since
+    /// tenants rely on it, and on one's own machine nobody waits for a deadline.
+    pub window: Option<Window>,
     /// Limits on what comes in.
     pub limits: Limits,
     /// What new files and batches leave free on the disk.
@@ -45,7 +48,7 @@ impl Config {
             origins: Vec::new(),
             endpoints: DEFAULT_ENDPOINTS.iter().map(|e| (*e).to_owned()).collect(),
             mode: Mode::Strict,
-            window: Window::KeepGoing,
+            window: None,
             limits: Limits::default(),
             space: Floor::SHIPPED,
             sending: Sending::default(),
@@ -104,6 +107,34 @@ pub struct TenantKey {
     pub tenant: String,
     /// What the client sends as bearer token.
     pub key: SecretString,
+}
+
+/// Bytes of a tenant's name.
+const MAX_TENANT: usize = 64;
+
+/// Whether a tenant can be called that.
+pub(crate) fn check_tenant(name: &str) -> Result<()> {
+    let visible = name.bytes().all(|byte| byte.is_ascii_graphic());
+    if visible && (1..=MAX_TENANT).contains(&name.len()) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{name:?} cannot be the name of a tenant: give 1 to {MAX_TENANT} visible ASCII characters, without spaces"
+    )))
+}
+
+impl TenantKey {
+    /// Whether this can be one.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_tenant(&self.tenant)?;
+        if self.key.expose_secret().is_empty() {
+            return Err(Error::invalid(format!(
+                "a key of the tenant {} is empty: every request would have it",
+                self.tenant
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// What a bad line does.

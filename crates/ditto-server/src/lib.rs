@@ -18,10 +18,12 @@ mod hold;
 mod http;
 mod id;
 mod journal;
+mod keys;
 mod manifest;
 pub mod model;
 mod owner;
 mod private;
+mod secret;
 mod server;
 mod service;
 /// Whole runs in one thread from one seed; beside the other tests, and inside for what it needs.
@@ -43,10 +45,12 @@ pub use engine::{LaneReport, Trouble};
 pub use error::{Error, ErrorKind, Result};
 pub use folder::Tally;
 pub use gc::{Garbage, collect_garbage, find_garbage};
+pub use keys::{ApiKey, NewApiKey, create_key, list_keys, revoke_key, rotate_key};
 pub use owner::{Owner, owner};
 pub use server::{Server, check_catalog};
 pub use service::{
-    BatchRequest, Content, FileDescription, FileList, Listed, Once, Progress, Service, Upload,
+    Access, BatchRequest, Content, FileDescription, FileList, Listed, Once, Progress, Service,
+    Upload,
 };
 pub use upstream::Probed;
 pub use upstream::address::{BadAddress, check_address, shown_address};

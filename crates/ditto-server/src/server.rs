@@ -15,13 +15,14 @@ use crate::budget::Budget;
 use crate::catalog::Catalog;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, UpstreamConfig};
+use crate::config::{Config, TenantKey, UpstreamConfig};
 use crate::engine::{Around, Engine, Host, Trouble, Workers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::local::LocalJournal;
 use crate::owner::own;
 use crate::private::{make_private, make_private_inside};
-use crate::service::Service;
+use crate::service::keys::Keys;
+use crate::service::{Access, Service};
 use crate::space::Gauge;
 use crate::spool::SpoolFolder;
 use crate::upstream::http::HttpUpstream;
@@ -32,7 +33,6 @@ use crate::upstream::{Keep, Routing};
 pub struct Server {
     service: Service,
     engine: Engine,
-    config: Arc<Config>,
     /// Held for as long as the server lives: a folder has one owner.
     _owner: File,
 }
@@ -62,6 +62,7 @@ impl Server {
 
     async fn open_with(config: Config, inputs: Option<&Path>) -> Result<Self> {
         let budget = Budget::new(config.limits.memory_bytes)?;
+        config.keys.iter().try_for_each(TenantKey::check)?;
         make_private(&config.data)?;
         let owner = own(&config.data)?;
         refuse_orphans(&config.data)?;
@@ -83,6 +84,7 @@ impl Server {
             blobs = blobs.with_in_place(Arc::new(local_store(inputs)?));
         }
         let journal = Arc::new(LocalJournal::open(&journal_folder, keep.memory.clone()));
+        let keys = Arc::new(Keys::open(&config.keys, &*catalog).await?);
         let config = Arc::new(config);
         let around = Around {
             catalog: Arc::clone(&catalog),
@@ -97,18 +99,23 @@ impl Server {
         engine.set_strays_aside().await?;
         let service = Service {
             gauge: Gauge::new(config.data.clone()),
-            config: Arc::clone(&config),
+            config,
             catalog,
             blobs,
             engine: engine.clone(),
             uploads: budget.uploads,
+            keys,
         };
         Ok(Self {
             service,
             engine,
-            config,
             _owner: owner,
         })
+    }
+
+    /// Whether keys are asked for, and how many there are now.
+    pub fn access(&self) -> Access {
+        self.service.access()
     }
 
     /// What a client may ask, without HTTP.
@@ -130,9 +137,9 @@ impl Server {
         let address = listener
             .local_addr()
             .map_err(|e| Error::storage("the listener has no address", e))?;
-        crate::http::check_listener(address, &self.config)?;
+        crate::http::check_listener(address, self.access())?;
         let stop = tokio_util::sync::CancellationToken::new();
-        let router = crate::http::router(self.service.clone(), Arc::clone(&self.config));
+        let router = crate::http::router(self.service.clone());
         let served = crate::http::serve(listener, router, stop.clone().cancelled_owned());
         let engine = self.engine.clone();
         let worked = async {
@@ -146,7 +153,8 @@ impl Server {
             stop.cancel();
             clean
         };
-        let (served, clean) = tokio::join!(served, worked);
+        let watched = self.service.watch_keys(stop.clone());
+        let (served, clean, ()) = tokio::join!(served, worked, watched);
         served?;
         clean
     }
@@ -204,7 +212,7 @@ pub fn check_catalog(data: &Path) -> Result<Option<usize>> {
 
 /// A catalog that is gone must not be followed by an empty one: everything beside it would belong to
 /// nobody, and be swept.
-fn refuse_orphans(data: &Path) -> Result<()> {
+pub(crate) fn refuse_orphans(data: &Path) -> Result<()> {
     let has_any = |name: &str| {
         std::fs::read_dir(data.join(name)).is_ok_and(|mut entries| entries.next().is_some())
     };

@@ -2,6 +2,7 @@
 //!
 //! The HTTP layer and `ditto-batch run` call the same methods, so that both see the same batch.
 
+pub(crate) mod keys;
 mod objects;
 mod room;
 mod upload;
@@ -14,9 +15,11 @@ use bytes::Bytes;
 use ditto_llm::wire::{Batch, FileObject};
 use futures_util::Stream;
 
+pub use self::keys::Access;
 pub use self::upload::Upload;
 pub use crate::catalog::Once;
 
+use self::keys::Keys;
 use self::objects::{
     batch_object, file_object, key_reused, listed, no_such_batch, no_such_file, spoken_list,
     unknown_cursor,
@@ -49,6 +52,8 @@ pub struct Service {
     pub(crate) gauge: Gauge,
     /// Memory for uploads.
     pub(crate) uploads: Share,
+    /// Who may ask.
+    pub(crate) keys: Arc<Keys>,
 }
 
 /// How a client describes a file that it has sent.
@@ -240,11 +245,7 @@ impl Service {
     /// request that has made one already ([`BatchRequest::once`]) gets that one as it is now.
     pub async fn create_batch(&self, tenant: &str, request: BatchRequest) -> Result<Batch> {
         self.check_request(&request)?;
-        let window = match (request.deadline, self.config.window) {
-            (Some(deadline), _) => Some(deadline),
-            (None, Window::Expire) => Some(COMPLETION_WINDOW_LENGTH),
-            (None, Window::KeepGoing) => None,
-        };
+        let window = request.deadline.or_else(|| self.window());
         let metadata = request
             .metadata
             .map(|m| serde_json::to_string(&m).expect("a map of strings is always JSON"));
@@ -281,6 +282,18 @@ impl Service {
             Created::Again(row) => Ok(batch_object(&row)),
             Created::Mismatch(row) => Err(key_reused(&row.id)),
             Created::Refused(refusal) => Err(self.refused(refusal).await),
+        }
+    }
+
+    /// When a batch expires that does not say so itself.
+    fn window(&self) -> Option<Duration> {
+        let shipped = match self.keys.asked_for() {
+            true => Window::Expire,
+            false => Window::KeepGoing,
+        };
+        match self.config.window.unwrap_or(shipped) {
+            Window::Expire => Some(COMPLETION_WINDOW_LENGTH),
+            Window::KeepGoing => None,
         }
     }
 

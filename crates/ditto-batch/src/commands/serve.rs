@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 pub(crate) use self::keys::KeyOf;
+use self::settings::who;
 pub(crate) use self::settings::{DEFAULT_DATA, Kept, Settings};
 pub(crate) use self::upstream::Target;
 use super::sim::SimFlags;
@@ -66,7 +67,7 @@ pub(crate) struct ServeArgs {
     /// How long one answer may take, as 90s, 10m or 2h [default: 10m]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
-    /// Keys of clients, one a line, `key` or `tenant:key`; needed to listen beyond this machine
+    /// Keys of clients, one a line, `key` or `tenant:key`, beside those of `ditto-batch keys`
     #[arg(long, value_name = "FILE", env = "DITTO_API_KEY_FILE")]
     api_key_file: Option<PathBuf>,
     /// Origin of a web page that may use the server; may be repeated
@@ -137,6 +138,7 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8> {
     let server = Server::open(settings.config)
         .await
         .map_err(Failure::of_opening)?;
+    let who = who(server.access());
     let (stop, stopped) = oneshot::channel::<()>();
     let mut running = pin!(server.run(listener, async {
         // Dropping the sender is how it is told.
@@ -146,7 +148,7 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8> {
     if let Poll::Ready(ended) = futures_util::poll!(running.as_mut()) {
         return code_of(ended);
     }
-    say(err, greeting);
+    say(err, format_args!("{greeting}\n{who}"));
     tokio::select! {
         ended = running.as_mut() => return code_of(ended),
         _ = signals.next() => {}

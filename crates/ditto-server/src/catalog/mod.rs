@@ -20,9 +20,13 @@ use crate::model::litter::Claim;
 mod bounds;
 #[cfg(test)]
 pub(crate) mod contract;
+mod keys;
 pub(crate) mod sqlite;
 
 pub(crate) use bounds::{Bounds, Refusal, SPACE_RETRY, Stored, over_limit};
+pub(crate) use keys::{
+    ENDED_KEYS_KNOWN, Holder, KeyRing, KeyRow, LiveKey, MOST_KEYS, NewKey, Rotated,
+};
 
 /// A segment, by its batch's key and its place in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -674,6 +678,26 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// Ends every batch whose window is over: before validation ended at once, else as an ending
     /// that its lease brings. Returns how many.
     async fn expire_due(&self) -> Result<u32>;
+
+    // --- keys --------------------------------------------------------------------------------
+
+    /// Makes a key for this holder. Full if there are [`MOST_KEYS`] already. Forgets those that have
+    /// ended for longer than [`ENDED_KEYS_KNOWN`].
+    async fn create_key(&self, holder: Holder, key: NewKey) -> Result<KeyRow>;
+    /// All keys that are known, by age.
+    async fn keys(&self) -> Result<Vec<KeyRow>>;
+    /// Ends a key after this long; at once, without a grace. An end that is sooner stays. `None`: no
+    /// such key.
+    async fn end_key(&self, id: &str, grace: Duration) -> Result<Option<KeyRow>>;
+    /// Makes a key for the holder of this one, which ends when the grace is over: both or neither.
+    /// `None`: no such key, or it has ended.
+    async fn rotate_key(&self, id: &str, key: NewKey, grace: Duration) -> Result<Option<Rotated>>;
+    /// The keys that are taken now. `None`: which keys there are is as it was in the ring of this
+    /// version, and only the time of some may have run out. The version never falls, and is 0 only as
+    /// long as there never was a key.
+    async fn key_ring(&self, known: Option<u64>) -> Result<Option<KeyRing>>;
+    /// These keys have been used, about now.
+    async fn keys_used(&self, ids: &[String]) -> Result<()>;
 
     // --- for operators -----------------------------------------------------------------------
 

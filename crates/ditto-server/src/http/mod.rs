@@ -19,22 +19,19 @@ mod ops;
 mod params;
 mod range;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use self::error::Failure;
-use crate::config::Config;
 use crate::service::Service;
 
 pub(crate) use self::guard::check_listener;
 pub(crate) use self::listen::serve;
 
 /// Every route, behind every door.
-pub(crate) fn router(service: Service, config: Arc<Config>) -> Router {
+pub(crate) fn router(service: Service) -> Router {
     Router::new()
         .route("/v1/files", get(files::list).post(files::upload))
         .route("/v1/files/{id}", get(files::retrieve).delete(files::delete))
@@ -47,8 +44,8 @@ pub(crate) fn router(service: Service, config: Arc<Config>) -> Router {
         .route("/readyz", get(ops::ready))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(config.clone(), auth::tenant_of_key))
-        .layer(from_fn_with_state(config, guard::refuse_web_pages))
+        .layer(from_fn_with_state(service.clone(), auth::tenant_of_key))
+        .layer(from_fn_with_state(service.clone(), guard::refuse_web_pages))
         .layer(from_fn(exchange::envelope))
         .with_state(service)
 }

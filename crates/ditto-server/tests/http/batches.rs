@@ -322,10 +322,10 @@ async fn an_ended_batch_cannot_be_cancelled() {
 
 #[tokio::test]
 async fn a_batch_has_an_end_where_the_operator_wants_one() {
-    let server = TestServer::start_with(|config| config.window = Window::Expire).await;
+    let server = TestServer::start_with(|config| config.window = Some(Window::Expire)).await;
     let batch = server.submit("file-any").await;
     let created = batch["created_at"].as_i64().unwrap();
     assert_eq!(batch["expires_at"], created + 24 * 3600);
-    let server = TestServer::start_with(|config| config.window = Window::KeepGoing).await;
+    let server = TestServer::start_with(|config| config.window = Some(Window::KeepGoing)).await;
     assert!(server.submit("file-any").await["expires_at"].is_null());
 }

@@ -188,6 +188,7 @@ impl Process {
             blobs,
             engine: engine.clone(),
             uploads: budget.uploads,
+            keys: Arc::default(),
         };
         let (stop, ended) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
         let (stopped, done) = (stop.clone().cancelled_owned(), Arc::clone(&ended));

@@ -103,7 +103,7 @@ impl Settings {
         let mut config = Config::new(data, vec![upstream]);
         config.endpoints = vec![endpoint];
         config.mode = Mode::Lenient;
-        config.window = Window::KeepGoing;
+        config.window = Some(Window::KeepGoing);
         // Whoever runs a job on his own disk is not kept from it; a disk that is full stalls the job,
         // loses nothing, and says so.
         config.space = Floor::NONE;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ditto_server::Window;
 use serde::{Deserialize, Deserializer};
 
 use crate::duration;
@@ -63,6 +64,15 @@ pub(super) enum WindowEnd {
     Expire,
     #[serde(rename = "keep going")]
     KeepGoing,
+}
+
+impl From<WindowEnd> for Window {
+    fn from(end: WindowEnd) -> Self {
+        match end {
+            WindowEnd::Expire => Self::Expire,
+            WindowEnd::KeepGoing => Self::KeepGoing,
+        }
+    }
 }
 
 /// `[limits]`

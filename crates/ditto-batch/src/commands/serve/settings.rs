@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ditto_server::{
-    Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode, TenantKey, UpstreamConfig, Window,
+    Access, Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode, TenantKey,
+    UpstreamConfig, Window,
 };
 
 use super::ServeArgs;
-use super::config_file::{
-    ConfigFile, KeyTable, LimitsTable, RetentionTable, UpstreamTable, WindowEnd,
-};
+use super::config_file::{ConfigFile, KeyTable, LimitsTable, RetentionTable, UpstreamTable};
 use super::floor;
 use super::keys::{self, KeyOf};
 use super::upstream::{Target, UpstreamFlag};
 use crate::failure::{Failure, Result};
 use crate::key;
+use crate::printer::counted;
 
 const DEFAULT_PORT: u16 = 8650;
 /// Where a server keeps things unless it is told otherwise.
@@ -89,7 +89,7 @@ impl Settings {
         };
         let timeout = args.timeout.or(file.timeout);
         config.sending.timeout = timeout.unwrap_or(config.sending.timeout);
-        config.window = window(file.windows.day, &config.keys);
+        config.window = file.windows.day.map(Window::from);
         config.limits = limits(&file.limits);
         config.retention = retention(&file.retention)?;
         config.space = floor::of(file.space.free.as_ref())?;
@@ -100,7 +100,7 @@ impl Settings {
         })
     }
 
-    /// Where it listens, and for whom.
+    /// Where it listens, and what it stands in front of; [`who`] is said behind it.
     pub(super) fn greeting(&self, address: SocketAddr) -> String {
         let mut lines = vec![
             format!("serving http://{address}/v1 (the client's base URL)"),
@@ -115,19 +115,29 @@ impl Settings {
             let models = models.unwrap_or_else(|| "every model".to_owned());
             lines.push(format!("upstream {}: {place}; {models}", upstream.name));
         }
-        lines.push(self.who());
         lines.join("\n")
     }
+}
 
-    fn who(&self) -> String {
-        if self.config.keys.is_empty() {
-            return "without keys: any program on this machine may connect, no other machine and \
-                    no web page"
-                .to_owned();
+/// For whom it listens.
+pub(super) fn who(access: Access) -> String {
+    match access {
+        Access::Open => {
+            "without keys: any program on this machine may connect, no other machine and \
+                         no web page"
+                .to_owned()
         }
-        let tenants: BTreeSet<_> = self.config.keys.iter().map(|key| &key.tenant).collect();
-        let keys = self.config.keys.len();
-        format!("with keys: {keys} of {} tenants", tenants.len())
+        Access::Keys { keys: 0, .. } => "with keys, of which none is taken any more: nobody may \
+                                         connect until one is made (`ditto-batch keys create`)"
+            .to_owned(),
+        Access::Keys { keys, tenants } => {
+            let (keys, tenants) = (keys as u64, tenants as u64);
+            format!(
+                "with {} of {}",
+                counted(keys, "key"),
+                counted(tenants, "tenant")
+            )
+        }
     }
 }
 
@@ -258,16 +268,6 @@ fn client_key(table: KeyTable) -> Result<TenantKey> {
     })
 }
 
-/// On one's own machine nobody waits for a deadline; where there are tenants, they rely on it.
-fn window(said: Option<WindowEnd>, keys: &[TenantKey]) -> Window {
-    match said {
-        Some(WindowEnd::Expire) => Window::Expire,
-        Some(WindowEnd::KeepGoing) => Window::KeepGoing,
-        None if keys.is_empty() => Window::KeepGoing,
-        None => Window::Expire,
-    }
-}
-
 fn limits(table: &LimitsTable) -> Limits {
     let shipped = Limits::default();
     Limits {
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(settings.listen.port(), 9000);
         assert_eq!(settings.config.data, PathBuf::from("/srv/batches"));
         assert_eq!(settings.config.endpoints, ["/v1/rerank"]);
-        assert_eq!(settings.config.window, Window::Expire);
+        assert_eq!(settings.config.window, Some(Window::Expire));
         assert_eq!(settings.config.sending.timeout, Duration::from_secs(90));
         assert_eq!(settings.config.limits.lines, 7);
         assert_eq!(settings.config.limits.errors, Limits::default().errors);
@@ -384,7 +384,7 @@ mod tests {
         let settings = merged(&["--upstream", "sim"], "").unwrap();
         assert_eq!(settings.listen, "127.0.0.1:8650".parse().unwrap());
         assert_eq!(settings.config.data, PathBuf::from("ditto-data"));
-        assert_eq!(settings.config.window, Window::KeepGoing);
+        assert_eq!(settings.config.window, None);
         assert_eq!(settings.config.mode, Mode::Strict);
         assert_eq!(settings.config.sending.timeout, Duration::from_secs(600));
         assert_eq!(settings.config.retention, DEFAULT_RETENTION);
@@ -393,26 +393,11 @@ mod tests {
     }
 
     #[test]
-    fn a_window_ends_where_there_are_tenants_and_otherwise_as_the_file_says() {
-        let key = TenantKey {
-            tenant: "a".to_owned(),
-            key: "sk".to_owned().into(),
-        };
-        let (nobody, tenants): (&[TenantKey], _) = (&[], std::slice::from_ref(&key));
-        let table = [
-            (None, nobody, Window::KeepGoing),
-            (None, tenants, Window::Expire),
-            (Some(WindowEnd::Expire), nobody, Window::Expire),
-            (Some(WindowEnd::KeepGoing), tenants, Window::KeepGoing),
-        ];
-        for (said, keys, expected) in table {
-            assert_eq!(
-                window(said, keys),
-                expected,
-                "{said:?}, {} keys",
-                keys.len()
-            );
-        }
+    fn who_may_connect_is_said_in_one_line() {
+        let keys = |keys, tenants| who(Access::Keys { keys, tenants });
+        assert!(who(Access::Open).starts_with("without keys: "));
+        assert_eq!(keys(3, 1), "with 3 keys of 1 tenant");
+        assert!(keys(0, 0).contains("keys create"));
     }
 
     #[test]

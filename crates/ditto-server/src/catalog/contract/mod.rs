@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::sqlite::SqliteCatalog;
 use super::{
-    BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow,
-    FileState, Finish, Gap, Keep, Leased, Named, NewBatch, NewFile, Once, Order, Publication,
-    ReadyFile, Refusal, SealOutcome, Sealed, SegmentKey, Stored, Usage, Validated,
+    BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Created, Cut, Demand, ENDED_KEYS_KNOWN,
+    FileQuery, FileRow, FileState, Finish, Gap, Holder, Keep, KeyRing, KeyRow, Leased, LiveKey,
+    Named, NewBatch, NewFile, NewKey, Once, Order, Publication, ReadyFile, Refusal, Rotated,
+    SealOutcome, Sealed, SegmentKey, Stored, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
@@ -22,6 +23,7 @@ mod creates;
 mod ends;
 mod files;
 mod goes;
+mod keys;
 mod leases;
 mod seals;
 mod space;
@@ -326,4 +328,12 @@ promises! {
     space::creating_and_cancelling_in_a_loop_ends_at_the_limit,
     space::what_is_promised_to_all_tenants_has_its_own_bound,
     space::a_create_that_comes_again_is_answered_when_there_is_no_room_any_more,
+    keys::a_key_is_taken_from_its_making_until_it_is_revoked,
+    keys::a_rotated_key_is_taken_until_its_grace_is_over,
+    keys::an_end_is_never_put_off,
+    keys::a_key_that_has_ended_is_not_rotated,
+    keys::a_rotation_that_fails_ends_nothing,
+    keys::the_ring_is_told_again_when_it_has_changed,
+    keys::that_there_were_keys_outlasts_all_of_them,
+    keys::a_key_says_when_it_was_used_last,
 }

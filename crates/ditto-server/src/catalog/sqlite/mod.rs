@@ -15,8 +15,9 @@ pub(crate) use self::snapshot::Snapshot;
 use self::turns::Turns;
 use super::{
     BatchRow, Cancelled, Catalog, Created, Cut, Demand, DueRows, FileQuery, FileRow, Finish,
-    FinishWork, Gap, Keep, Leased, Named, NewBatch, NewFile, Publication, ReadyFile, Renewal, Rows,
-    SealOutcome, Sealed, SealedRow, SegmentKey, Stored, Validated,
+    FinishWork, Gap, Holder, Keep, KeyRing, KeyRow, Leased, Named, NewBatch, NewFile, NewKey,
+    Publication, ReadyFile, Renewal, Rotated, Rows, SealOutcome, Sealed, SealedRow, SegmentKey,
+    Stored, Validated,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -30,6 +31,7 @@ mod finish;
 mod incarnations;
 #[cfg(test)]
 pub(crate) mod inline;
+mod keys;
 mod reopen;
 mod rows;
 mod runner;
@@ -51,6 +53,17 @@ pub(crate) struct SqliteCatalog {
     turns: Arc<Mutex<Turns>>,
 }
 
+/// What stands where a catalog should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum There {
+    /// No file, or an empty one.
+    None,
+    /// A catalog that its next owner brings up to date.
+    Older,
+    /// A catalog of this release.
+    Newest,
+}
+
 impl SqliteCatalog {
     /// Opens or makes the file, with its own threads. The folder is the caller's to protect.
     pub(crate) fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
@@ -67,11 +80,32 @@ impl SqliteCatalog {
         schema::inspect(path, u64::MAX)
     }
 
+    /// Whether there is a catalog, and one of this release; nothing is changed or read through.
+    pub(crate) fn glance(path: &Path) -> Result<There> {
+        let version = schema::inspect(path, 0)?;
+        Ok(
+            version.map_or(There::None, |version| match schema::is_newest(version) {
+                true => There::Newest,
+                false => There::Older,
+            }),
+        )
+    }
+
     /// A catalog that another process has open: to be asked, and never changed.
     pub(crate) fn open_beside(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
         // In the writer's place stands a second reader: what it is told to change, it refuses.
         let [first, second] = [schema::open_beside(path)?, schema::open_beside(path)?];
         Ok(Self::on(Runner::threads(first, vec![second], &clock)?))
+    }
+
+    /// A catalog that another process owns: to be changed a little, in transactions so short that the
+    /// owner does not notice (see ADR 10).
+    pub(crate) fn open_to_change_beside(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+        let (writer, reader) = (
+            schema::open_to_change_beside(path)?,
+            schema::open_beside(path)?,
+        );
+        Ok(Self::on(Runner::threads(writer, vec![reader], &clock)?))
     }
 
     /// A catalog that goes with the process and runs on its callers' thread.
@@ -381,6 +415,37 @@ impl Catalog for SqliteCatalog {
 
     async fn expire_due(&self) -> Result<u32> {
         self.runner.write(batches::expire_due).await
+    }
+
+    async fn create_key(&self, holder: Holder, key: NewKey) -> Result<KeyRow> {
+        self.runner
+            .write(move |tx| keys::create(tx, &holder, &key))
+            .await
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRow>> {
+        self.runner.read(keys::list).await
+    }
+
+    async fn end_key(&self, id: &str, grace: Duration) -> Result<Option<KeyRow>> {
+        let id = id.to_owned();
+        self.runner.write(move |tx| keys::end(tx, &id, grace)).await
+    }
+
+    async fn rotate_key(&self, id: &str, key: NewKey, grace: Duration) -> Result<Option<Rotated>> {
+        let id = id.to_owned();
+        self.runner
+            .write(move |tx| keys::rotate(tx, &id, &key, grace))
+            .await
+    }
+
+    async fn key_ring(&self, known: Option<u64>) -> Result<Option<KeyRing>> {
+        self.runner.read(move |tx| keys::ring(tx, known)).await
+    }
+
+    async fn keys_used(&self, ids: &[String]) -> Result<()> {
+        let ids = ids.to_vec();
+        self.runner.write(move |tx| keys::used(tx, &ids)).await
     }
 
     async fn open_batches(&self) -> Result<u64> {

@@ -15,10 +15,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
     include_str!("schema/0003.sql"),
+    include_str!("schema/0004.sql"),
 ];
 /// Marks the file as ours: "Dtto".
 const APPLICATION_ID: i64 = 0x4474_746f;
-/// Another process has no business here; this outlasts a backup tool that reads for a moment.
+/// Outlasts a backup tool that reads for a moment, and `ditto-batch keys`, which writes for one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Up to here every page is looked at before a catalog is opened, about a second at most; a larger
 /// one is left to `doctor`, so that a restart does not wait for it.
@@ -70,6 +71,11 @@ pub(super) fn inspect(path: &Path, most: u64) -> Result<Option<usize>> {
     Ok(Some(version))
 }
 
+/// Whether this release has nothing to add to a schema of this version.
+pub(super) fn is_newest(version: usize) -> bool {
+    version == MIGRATIONS.len()
+}
+
 /// Whether every page is where it belongs. What a page says is not compared with the others.
 pub(super) fn check_pages(conn: &Connection, path: &Path) -> Result<()> {
     let found: String = conn
@@ -82,8 +88,9 @@ pub(super) fn check_pages(conn: &Connection, path: &Path) -> Result<()> {
     }
 }
 
-/// Without a log beside it a file is read as it is; not even a lock is left then. Only its owner
-/// writes it, and a log that is there holds commits, so that it has to be read as well.
+/// Without a log beside it a file is read as it is; not even a lock is left then. It is written only
+/// while its owner has it open, which keeps a log beside it, and a log that is there holds commits, so
+/// that it has to be read as well.
 fn open_untouched(path: &Path) -> rusqlite::Result<Connection> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
@@ -130,7 +137,22 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
 /// The same for a catalog that another process has open, if it is of this release.
 pub(super) fn open_beside(path: &Path) -> Result<Connection> {
     let conn = open_reader(path)?;
-    let (version, application, _) = read_version(&conn).map_err(unusable)?;
+    expect_newest(&conn, path)?;
+    Ok(conn)
+}
+
+/// A second writer beside the owner. The two wait for each other's transactions.
+pub(super) fn open_to_change_beside(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    // Before anything is set: a setting may write.
+    expect_newest(&conn, path)?;
+    set_up(&conn)?;
+    Ok(conn)
+}
+
+fn expect_newest(conn: &Connection, path: &Path) -> Result<()> {
+    let (version, application, _) = read_version(conn).map_err(unusable)?;
     let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if (version, application) != (newest, APPLICATION_ID) {
         return Err(Error::invalid(format!(
@@ -139,7 +161,7 @@ pub(super) fn open_beside(path: &Path) -> Result<Connection> {
             path.display()
         )));
     }
-    Ok(conn)
+    Ok(())
 }
 
 /// A database without a file.
@@ -328,7 +350,7 @@ mod tests {
         });
         assert_eq!(
             message,
-            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 3); \
+            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 4); \
              nothing was changed: start that release, or name another data folder"
         );
     }

@@ -127,6 +127,27 @@ CREATE TABLE incarnations (
     lease_until_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX incarnations_by_lease ON incarnations (lease_until_ms);
+CREATE TABLE keyring (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    version INTEGER NOT NULL
+) STRICT;
+CREATE TABLE keys (
+    -- The order of lists.
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    tenant TEXT NOT NULL CHECK (tenant <> ''),
+    label TEXT,
+    hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+    -- The first characters of the key, by which its owner knows it again.
+    shown TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    -- By the minute.
+    last_used_ms INTEGER,
+    -- It is not taken from here on: revoked, or rotated and its grace over.
+    ends_ms INTEGER
+) STRICT;
+CREATE INDEX keys_ending ON keys (ends_ms) WHERE ends_ms IS NOT NULL;
+CREATE INDEX keys_without_end ON keys (seq) WHERE ends_ms IS NULL;
 CREATE TABLE segments (
     batch INTEGER NOT NULL REFERENCES batches (key),
     idx INTEGER NOT NULL,
