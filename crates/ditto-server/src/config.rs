@@ -1,5 +1,7 @@
 //! What a server is told when it starts.
 
+mod tenants;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +9,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{Error, Result};
 use crate::model::space::Floor;
+
+pub(crate) use self::tenants::check_tenant;
+pub use self::tenants::{TenantLimits, Tenants};
 
 /// Everything a server needs to know; the binary makes it from flags, environment and files.
 #[derive(Debug, Clone)]
@@ -29,6 +34,8 @@ pub struct Config {
     pub window: Option<Window>,
     /// Limits on what comes in.
     pub limits: Limits,
+    /// What each tenant may have and do.
+    pub tenants: Tenants,
     /// What new files and batches leave free on the disk.
     pub space: Floor,
     /// How lines are sent and tried again.
@@ -50,6 +57,7 @@ impl Config {
             mode: Mode::Strict,
             window: None,
             limits: Limits::default(),
+            tenants: Tenants::default(),
             space: Floor::SHIPPED,
             sending: Sending::default(),
             retention: DEFAULT_RETENTION,
@@ -109,20 +117,6 @@ pub struct TenantKey {
     pub key: SecretString,
 }
 
-/// Bytes of a tenant's name.
-const MAX_TENANT: usize = 64;
-
-/// Whether a tenant can be called that.
-pub(crate) fn check_tenant(name: &str) -> Result<()> {
-    let visible = name.bytes().all(|byte| byte.is_ascii_graphic());
-    if visible && (1..=MAX_TENANT).contains(&name.len()) {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "{name:?} cannot be the name of a tenant: give 1 to {MAX_TENANT} visible ASCII characters, without spaces"
-    )))
-}
-
 impl TenantKey {
     /// Whether this can be one.
     pub(crate) fn check(&self) -> Result<()> {
@@ -160,9 +154,6 @@ pub enum Window {
 pub struct Limits {
     /// Bytes of one uploaded file.
     pub file_bytes: u64,
-    /// Bytes that one tenant may have in files, with what is set aside for its open batches; `None`:
-    /// as many as the disk has.
-    pub tenant_bytes: Option<u64>,
     /// Requests in one batch.
     pub lines: u64,
     /// Bytes of one line.
@@ -180,7 +171,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             file_bytes: 10_000_000_000,
-            tenant_bytes: None,
             lines: 10_000_000,
             line_bytes: 16 << 20,
             answer_bytes: 64 << 20,

@@ -22,6 +22,7 @@ use crate::journal::local::LocalJournal;
 use crate::owner::own;
 use crate::private::{make_private, make_private_inside};
 use crate::service::keys::Keys;
+use crate::service::quota::Quotas;
 use crate::service::{Access, Service};
 use crate::space::Gauge;
 use crate::spool::SpoolFolder;
@@ -63,6 +64,7 @@ impl Server {
     async fn open_with(config: Config, inputs: Option<&Path>) -> Result<Self> {
         let budget = Budget::new(config.limits.memory_bytes)?;
         config.keys.iter().try_for_each(TenantKey::check)?;
+        config.tenants.check()?;
         make_private(&config.data)?;
         let owner = own(&config.data)?;
         refuse_orphans(&config.data)?;
@@ -85,6 +87,7 @@ impl Server {
         }
         let journal = Arc::new(LocalJournal::open(&journal_folder, keep.memory.clone()));
         let keys = Arc::new(Keys::open(&config.keys, &*catalog).await?);
+        let tenants = config.tenants.clone();
         let config = Arc::new(config);
         let around = Around {
             catalog: Arc::clone(&catalog),
@@ -105,6 +108,7 @@ impl Server {
             engine: engine.clone(),
             uploads: budget.uploads,
             keys,
+            quotas: Arc::new(Quotas::new(tenants)),
         };
         Ok(Self {
             service,

@@ -4,6 +4,7 @@
 
 pub(crate) mod keys;
 mod objects;
+pub(crate) mod quota;
 mod room;
 mod upload;
 
@@ -24,6 +25,7 @@ use self::objects::{
     batch_object, file_object, key_reused, listed, no_such_batch, no_such_file, spoken_list,
     unknown_cursor,
 };
+use self::quota::Quotas;
 use crate::blobs::{Blobs, name};
 use crate::budget::Share;
 use crate::catalog::{
@@ -54,6 +56,8 @@ pub struct Service {
     pub(crate) uploads: Share,
     /// Who may ask.
     pub(crate) keys: Arc<Keys>,
+    /// How often, and how much at once.
+    pub(crate) quotas: Arc<Quotas>,
 }
 
 /// How a client describes a file that it has sent.
@@ -250,7 +254,7 @@ impl Service {
             .metadata
             .map(|m| serde_json::to_string(&m).expect("a map of strings is always JSON"));
         let lenient = self.config.mode == crate::config::Mode::Lenient;
-        let bounds = self.bounds().await?;
+        let bounds = self.bounds(tenant).await?;
         let created = self
             .catalog
             .create_batch(NewBatch {

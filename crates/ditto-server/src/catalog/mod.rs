@@ -23,7 +23,9 @@ pub(crate) mod contract;
 mod keys;
 pub(crate) mod sqlite;
 
-pub(crate) use bounds::{Bounds, Refusal, SPACE_RETRY, Stored, over_limit};
+pub(crate) use bounds::{
+    Bounds, Refusal, SPACE_RETRY, Stored, over_limit, too_many_batches, too_many_lines,
+};
 pub(crate) use keys::{
     ENDED_KEYS_KNOWN, Holder, KeyRing, KeyRow, LiveKey, MOST_KEYS, NewKey, Rotated,
 };
@@ -538,7 +540,7 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
 
     // --- what is stored ----------------------------------------------------------------------
 
-    /// What this tenant has: ready files, and what is set aside for its open batches. Kept by deltas.
+    /// What this tenant has: ready files, open batches, and what is set aside for them. Kept by deltas.
     async fn stored(&self, tenant: &str) -> Result<Stored>;
     /// The same of all tenants together.
     async fn stored_by_all(&self) -> Result<Stored>;
@@ -579,8 +581,9 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// of the last [`REPEAT_LIFETIME`] have one of the same hash: the newest one's batch. Of creates
     /// that arrive together one decides first, and the others see what it did.
     ///
-    /// Until it ends, 300 bytes a line of its input are set aside for it. If its [`Bounds`] leave no
-    /// room for them, nothing is made; a create that comes again is answered all the same.
+    /// Until it ends, it counts as open with the lines of its input, and 300 bytes for each of them are
+    /// set aside. If its [`Bounds`] leave no room for that, nothing is made; a create that comes again
+    /// is answered all the same.
     async fn create_batch(&self, batch: NewBatch) -> Result<Created>;
     /// A batch of this tenant.
     async fn batch(&self, tenant: &str, id: &str) -> Result<Option<BatchRow>>;

@@ -1,4 +1,4 @@
-//! From key to tenant.
+//! From key to tenant, and whether the tenant may ask now.
 
 use std::sync::Arc;
 
@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::error::{Answer, Failure, Problem};
 use super::incoming::Incoming;
+use super::paced::paced;
 use crate::service::Service;
+use crate::service::quota::{Kind, Quotas, Slot};
 
 /// Whose files and batches these are, on a server without keys.
 const LOCAL: &str = "local";
@@ -25,6 +27,11 @@ impl Tenant {
     pub(super) fn name(&self) -> &str {
         &self.0
     }
+
+    /// The right to one more download; for as long as it is kept.
+    pub(super) fn download(&self, service: &Service) -> Answer<Slot> {
+        Ok(service.quotas.begin(&self.0, Kind::Download)?)
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Tenant {
@@ -38,25 +45,57 @@ impl<S: Sync> FromRequestParts<S> for Tenant {
     }
 }
 
-/// The third door: no key, no further, and not a byte of the body is looked at.
+/// The third door: no key, or too much asked with it, no further, and not a byte of the body is looked
+/// at.
 pub(super) async fn tenant_of_key(
     State(service): State<Service>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     if OPEN_PATHS.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    match tenant(&service, request.headers()) {
-        Ok(tenant) => {
+    match enter(&service, request.headers()) {
+        Ok((tenant, slot)) => {
+            let mut request = at_pace(request, &service.quotas, &tenant);
             request.extensions_mut().insert(tenant);
-            next.run(request).await
+            let response = next.run(request).await;
+            // Until here an upload comes in.
+            drop(slot);
+            response
         }
         Err(failure) => {
             let (parts, body) = request.into_parts();
             Incoming::new(&parts.headers, body).drain().await;
             failure.into_response()
         }
+    }
+}
+
+/// Whose request it is, if it may come now; and for an upload the right to be one.
+fn enter(service: &Service, headers: &HeaderMap) -> Answer<(Tenant, Option<Slot>)> {
+    let tenant = tenant(service, headers)?;
+    service.quotas.request(&tenant.0)?;
+    let slot = match is_form(headers) {
+        true => Some(service.quotas.begin(&tenant.0, Kind::Upload)?),
+        false => None,
+    };
+    Ok((tenant, slot))
+}
+
+/// Files, and nothing else, come as forms.
+fn is_form(headers: &HeaderMap) -> bool {
+    let given = headers.get(header::CONTENT_TYPE);
+    given.is_some_and(|given| {
+        let start = given.as_bytes().first_chunk::<10>();
+        start.is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"))
+    })
+}
+
+fn at_pace(request: Request, quotas: &Arc<Quotas>, tenant: &Tenant) -> Request {
+    match quotas.has_pace(tenant.name()) {
+        true => request.map(|body| paced(body, Arc::clone(quotas), Arc::clone(&tenant.0))),
+        false => request,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The HTTP face: OpenAI's `/v1/files` and `/v1/batches`, spelled as OpenAI spells them.
 //!
 //! A request passes four doors before it reaches its handler: it gets an id ([`exchange`]), its
-//! `Host` and `Origin` are looked at ([`guard`]), its key becomes a tenant ([`auth`]), and its
-//! route is found (here). Every refusal on the way is a [`error::Failure`].
+//! `Host` and `Origin` are looked at ([`guard`]), its key becomes a tenant who may ask so often
+//! ([`auth`]), and its route is found (here). Every refusal on the way is a [`error::Failure`].
 
 mod auth;
 mod batches;
@@ -16,6 +16,7 @@ mod listen;
 mod models;
 mod multipart;
 mod ops;
+mod paced;
 mod params;
 mod range;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ditto_llm::wire::FileObject;
 
 use super::objects::file_object;
+use super::room::Allowance;
 use super::{FileDescription, Service};
 use crate::blobs::{BlobWriter, PART, name};
 use crate::budget::Draw;
@@ -30,8 +31,8 @@ pub struct Upload {
     index: LineIndex,
     lines: u64,
     at_line_start: bool,
-    /// What its tenant had left when it began.
-    allowance: Option<u64>,
+    /// What its tenant lets it have.
+    allowance: Option<Allowance>,
 }
 
 impl Service {
@@ -143,7 +144,7 @@ impl Upload {
             bytes,
             lines: Some(self.lines),
             expires_after: lifetime,
-            within: self.service.config.limits.tenant_bytes,
+            within: self.allowance.map(|allowance| allowance.limit),
         };
         // From here on a drop gives nothing up: the row may be ready before we hear of it.
         let id = std::mem::take(&mut self.id);

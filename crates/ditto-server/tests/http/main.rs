@@ -7,6 +7,7 @@ mod content;
 mod creates;
 mod doors;
 mod form;
+mod limits;
 mod lists;
 mod routes;
 mod server;

@@ -1,10 +1,11 @@
 //! The shape of the config file.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ditto_server::Window;
+use ditto_server::{TenantLimits, Window};
 use serde::{Deserialize, Deserializer};
 
 use crate::duration;
@@ -25,6 +26,8 @@ pub(super) struct ConfigFile {
     pub(super) timeout: Option<Duration>,
     pub(super) windows: Windows,
     pub(super) limits: LimitsTable,
+    /// By name; `*`: everyone.
+    pub(super) tenants: BTreeMap<String, TenantTable>,
     pub(super) retention: RetentionTable,
     pub(super) space: SpaceTable,
 }
@@ -80,12 +83,38 @@ impl From<WindowEnd> for Window {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LimitsTable {
     pub(super) file_bytes: Option<u64>,
-    pub(super) tenant_bytes: Option<u64>,
     pub(super) lines: Option<u64>,
     pub(super) line_bytes: Option<usize>,
     pub(super) answer_bytes: Option<usize>,
     pub(super) errors: Option<usize>,
     pub(super) memory_bytes: Option<u64>,
+}
+
+/// `[tenants.NAME]`, and `[tenants."*"]` for everyone.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TenantTable {
+    stored_bytes: Option<u64>,
+    open_batches: Option<u64>,
+    enqueued_lines: Option<u64>,
+    requests_per_minute: Option<u32>,
+    upload_bytes_per_second: Option<u64>,
+    open_uploads: Option<usize>,
+    open_downloads: Option<usize>,
+}
+
+impl From<TenantTable> for TenantLimits {
+    fn from(table: TenantTable) -> Self {
+        Self {
+            stored_bytes: table.stored_bytes,
+            open_batches: table.open_batches,
+            enqueued_lines: table.enqueued_lines,
+            requests_per_minute: table.requests_per_minute,
+            upload_bytes_per_second: table.upload_bytes_per_second,
+            open_uploads: table.open_uploads,
+            open_downloads: table.open_downloads,
+        }
+    }
 }
 
 /// A time as a flag takes it: `"90s"`.

@@ -1,17 +1,19 @@
 //! What was typed, and what it means: flags and environment before the config file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ditto_server::{
-    Access, Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode, TenantKey,
+    Access, Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode, TenantKey, Tenants,
     UpstreamConfig, Window,
 };
 
 use super::ServeArgs;
-use super::config_file::{ConfigFile, KeyTable, LimitsTable, RetentionTable, UpstreamTable};
+use super::config_file::{
+    ConfigFile, KeyTable, LimitsTable, RetentionTable, TenantTable, UpstreamTable,
+};
 use super::floor;
 use super::keys::{self, KeyOf};
 use super::upstream::{Target, UpstreamFlag};
@@ -91,6 +93,7 @@ impl Settings {
         config.sending.timeout = timeout.unwrap_or(config.sending.timeout);
         config.window = file.windows.day.map(Window::from);
         config.limits = limits(&file.limits);
+        config.tenants = tenants(file.tenants);
         config.retention = retention(&file.retention)?;
         config.space = floor::of(file.space.free.as_ref())?;
         Ok(Self {
@@ -272,12 +275,21 @@ fn limits(table: &LimitsTable) -> Limits {
     let shipped = Limits::default();
     Limits {
         file_bytes: table.file_bytes.unwrap_or(shipped.file_bytes),
-        tenant_bytes: table.tenant_bytes.or(shipped.tenant_bytes),
         lines: table.lines.unwrap_or(shipped.lines),
         line_bytes: table.line_bytes.unwrap_or(shipped.line_bytes),
         answer_bytes: table.answer_bytes.unwrap_or(shipped.answer_bytes),
         errors: table.errors.unwrap_or(shipped.errors),
         memory_bytes: table.memory_bytes.unwrap_or(shipped.memory_bytes),
+    }
+}
+
+/// Of everyone, who is called `*` as in `provider_options`, and of those with a name.
+fn tenants(mut tables: BTreeMap<String, TenantTable>) -> Tenants {
+    let everyone = tables.remove("*").unwrap_or_default();
+    let named = tables.into_iter();
+    Tenants {
+        everyone: everyone.into(),
+        named: named.map(|(name, table)| (name, table.into())).collect(),
     }
 }
 
@@ -298,6 +310,7 @@ mod tests {
 
     use super::*;
     use clap::Parser;
+    use ditto_server::TenantLimits;
     use ditto_server::model::space::Floor;
     use secrecy::ExposeSecret;
 
@@ -330,7 +343,13 @@ mod tests {
 
         [limits]
         lines = 7
-        tenant_bytes = 8
+
+        [tenants."*"]
+        stored_bytes = 8
+        open_batches = 9
+
+        [tenants.team-a]
+        stored_bytes = 10
 
         [space]
         free = "2 GB"
@@ -349,7 +368,12 @@ mod tests {
         assert_eq!(settings.config.sending.timeout, Duration::from_secs(90));
         assert_eq!(settings.config.limits.lines, 7);
         assert_eq!(settings.config.limits.errors, Limits::default().errors);
-        assert_eq!(settings.config.limits.tenant_bytes, Some(8));
+        let (a, b) = (
+            settings.config.tenants.of("team-a"),
+            settings.config.tenants.of("team-b"),
+        );
+        assert_eq!((a.stored_bytes, a.open_batches), (Some(10), Some(9)));
+        assert_eq!((b.stored_bytes, b.open_batches), (Some(8), Some(9)));
         assert_eq!(settings.config.retention.as_secs(), 30 * 24 * 3600);
         assert_eq!(settings.config.space.of(u64::MAX), 2_000_000_000);
         let [gpu] = settings.config.upstreams.as_slice() else {
@@ -389,7 +413,7 @@ mod tests {
         assert_eq!(settings.config.sending.timeout, Duration::from_secs(600));
         assert_eq!(settings.config.retention, DEFAULT_RETENTION);
         assert_eq!(settings.config.space, Floor::SHIPPED);
-        assert_eq!(settings.config.limits.tenant_bytes, None);
+        assert_eq!(settings.config.tenants.everyone, TenantLimits::default());
     }
 
     #[test]

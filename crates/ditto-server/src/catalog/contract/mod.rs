@@ -328,6 +328,8 @@ promises! {
     space::creating_and_cancelling_in_a_loop_ends_at_the_limit,
     space::what_is_promised_to_all_tenants_has_its_own_bound,
     space::a_create_that_comes_again_is_answered_when_there_is_no_room_any_more,
+    space::a_tenant_has_as_many_open_batches_as_it_may,
+    space::a_tenant_has_as_many_lines_enqueued_as_it_may,
     keys::a_key_is_taken_from_its_making_until_it_is_revoked,
     keys::a_rotated_key_is_taken_until_its_grace_is_over,
     keys::an_end_is_never_put_off,

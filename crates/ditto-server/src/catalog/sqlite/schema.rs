@@ -316,6 +316,30 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_is_open_in_a_catalog_of_an_older_release_counts_for_its_tenant() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        for step in &MIGRATIONS[..3] {
+            conn.execute_batch(step).unwrap();
+        }
+        conn.pragma_update(None, "user_version", 3).unwrap();
+        conn.pragma_update(None, "application_id", APPLICATION_ID)
+            .unwrap();
+        let rows = "INSERT INTO tenants VALUES ('a', 7, 600) ON CONFLICT DO NOTHING;
+            INSERT INTO batches (id, tenant, input_file_id, endpoint, completion_window, options,
+                state, created_ms, reserved_bytes)
+            VALUES ('batch_1', 'a', 'f', 'e', '24h', '{}', 'running', 0, 600),
+                ('batch_2', 'a', 'f', 'e', '24h', '{}', 'validating', 0, 0),
+                ('batch_3', 'b', 'f', 'e', '24h', '{}', 'finalizing', 0, 300),
+                ('batch_4', 'b', 'f', 'e', '24h', '{}', 'completed', 0, 0)";
+        conn.execute_batch(rows).unwrap();
+        migrate(&mut conn).unwrap();
+        let sql = "SELECT group_concat(format('%s %d %d %d', name, stored_bytes, open_batches,
+            enqueued_lines), ', ' ORDER BY name) FROM tenants";
+        let counted: String = conn.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(counted, " 0 3 3, a 7 2 2, b 0 1 1");
+    }
+
     /// Names and bytes of all files.
     fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         let entries = std::fs::read_dir(folder).unwrap();

@@ -24,3 +24,22 @@ CREATE TABLE keyring (
     version INTEGER NOT NULL
 ) STRICT;
 INSERT INTO keyring (one, version) VALUES (1, 0);
+
+-- What a tenant has open, by deltas like what it has stored.
+ALTER TABLE tenants ADD COLUMN open_batches INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tenants ADD COLUMN enqueued_lines INTEGER NOT NULL DEFAULT 0;
+-- Lines that count as enqueued while it is open; NULL from its end on, when nothing of it counts.
+ALTER TABLE batches ADD COLUMN enqueued_lines INTEGER;
+UPDATE batches SET enqueued_lines = reserved_bytes / 300
+WHERE state IN ('validating', 'running', 'finalizing');
+INSERT INTO tenants (name, open_batches, enqueued_lines)
+SELECT tenant, count(*), sum(enqueued_lines) FROM batches
+WHERE enqueued_lines IS NOT NULL GROUP BY tenant
+ON CONFLICT (name) DO UPDATE
+SET open_batches = excluded.open_batches, enqueued_lines = excluded.enqueued_lines;
+UPDATE tenants SET open_batches = opened.batches, enqueued_lines = opened.lines
+FROM (
+    SELECT count(*) AS batches, coalesce(sum(enqueued_lines), 0) AS lines FROM batches
+    WHERE enqueued_lines IS NOT NULL
+) AS opened
+WHERE tenants.name = '';

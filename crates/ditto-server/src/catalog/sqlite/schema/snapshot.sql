@@ -69,7 +69,7 @@ CREATE TABLE batches (
             AND open_segments < 256 AND open_runs < 8)
         VIRTUAL
 , ended_ms INTEGER
-    GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL, reserved_bytes INTEGER NOT NULL DEFAULT 0, reopened INTEGER NOT NULL DEFAULT 0) STRICT;
+    GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL, reserved_bytes INTEGER NOT NULL DEFAULT 0, reopened INTEGER NOT NULL DEFAULT 0, enqueued_lines INTEGER) STRICT;
 CREATE INDEX batches_by_deadline ON batches (tenant, deadline_ms, key) WHERE leasable;
 CREATE INDEX batches_by_input ON batches (input_file_id)
     WHERE state IN ('validating', 'running', 'finalizing');
@@ -189,4 +189,4 @@ CREATE TABLE tenants (
     stored_bytes INTEGER NOT NULL DEFAULT 0,
     -- Set aside for open batches.
     reserved_bytes INTEGER NOT NULL DEFAULT 0
-) STRICT, WITHOUT ROWID;
+, open_batches INTEGER NOT NULL DEFAULT 0, enqueued_lines INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
