@@ -14,6 +14,7 @@ mod failure;
 mod fingerprint;
 mod key;
 mod logging;
+mod open_files;
 mod printer;
 mod signals;
 mod umask;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     };
     logging::start(cli.log.as_deref(), audience);
     umask::make_private();
+    open_files::raise();
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let code = match &cli.command {
         Command::Check(args) => Ok(commands::check::run(args, &mut out, &mut err)),

@@ -1,5 +1,6 @@
 //! What a server is told when it starts.
 
+mod network;
 mod tenants;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::error::{Error, Result};
 use crate::model::space::Floor;
 
+pub use self::network::Network;
 pub(crate) use self::tenants::check_tenant;
 pub use self::tenants::{TenantLimits, Tenants};
 
@@ -25,6 +27,8 @@ pub struct Config {
     pub keys: Vec<TenantKey>,
     /// Values of `Origin` that a browser may send; none by default.
     pub origins: Vec<String>,
+    /// Proxies that are believed what they say of who asked them; none by default.
+    pub trusted_proxies: Vec<Network>,
     /// The values of `endpoint` that a batch may have.
     pub endpoints: Vec<String>,
     /// What a bad line does to its batch.
@@ -53,6 +57,7 @@ impl Config {
             upstreams,
             keys: Vec::new(),
             origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             endpoints: DEFAULT_ENDPOINTS.iter().map(|e| (*e).to_owned()).collect(),
             mode: Mode::Strict,
             window: None,

@@ -38,13 +38,14 @@ mod upstream;
 pub use backup::{Backup, Bytes, backup};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
-    Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, DEFAULT_RETENTION, Limits, Mode, Sending,
-    TenantKey, TenantLimits, Tenants, UpstreamConfig, Window,
+    Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, DEFAULT_RETENTION, Limits, Mode, Network,
+    Sending, TenantKey, TenantLimits, Tenants, UpstreamConfig, Window,
 };
 pub use engine::{LaneReport, Trouble};
 pub use error::{Error, ErrorKind, Result};
 pub use folder::Tally;
 pub use gc::{Garbage, collect_garbage, find_garbage};
+pub use http::CONNECTIONS;
 pub use keys::{ApiKey, NewApiKey, create_key, list_keys, revoke_key, rotate_key};
 pub use owner::{Owner, owner};
 pub use server::{Server, check_catalog};

@@ -11,7 +11,7 @@ use super::auth::Tenant;
 use super::error::{Answer, Failure};
 use super::incoming::Incoming;
 use super::json::{Object, expect_json};
-use super::params::{Id, PageSize, Params, cursor};
+use super::params::{Id, PageSize, Params, given};
 use crate::service::{BatchRequest, Once, Service};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -124,7 +124,7 @@ pub(super) async fn list(
     Params(params): Params<ListParams>,
 ) -> Answer<Json<Page<Batch>>> {
     let limit = PAGE.of(params.limit.as_deref())?;
-    let after = cursor(params.after);
+    let after = given("after", params.after)?;
     let listed = service
         .batches(tenant.name(), limit, after.as_deref())
         .await?;

@@ -13,7 +13,7 @@ use super::auth::Tenant;
 use super::error::{Answer, Failure, Problem};
 use super::incoming::Incoming;
 use super::multipart;
-use super::params::{Id, PageSize, Params, cursor, unknown_value};
+use super::params::{Id, PageSize, Params, given, unknown_value};
 use super::range::{Wanted, wanted};
 use crate::service::{Content, FileList, Service};
 
@@ -53,10 +53,10 @@ pub(super) async fn list(
     Params(params): Params<ListParams>,
 ) -> Answer<Json<Page<FileObject>>> {
     let list = FileList {
-        purpose: cursor(params.purpose),
+        purpose: given("purpose", params.purpose)?,
         limit: PAGE.of(params.limit.as_deref())?,
         newest_first: newest_first(params.order.as_deref())?,
-        after: cursor(params.after),
+        after: given("after", params.after)?,
     };
     let listed = service.files(tenant.name(), list).await?;
     Ok(Json(Page {

@@ -6,6 +6,7 @@
 
 mod auth;
 mod batches;
+mod connection;
 mod error;
 mod exchange;
 mod files;
@@ -18,17 +19,21 @@ mod multipart;
 mod ops;
 mod paced;
 mod params;
+mod peer;
 mod range;
+mod socket;
+mod waiting;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use self::error::Failure;
 use crate::service::Service;
 
 pub(crate) use self::guard::check_listener;
+pub use self::listen::CONNECTIONS;
 pub(crate) use self::listen::serve;
 
 /// Every route, behind every door.
@@ -47,7 +52,10 @@ pub(crate) fn router(service: Service) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(service.clone(), auth::tenant_of_key))
         .layer(from_fn_with_state(service.clone(), guard::refuse_web_pages))
-        .layer(from_fn(exchange::envelope))
+        .layer(from_fn_with_state(
+            service.config.clone(),
+            exchange::envelope,
+        ))
         .with_state(service)
 }
 

@@ -20,6 +20,7 @@ pub(super) struct ConfigFile {
     pub(super) upstream: Vec<UpstreamTable>,
     pub(super) key: Vec<KeyTable>,
     pub(super) origins: Vec<String>,
+    pub(super) trusted_proxies: Vec<String>,
     pub(super) endpoints: Option<Vec<String>>,
     pub(super) lenient: bool,
     #[serde(deserialize_with = "typed_time")]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ditto_server::{
-    Access, Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode, TenantKey, Tenants,
-    UpstreamConfig, Window,
+    Access, Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode, Network, TenantKey,
+    Tenants, UpstreamConfig, Window,
 };
 
 use super::ServeArgs;
@@ -81,6 +81,7 @@ impl Settings {
         } else {
             args.origin.clone()
         };
+        config.trusted_proxies = trusted_proxies(&file.trusted_proxies)?;
         if let Some(endpoints) = file.endpoints {
             config.endpoints = endpoints;
         }
@@ -283,6 +284,13 @@ fn limits(table: &LimitsTable) -> Limits {
     }
 }
 
+fn trusted_proxies(ranges: &[String]) -> Result<Vec<Network>> {
+    let parsed = ranges.iter().map(|range| range.parse());
+    parsed
+        .collect::<Result<_, String>>()
+        .map_err(|wrong| Failure::usage(format!("trusted_proxies: {wrong}")))
+}
+
 /// Of everyone, who is called `*` as in `provider_options`, and of those with a name.
 fn tenants(mut tables: BTreeMap<String, TenantTable>) -> Tenants {
     let everyone = tables.remove("*").unwrap_or_default();
@@ -329,6 +337,7 @@ mod tests {
         listen = "127.0.0.1:9000"
         data = "/srv/batches"
         origins = ["https://notes.example"]
+        trusted_proxies = ["10.0.0.0/8"]
         endpoints = ["/v1/rerank"]
         timeout = "90s"
 
@@ -364,6 +373,10 @@ mod tests {
         assert_eq!(settings.listen.port(), 9000);
         assert_eq!(settings.config.data, PathBuf::from("/srv/batches"));
         assert_eq!(settings.config.endpoints, ["/v1/rerank"]);
+        assert_eq!(
+            settings.config.trusted_proxies,
+            ["10.0.0.0/8".parse().unwrap()]
+        );
         assert_eq!(settings.config.window, Some(Window::Expire));
         assert_eq!(settings.config.sending.timeout, Duration::from_secs(90));
         assert_eq!(settings.config.limits.lines, 7);
