@@ -12,4 +12,6 @@ mod lists;
 mod routes;
 mod server;
 mod space;
+mod strangers;
+mod tenants;
 mod uploads;
