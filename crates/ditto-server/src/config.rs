@@ -25,6 +25,8 @@ pub struct Config {
     /// Who may ask, beside those whose keys are in the catalog. If there is no key in either and never
     /// was: everybody on this machine, and nobody else.
     pub keys: Vec<TenantKey>,
+    /// What HTTP is spoken inside of; `None`: plain, as on this machine or behind a proxy.
+    pub tls: Option<TlsFiles>,
     /// Values of `Origin` that a browser may send; none by default.
     pub origins: Vec<String>,
     /// Proxies that are believed what they say of who asked them; none by default.
@@ -56,6 +58,7 @@ impl Config {
             data: data.into(),
             upstreams,
             keys: Vec::new(),
+            tls: None,
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
             endpoints: DEFAULT_ENDPOINTS.iter().map(|e| (*e).to_owned()).collect(),
@@ -134,6 +137,15 @@ impl TenantKey {
         }
         Ok(())
     }
+}
+
+/// Where a certificate and its key stand, as PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and behind it those that lead to one that clients know.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// What a bad line does.

@@ -39,7 +39,7 @@ pub use backup::{Backup, Bytes, backup};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
     Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, DEFAULT_RETENTION, Limits, Mode, Network,
-    Sending, TenantKey, TenantLimits, Tenants, UpstreamConfig, Window,
+    Sending, TenantKey, TenantLimits, Tenants, TlsFiles, UpstreamConfig, Window,
 };
 pub use engine::{LaneReport, Trouble};
 pub use error::{Error, ErrorKind, Result};

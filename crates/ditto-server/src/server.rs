@@ -18,6 +18,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, TenantKey, UpstreamConfig};
 use crate::engine::{Around, Engine, Host, Trouble, Workers};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::Tls;
 use crate::journal::local::LocalJournal;
 use crate::owner::own;
 use crate::private::{make_private, make_private_inside};
@@ -34,6 +35,7 @@ use crate::upstream::{Keep, Routing};
 pub struct Server {
     service: Service,
     engine: Engine,
+    tls: Option<Arc<Tls>>,
     /// Held for as long as the server lives: a folder has one owner.
     _owner: File,
 }
@@ -65,6 +67,7 @@ impl Server {
         let budget = Budget::new(config.limits.memory_bytes)?;
         config.keys.iter().try_for_each(TenantKey::check)?;
         config.tenants.check()?;
+        let tls = config.tls.as_ref().map(Tls::open).transpose()?;
         make_private(&config.data)?;
         let owner = own(&config.data)?;
         refuse_orphans(&config.data)?;
@@ -113,6 +116,7 @@ impl Server {
         Ok(Self {
             service,
             engine,
+            tls: tls.map(Arc::new),
             _owner: owner,
         })
     }
@@ -144,7 +148,8 @@ impl Server {
         crate::http::check_listener(address, self.access())?;
         let stop = tokio_util::sync::CancellationToken::new();
         let router = crate::http::router(self.service.clone());
-        let served = crate::http::serve(listener, router, stop.clone().cancelled_owned());
+        let tls = self.tls.clone();
+        let served = crate::http::serve(listener, router, tls, stop.clone().cancelled_owned());
         let engine = self.engine.clone();
         let worked = async {
             let clean = engine
@@ -157,8 +162,13 @@ impl Server {
             stop.cancel();
             clean
         };
-        let watched = self.service.watch_keys(stop.clone());
-        let (served, clean, ()) = tokio::join!(served, worked, watched);
+        let keys = self.service.watch_keys(stop.clone());
+        let certificate = async {
+            if let Some(tls) = &self.tls {
+                tls.watch(stop.clone()).await;
+            }
+        };
+        let (served, clean, (), ()) = tokio::join!(served, worked, keys, certificate);
         served?;
         clean
     }

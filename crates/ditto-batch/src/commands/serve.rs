@@ -70,6 +70,12 @@ pub(crate) struct ServeArgs {
     /// Keys of clients, one a line, `key` or `tenant:key`, beside those of `ditto-batch keys`
     #[arg(long, value_name = "FILE", env = "DITTO_API_KEY_FILE")]
     api_key_file: Option<PathBuf>,
+    /// Speak HTTPS with the certificate chain in this PEM file, which is read again when it is renewed
+    #[arg(long, value_name = "FILE", env = "DITTO_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    /// And its private key
+    #[arg(long, value_name = "FILE", env = "DITTO_TLS_KEY")]
+    tls_key: Option<PathBuf>,
     /// Origin of a web page that may use the server; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<String>,
@@ -103,6 +109,8 @@ pub(crate) fn looked_at(
         concurrency: None,
         timeout: None,
         api_key_file: None,
+        tls_cert: None,
+        tls_key: None,
         origin: Vec::new(),
         lenient: false,
         config,
@@ -127,6 +135,9 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8> {
     // Before the data folder is opened: what goes wrong then is not the settings' fault.
     for upstream in &settings.config.upstreams {
         upstream.check().map_err(Failure::of_settings)?;
+    }
+    if let Some(tls) = &settings.config.tls {
+        tls.check().map_err(Failure::of_settings)?;
     }
     let listener = TcpListener::bind(settings.listen)
         .await

@@ -15,10 +15,12 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::peer::Peer;
 use super::socket::Socket;
+use super::tls::Tls;
 use super::waiting::{Busy, Seat};
 
 /// A client that takes longer for its headers is holding the connection, not using it. Counts for
@@ -43,6 +45,24 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// As [`serve`](Self::serve), once the client has made itself understood.
+    pub(super) async fn serve_tls(self, tls: &Tls, stream: TcpStream) {
+        let shaken = tokio::select! {
+            biased;
+            () = self.seat.sent_away() => None,
+            () = self.drain.cancelled() => None,
+            shaken = tls.accept(stream) => Some(shaken),
+        };
+        match shaken {
+            Some(Ok(stream)) => return self.serve(stream).await,
+            Some(Err(error)) => {
+                tracing::debug!(target: "ditto_server::http", %error, "a handshake failed");
+            }
+            None => {}
+        }
+        self.seat.leave();
+    }
+
     pub(super) async fn serve<S>(self, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

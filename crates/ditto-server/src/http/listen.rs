@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Connection;
+use super::tls::Tls;
 use super::waiting::Waiting;
 use crate::error::Result;
 
@@ -32,15 +33,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
+    tls: Option<Arc<Tls>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    serve_in(Room::new(most_connections()), listener, router, shutdown).await
+    let room = Room::new(most_connections());
+    serve_in(room, listener, router, tls, shutdown).await
 }
 
 async fn serve_in(
     room: Room,
     listener: TcpListener,
     router: Router,
+    tls: Option<Arc<Tls>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let connections = TaskTracker::new();
@@ -59,10 +63,14 @@ async fn serve_in(
             drain: drain.clone(),
             cut: cut.clone(),
         };
+        let tls = tls.clone();
         connections.spawn(async move {
             // A socket that refuses the option works all the same.
             let _ = stream.set_nodelay(true);
-            connection.serve(stream).await;
+            match tls {
+                Some(tls) => connection.serve_tls(&tls, stream).await,
+                None => connection.serve(stream).await,
+            }
             drop(permit);
         });
     }
@@ -168,7 +176,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = ask(&listener).await;
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, router, async { stopped.await.unwrap() }));
+        let server = tokio::spawn(serve(listener, router, None, async {
+            stopped.await.unwrap()
+        }));
 
         begun.notified().await;
         stop.send(()).unwrap();
@@ -216,7 +226,7 @@ mod tests {
             .route("/slow", get(slow));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = serve_in(Room::new(2), listener, router, std::future::pending());
+        let server = serve_in(Room::new(2), listener, router, None, std::future::pending());
         let clients = async {
             let mut asking = TcpStream::connect(address).await.unwrap();
             let request = b"GET /slow HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";

@@ -22,6 +22,7 @@ mod params;
 mod peer;
 mod range;
 mod socket;
+mod tls;
 mod waiting;
 
 use axum::Router;
@@ -35,6 +36,7 @@ use crate::service::Service;
 pub(crate) use self::guard::check_listener;
 pub use self::listen::CONNECTIONS;
 pub(crate) use self::listen::serve;
+pub(crate) use self::tls::Tls;
 
 /// Every route, behind every door.
 pub(crate) fn router(service: Service) -> Router {

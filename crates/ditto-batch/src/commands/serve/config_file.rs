@@ -19,6 +19,7 @@ pub(super) struct ConfigFile {
     pub(super) data: Option<PathBuf>,
     pub(super) upstream: Vec<UpstreamTable>,
     pub(super) key: Vec<KeyTable>,
+    pub(super) tls: Option<TlsTable>,
     pub(super) origins: Vec<String>,
     pub(super) trusted_proxies: Vec<String>,
     pub(super) endpoints: Option<Vec<String>>,
@@ -52,6 +53,14 @@ pub(super) struct UpstreamTable {
 pub(super) struct KeyTable {
     pub(super) tenant: String,
     pub(super) env: String,
+}
+
+/// `[tls]`: PEM files.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsTable {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 /// `[windows]`: what the end of each completion window does.

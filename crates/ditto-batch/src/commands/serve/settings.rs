@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use ditto_server::{
     Access, Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode, Network, TenantKey,
-    Tenants, UpstreamConfig, Window,
+    Tenants, TlsFiles, UpstreamConfig, Window,
 };
 
 use super::ServeArgs;
 use super::config_file::{
-    ConfigFile, KeyTable, LimitsTable, RetentionTable, TenantTable, UpstreamTable,
+    ConfigFile, KeyTable, LimitsTable, RetentionTable, TenantTable, TlsTable, UpstreamTable,
 };
 use super::floor;
 use super::keys::{self, KeyOf};
@@ -76,6 +76,7 @@ impl Settings {
                 .map(client_key)
                 .collect::<Result<_, _>>()?,
         };
+        config.tls = tls(args, file.tls)?;
         config.origins = if args.origin.is_empty() {
             file.origins
         } else {
@@ -106,8 +107,12 @@ impl Settings {
 
     /// Where it listens, and what it stands in front of; [`who`] is said behind it.
     pub(super) fn greeting(&self, address: SocketAddr) -> String {
+        let scheme = match self.config.tls {
+            Some(_) => "https",
+            None => "http",
+        };
         let mut lines = vec![
-            format!("serving http://{address}/v1 (the client's base URL)"),
+            format!("serving {scheme}://{address}/v1 (the client's base URL)"),
             format!("data in {}", self.config.data.display()),
         ];
         for (target, upstream) in self.targets.iter().zip(&self.config.upstreams) {
@@ -284,6 +289,16 @@ fn limits(table: &LimitsTable) -> Limits {
     }
 }
 
+fn tls(args: &ServeArgs, table: Option<TlsTable>) -> Result<Option<TlsFiles>> {
+    match (args.tls_cert.clone(), args.tls_key.clone()) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
+        (None, None) => Ok(table.map(|TlsTable { cert, key }| TlsFiles { cert, key })),
+        (Some(_), None) | (None, Some(_)) => Err(Failure::usage(
+            "TLS needs a certificate and its key: give --tls-cert and --tls-key",
+        )),
+    }
+}
+
 fn trusted_proxies(ranges: &[String]) -> Result<Vec<Network>> {
     let parsed = ranges.iter().map(|range| range.parse());
     parsed
@@ -338,6 +353,7 @@ mod tests {
         data = "/srv/batches"
         origins = ["https://notes.example"]
         trusted_proxies = ["10.0.0.0/8"]
+        tls = { cert = "cert.pem", key = "key.pem" }
         endpoints = ["/v1/rerank"]
         timeout = "90s"
 
@@ -470,7 +486,11 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused_with_what_to_do() {
-        let table: [(&[&str], &str); 4] = [
+        let table: [(&[&str], &str); 5] = [
+            (
+                &["--upstream", "sim", "--tls-cert", "cert.pem"],
+                "--tls-key",
+            ),
             (&[], "--upstream sim"),
             (
                 &["--upstream", "http://h/v1", "--upstream", "http://h/v2"],
