@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::error::Answer;
+use super::error::{Answer, Failure, Problem};
 use crate::service::Service;
 
 /// `GET /healthz`: the process answers. Whether it can work is [`ready`]'s to say: a restart mends
@@ -16,12 +16,30 @@ pub(super) async fn health() -> Json<Value> {
 /// `GET /readyz`: work is done; else 503 with the reason. A batch that stands still keeps nobody else
 /// from work, and a server that is short of space only refuses what is new: both are told beside,
 /// since behind a balancer its results must stay in reach.
+///
+/// Probes give no key, so where there are tenants nothing of them is told: their ids stand in the log.
 pub(super) async fn ready(State(service): State<Service>) -> Answer<Json<Value>> {
-    service.ready().await?;
+    let among_strangers = service.keys.asked_for();
+    service
+        .ready()
+        .await
+        .map_err(|error| match among_strangers {
+            true => Failure::new(
+                Problem::Unavailable,
+                "No work is done; the server's log says why.",
+            ),
+            false => error.into(),
+        })?;
     let mut told = json!({ "status": "ready" });
     let stuck = service.stuck();
     if !stuck.is_empty() {
-        told["stuck"] = json!(stuck);
+        told["stuck"] = match among_strangers {
+            true => json!([format!(
+                "{} standing still; the server's log names them",
+                stuck.len()
+            )]),
+            false => json!(stuck),
+        };
     }
     if let Some(reason) = service.refusing().await {
         told["refusing"] = json!(reason);

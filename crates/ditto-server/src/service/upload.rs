@@ -134,7 +134,7 @@ impl Upload {
             filename: description.filename,
             bytes: taken.bytes,
             lines: Some(taken.lines.count()),
-            within: service.config.limits.tenant_bytes,
+            within: service.config.tenants.of(&tenant).stored_bytes,
             once,
         };
         let handed = pending.hand_over();

@@ -240,7 +240,7 @@ impl Place {
         part: ReadyPart,
     ) -> Result<UploadPartObject> {
         let part = ReadyPart {
-            within: self.service.config.limits.tenant_bytes,
+            within: self.service.config.tenants.of(&self.tenant).stored_bytes,
             ..part
         };
         let handed = pending.hand_over();
