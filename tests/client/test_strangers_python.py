@@ -17,7 +17,7 @@ from dropping import dropping
 
 CHAT = "/v1/chat/completions"
 TERMINAL = ("completed", "failed", "expired", "cancelled")
-MANY = 260
+MANY = 250
 TENANT_BYTES = 4_000_000
 
 KEYS = {f"{tenant}-{kind.name}": f"sk-{tenant}-{kind.name}-0123456789" for tenant in ("own", "many", "full") for kind in drivers.KINDS}
