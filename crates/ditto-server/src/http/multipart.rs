@@ -277,11 +277,13 @@ impl Stored {
     }
 }
 
+/// A name without an extension says nothing against the file: SDKs that are given bytes and no name
+/// send `upload`.
 fn check_extension(filename: &str) -> Answer<()> {
-    let is_jsonl = filename
+    let may_be_jsonl = filename
         .rsplit_once('.')
-        .is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("jsonl"));
-    if is_jsonl {
+        .is_none_or(|(_, extension)| extension.eq_ignore_ascii_case("jsonl"));
+    if may_be_jsonl {
         return Ok(());
     }
     Err(Failure::invalid(
