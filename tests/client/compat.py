@@ -21,11 +21,12 @@ request to the real binary and compares status, headers and the whole body, with
 `scripts/test --only compat` runs all {count}, and fails if this page says something else than they do.
 
 Where a fact is OpenAI's, its source stands with it, in the words of [the protocol](protocol.md): *spec*, *SDK*,
-*captured*, *reported*. *Unknown* means that no source tells; what we do there is our choice, and may be another than
-OpenAI's. None of it was tried against a paid account by this project.
+*captured*, *reported*; *inferred* is what its neighbours suggest. *Unknown* means that no source tells; what we do there
+is our choice, and may be another than OpenAI's. None of it was tried against a paid account by this project.
 
 Under *ours* stand the status and the error code that the test compares, then what is to be said: nothing more than *the
-same* where we know of no difference.
+same* where we know of no difference. The spec gives bounds and not the words of a refusal; where no captured answer has
+them, ours are in the manner of those that were captured.
 """
 
 CHOICES = """

@@ -28,7 +28,7 @@ ROWS = [
         "cancel",
         "Cancel of a batch that runs",
         "200, `cancelling`; the files have no ids yet",
-        "captured",
+        "spec",
         first,
         200,
         batch(

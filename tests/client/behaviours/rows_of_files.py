@@ -92,7 +92,7 @@ ROWS = [
         "errors-cancelled",
         "The error file of a line that was cancelled",
         "`response` is null, `error.code` is `batch_cancelled`; the text is not known",
-        "captured",
+        "inferred",
         file_of(lambda w: w.cancelled, "error_file_id"),
         200,
         [line(3, None, CANCELLED)],
