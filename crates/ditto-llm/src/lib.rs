@@ -93,6 +93,11 @@ pub mod wire;
 
 mod error;
 
+/// For `fuzz/` and its kept corpora, and in no other build.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 // What only the clients need is gone without a provider.
 #[cfg(feature = "http")]
 mod audit;
@@ -128,6 +133,8 @@ mod upload;
 // And what only batches need, without them.
 #[cfg(all(feature = "http", feature = "batches"))]
 mod batches;
+#[cfg(all(feature = "openai-compatible", feature = "batches"))]
+mod beyond;
 #[cfg(all(feature = "http", feature = "batches"))]
 mod provider_options;
 #[cfg(all(feature = "http", feature = "batches"))]
@@ -171,4 +178,4 @@ pub use providers::OpenAIBatches;
 #[cfg(feature = "openai-compatible")]
 pub use providers::OpenAICompatible;
 #[cfg(all(feature = "openai-compatible", feature = "batches"))]
-pub use providers::OpenAICompatibleBatches;
+pub use {beyond::RecordedPage, providers::OpenAICompatibleBatches};

@@ -13,6 +13,10 @@ mod config;
 mod engine;
 mod error;
 mod folder;
+/// For `fuzz/` and its kept corpora, and in no other build.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc;
 mod hold;
 mod http;

@@ -147,7 +147,7 @@ impl Server {
             .map_err(|e| Error::storage("the listener has no address", e))?;
         crate::http::check_listener(address, &self.config)?;
         let stop = tokio_util::sync::CancellationToken::new();
-        let router = crate::http::router(self.service.clone(), Arc::clone(&self.config));
+        let router = self.router();
         let served = crate::http::serve(listener, router, stop.clone().cancelled_owned());
         let engine = self.engine.clone();
         let worked = async {
@@ -164,6 +164,11 @@ impl Server {
         let (served, clean) = tokio::join!(served, worked);
         served?;
         clean
+    }
+
+    /// Every route, behind every door.
+    pub(crate) fn router(&self) -> axum::Router {
+        crate::http::router(self.service.clone(), Arc::clone(&self.config))
     }
 
     /// Answers lines until `shutdown`, without HTTP: for `run`.

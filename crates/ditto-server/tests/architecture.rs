@@ -91,7 +91,8 @@ fn the_server_takes_types_and_checks_of_the_sdk_and_no_client() {
     let server = &dependencies()["ditto-server"];
     let (_, features) = server.iter().find(|(name, _)| name == "ditto-llm").unwrap();
     assert_eq!(
-        *features, [""; 0],
+        *features,
+        ["schema"],
         "a provider feature would bring its HTTP client"
     );
 }

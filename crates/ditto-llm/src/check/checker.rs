@@ -5,7 +5,7 @@ use std::{borrow::Cow, io};
 use super::{
     Fault, FaultCode, Rules,
     endpoint::{Asks, Endpoint, inputs_in},
-    envelope::{Body, Envelope},
+    envelope::{Body, Envelope, Respelled},
     fault::shown,
     models::Models,
     names::TakenNames,
@@ -191,6 +191,9 @@ impl Checker {
             let param = shown(key).into_owned();
             faults.push(Fault::at(line, FaultCode::DuplicateKey, param, message));
         }
+        if let Some(key) = envelope.respelled {
+            faults.push(ambiguous(line, key, String::new()));
+        }
         self.custom_id(line, envelope.custom_id, faults)?;
         self.method(line, envelope.method, faults);
         self.url(line, envelope.url, faults);
@@ -336,6 +339,9 @@ impl Checker {
             let param = format!("body.{key}");
             faults.push(Fault::at(line, FaultCode::DuplicateKey, param, message));
         }
+        if let Some(key) = body.respelled {
+            faults.push(ambiguous(line, key, "body.".to_owned()));
+        }
         self.model(line, body.model, faults);
         let asks = self
             .endpoint
@@ -437,6 +443,17 @@ fn unreadable(line: u64, bytes: &[u8], json: bool, envelope: &Envelope<'_>) -> O
         (false, _) => "This line is not parseable as valid JSON.",
     };
     Some(Fault::whole_line(line, FaultCode::InvalidJsonLine, message))
+}
+
+/// A key that is ours to some readers only; `at` is what stands before it in a param.
+fn ambiguous(line: u64, key: Respelled<'_>, at: String) -> Fault {
+    let spelled = String::from_utf8_lossy(key.spelled);
+    let message = format!(
+        "The key '{}' is spelled '{}', which not every reader takes for it.",
+        key.meant,
+        shown(&spelled)
+    );
+    Fault::at(line, FaultCode::AmbiguousKey, at + key.meant, message)
 }
 
 /// `null` says as little as a key that is not there.

@@ -28,6 +28,8 @@ pub enum FaultCode {
     DuplicateCustomId,
     /// A key that decides something stands twice in one object, so that readers may differ.
     DuplicateKey,
+    /// A key that decides something is spelled so that readers may differ in what it is.
+    AmbiguousKey,
     /// The line names another model than the first.
     MismatchedModel,
     /// The line names a model that is not served.
@@ -63,6 +65,7 @@ impl FaultCode {
             Self::InvalidMethod => "invalid_method",
             Self::DuplicateCustomId => "duplicate_custom_id",
             Self::DuplicateKey => "duplicate_key",
+            Self::AmbiguousKey => "ambiguous_key",
             Self::MismatchedModel => "mismatched_model",
             Self::ModelNotFound => "model_not_found",
             Self::ModelRequired | Self::MessagesRequired => "invalid_request",
@@ -117,6 +120,9 @@ impl Fault {
             FaultCode::InvalidMethod => "write \"method\": \"POST\"",
             FaultCode::DuplicateCustomId => "give each line its own custom_id",
             FaultCode::DuplicateKey => "keep the one that is meant; readers differ in which wins",
+            FaultCode::AmbiguousKey => {
+                "write the key plainly, in small letters and without escapes; readers differ in what it is"
+            }
             FaultCode::MismatchedModel => "put each model into a file of its own",
             FaultCode::ModelNotFound => "name a model that the server lists (GET /v1/models)",
             FaultCode::ModelRequired => "name a model in each body, or give one with --model",

@@ -53,5 +53,8 @@ pub(crate) use self::{
     scan::{Kind, NotJson, Scanner, Value},
 };
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::scan::MAX_DEPTH;
+
 #[cfg(test)]
 mod tests;

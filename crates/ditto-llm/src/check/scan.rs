@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// How deep objects and arrays may nest. Deeper than any request; without an end, a line of
 /// brackets would take memory for each of them.
-const MAX_DEPTH: usize = 1024;
+pub(crate) const MAX_DEPTH: usize = 1024;
 
 /// The bytes are not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +81,13 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Whether it is a string that is spelled with escapes.
+    pub(crate) fn is_escaped(&self) -> bool {
+        self.escaped
+    }
+
     /// A string between its quotes.
-    fn inner(&self) -> &'a [u8] {
+    pub(crate) fn inner(&self) -> &'a [u8] {
         &self.raw[1..self.raw.len() - 1]
     }
 }

@@ -278,7 +278,77 @@ fn repeated_keys_that_decide_something_are_named_however_they_are_escaped() {
             "1 duplicate_key custom_id: The key 'custom_id' appears more than once.",
             "2 duplicate_key x: The key 'x' appears more than once.",
             "3 duplicate_key body.model: The key 'model' appears more than once in 'body'.",
+            r"3 ambiguous_key body.model: The key 'model' is spelled 'm\u006fdel', which not every reader takes for it.",
             "4 duplicate_key body.stream: The key 'stream' appears more than once in 'body'.",
+        ]
+    );
+}
+
+#[test]
+fn keys_of_the_line_that_are_written_with_escapes_are_named() {
+    let plain = line("a");
+    for (key, spelled) in [
+        ("custom_id", r"custom_i\u0064"),
+        ("method", r"\u006dethod"),
+        ("url", r"u\u0072l"),
+        ("body", r"b\u006Fdy"),
+    ] {
+        let file = plain.replace(&format!("\"{key}\""), &format!("\"{spelled}\""));
+        let fault = format!(
+            "1 ambiguous_key {key}: The key '{key}' is spelled '{spelled}', which not every reader takes for it."
+        );
+        assert_eq!(told(rules(), file), [fault]);
+    }
+    // A key that means nothing here may be spelled as it likes.
+    let file = plain.replacen('{', r#"{"gr\u00f6\u00dfe":1,"#, 1);
+    assert_eq!(told(rules(), file), [""; 0]);
+}
+
+#[test]
+fn model_and_stream_in_another_spelling_are_named_since_upstreams_may_take_them() {
+    let body = |more: &str| with_body("a", &format!("{{\"model\":\"m\",{more}\"messages\":[]}}"));
+    let table = [
+        (r"mod\u0065l", "model"),
+        ("Model", "model"),
+        ("MODEL", "model"),
+        (r"\u004dodel", "model"),
+        (r"stre\u0061m", "stream"),
+        ("Stream", "stream"),
+        ("\u{17F}tream", "stream"),
+        (r"\u017Ftream", "stream"),
+    ];
+    for (spelled, key) in table {
+        let told = told(rules(), body(&format!("\"{spelled}\":false,")));
+        let fault = format!(
+            "1 ambiguous_key body.{key}: The key '{key}' is spelled '{spelled}', which not every reader takes for it."
+        );
+        assert!(told.contains(&fault), "{spelled}: {told:?}");
+    }
+    for harmless in [
+        "models",
+        "mode",
+        "streams",
+        "stream_options",
+        "xmodel",
+        "m\u{F6}del",
+    ] {
+        let told = told(rules(), body(&format!("\"{harmless}\":false,")));
+        assert_eq!(told, [""; 0], "{harmless}");
+    }
+}
+
+#[test]
+fn a_bare_body_is_held_to_the_spelling_of_its_keys() {
+    let rules = Rules {
+        endpoint: None,
+        fill: bare(),
+        ..rules()
+    };
+    let file = r#"{"model":"m","Stream":true,"messages":[]}"#;
+    assert_eq!(
+        told(rules, file),
+        [
+            "1 ambiguous_key body.stream: The key 'stream' is spelled 'Stream', which not every reader takes for it."
         ]
     );
 }

@@ -72,12 +72,18 @@ fn one_spelling(text: &str) -> String {
 /// Only `id` is sure to be there. Times are unix seconds. `Default` gives an empty batch in
 /// status [`BatchStatus::Validating`], for programs that answer with one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "schema",
+    schemars(description = "One run over an input file.")
+)]
 pub struct Batch {
     /// The id, opaque (`batch_…` at OpenAI).
     #[serde(deserialize_with = "lenient::id")]
     pub id: String,
     /// Always `batch`.
     #[serde(default = "object_batch", deserialize_with = "lenient::plain_text")]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = "batch")))]
     pub object: String,
     /// The endpoint that every line asks, such as `/v1/chat/completions`.
     #[serde(default, deserialize_with = "lenient::text")]
@@ -151,6 +157,7 @@ pub struct Batch {
 /// What Ditto's server knows of a batch beyond the protocol, under the key `ditto`. It tells it to
 /// clients that send the header `Ditto-Extensions: 1`, and in the answers of calls that are its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchExtension {
     /// `strict`: a bad line fails the batch; `lenient`: it becomes an error line.
     pub mode: String,
@@ -228,6 +235,7 @@ fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BatchStatus, D::
 /// `total` only, so `completed + failed` may stay below it for good.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchRequestCounts {
     /// Requests in the input file; 0 until it has been validated.
     #[serde(deserialize_with = "lenient::count_or_zero")]
@@ -242,6 +250,7 @@ pub struct BatchRequestCounts {
 
 /// Why a batch was refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchErrors {
     /// `list` at OpenAI.
     pub object: Option<String>,
@@ -252,6 +261,7 @@ pub struct BatchErrors {
 /// One fault of an input file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchError {
     /// The kind of fault, such as `invalid_json_line`.
     #[serde(deserialize_with = "lenient::text")]
@@ -322,6 +332,7 @@ fn error_of(value: Value) -> Option<BatchError> {
 /// Tokens used by a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchUsage {
     /// Tokens of all prompts.
     #[serde(deserialize_with = "lenient::count_or_zero")]
@@ -343,6 +354,7 @@ pub struct BatchUsage {
 /// Parts of the input tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InputTokensDetails {
     /// Tokens read from a cache.
     #[serde(deserialize_with = "lenient::count_or_zero")]
@@ -352,6 +364,7 @@ pub struct InputTokensDetails {
 /// Parts of the output tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OutputTokensDetails {
     /// Tokens spent on reasoning.
     #[serde(deserialize_with = "lenient::count_or_zero")]

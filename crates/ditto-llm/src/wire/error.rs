@@ -19,6 +19,7 @@ use super::lenient;
 /// );
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorEnvelope {
     /// What is wrong.
     pub error: ErrorBody,
@@ -27,6 +28,7 @@ pub struct ErrorEnvelope {
 /// What is wrong, for programs and for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorBody {
     /// A sentence for people.
     #[serde(deserialize_with = "lenient::plain_text")]

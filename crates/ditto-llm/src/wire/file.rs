@@ -6,12 +6,18 @@ use super::lenient;
 
 /// A file at the provider. Only `id` is sure to be there; times are unix seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "schema",
+    schemars(description = "A file. Times are unix seconds.")
+)]
 pub struct FileObject {
     /// The id, opaque (`file-…` at OpenAI).
     #[serde(deserialize_with = "lenient::id")]
     pub id: String,
     /// Always `file`.
     #[serde(default = "object_file", deserialize_with = "lenient::plain_text")]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = "file")))]
     pub object: String,
     /// Size in bytes.
     #[serde(default, deserialize_with = "lenient::count")]
@@ -58,12 +64,14 @@ fn object_file() -> String {
 
 /// The answer to a delete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeletedFile {
     /// The id that was asked for.
     #[serde(deserialize_with = "lenient::id")]
     pub id: String,
     /// Always `file`.
     #[serde(default = "object_file", deserialize_with = "lenient::plain_text")]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = "file")))]
     pub object: String,
     /// Whether it is gone.
     #[serde(default, deserialize_with = "lenient::flag")]

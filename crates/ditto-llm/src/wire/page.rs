@@ -11,8 +11,14 @@ use super::lenient;
 
 /// One page of a list, newest first. A bare JSON list is read as the only page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "schema",
+    schemars(rename = "PageOf{T}", description = "One page of a list.")
+)]
 pub struct Page<T> {
     /// Always `list`.
+    #[cfg_attr(feature = "schema", schemars(extend("const" = "list")))]
     pub object: String,
     /// The objects of this page.
     pub data: Vec<T>,

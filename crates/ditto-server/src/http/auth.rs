@@ -16,8 +16,8 @@ use crate::config::{Config, TenantKey};
 
 /// Whose files and batches these are, on a server without keys.
 const LOCAL: &str = "local";
-/// What probes ask; it tells nothing of any tenant.
-const OPEN_PATHS: [&str; 2] = ["/healthz", "/readyz"];
+/// What probes and tools ask; it tells nothing of any tenant.
+const OPEN_PATHS: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
 
 /// Whose request it is.
 #[derive(Debug, Clone)]

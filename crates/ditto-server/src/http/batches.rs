@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName};
 use ditto_llm::wire::{Batch, FailureClass, Page};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -123,9 +124,12 @@ fn check_file_id(id: &str) -> Answer<()> {
     .with_code("string_above_max_length"))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct ListParams {
+    /// Objects a page.
+    #[schemars(with = "Option<i64>", range(min = 1, max = 100))]
     limit: Option<String>,
+    /// The last id of the page before.
     after: Option<String>,
 }
 
@@ -172,8 +176,9 @@ pub(super) async fn cancel(
     Ok(asked.sees(service.cancel_batch(tenant.name(), &id).await?))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct RetryParams {
+    /// Classes of failures, with commas.
     only: Option<String>,
 }
 

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse, Response};
 use ditto_llm::wire::{DeletedFile, FileObject, Page};
 use futures_util::TryStreamExt;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::auth::Tenant;
@@ -38,11 +39,17 @@ pub(super) async fn upload(
     file.map(Json)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct ListParams {
+    /// Only files of this purpose.
     purpose: Option<String>,
+    /// Objects a page.
+    #[schemars(with = "Option<i64>", range(min = 1, max = 10_000))]
     limit: Option<String>,
+    /// By age; `desc` is newest first.
+    #[schemars(extend("enum" = ["asc", "desc"]))]
     order: Option<String>,
+    /// The last id of the page before.
     after: Option<String>,
 }
 

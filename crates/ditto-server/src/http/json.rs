@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::error::{Answer, Failure, Problem};
 use super::params::{in_bounds, missing, unknown_value};
+use super::unique::{self, Unread};
 
 /// Pairs, characters of a key, characters of a value: OpenAI's.
 const METADATA_PAIRS: usize = 16;
@@ -53,7 +54,7 @@ pub(super) fn expect_json(headers: &HeaderMap) -> Answer<()> {
 impl Object {
     /// The object that is the whole body.
     pub(super) fn read(body: &[u8]) -> Answer<Self> {
-        match serde_json::from_slice(body) {
+        match unique::read(body) {
             Ok(Value::Object(fields)) => Ok(Self {
                 fields,
                 prefix: String::new(),
@@ -63,7 +64,12 @@ impl Object {
                 spoken_type(&other)
             ))
             .with_code("invalid_type")),
-            Err(error) => Err(Failure::invalid(format!(
+            Err(Unread::Repeated(key)) => Err(Failure::invalid(format!(
+                "Invalid body: the key '{key}' appears more than once."
+            ))
+            .with_param(key)
+            .with_code("duplicate_key")),
+            Err(Unread::NotJson(error)) => Err(Failure::invalid(format!(
                 "We could not parse the JSON body of your request: {error}."
             ))),
         }
@@ -150,9 +156,7 @@ impl Object {
     fn integer(&mut self, name: &str) -> Answer<i64> {
         let path = self.path(name);
         let value = self.fields.remove(name).ok_or_else(|| missing(&path))?;
-        value
-            .as_i64()
-            .ok_or_else(|| wrong_type(&path, "an integer", &value))
+        whole(&value).ok_or_else(|| wrong_type(&path, "an integer", &value))
     }
 
     /// `{"anchor": "created_at", "seconds": n}`.
@@ -197,6 +201,15 @@ pub(super) fn between_commas(text: &str) -> Vec<String> {
         .filter(|word| !word.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// A whole number; one that is too large to be held is as large as can be.
+fn whole(value: &Value) -> Option<i64> {
+    let number = value.as_number()?;
+    let large = |number: f64| number.fract() == 0.0 && number.abs() >= i64::MAX as f64;
+    number
+        .as_i64()
+        .or_else(|| number.as_f64().filter(|n| large(*n)).map(|n| n as i64))
 }
 
 fn metadata_pair(key: String, value: Value) -> Answer<(String, String)> {

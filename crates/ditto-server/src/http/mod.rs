@@ -10,16 +10,20 @@ mod error;
 mod exchange;
 mod extension;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod guard;
 mod incoming;
 mod json;
 mod listen;
 mod models;
 mod multipart;
+mod openapi;
 mod ops;
 mod params;
 mod range;
 mod results;
+mod unique;
 
 use std::sync::Arc;
 
@@ -49,6 +53,7 @@ pub(crate) fn router(service: Service, config: Arc<Config>) -> Router {
         .route("/v1/models", get(models::list))
         .route("/healthz", get(ops::health))
         .route("/readyz", get(ops::ready))
+        .route("/openapi.json", get(openapi::handler(&config)))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(config.clone(), auth::tenant_of_key))

@@ -11,12 +11,12 @@ use multer::{Field, Multipart};
 use super::error::{Answer, Failure, Problem};
 use super::incoming::{Broken, Incoming, Progress};
 use super::json::{self, Object};
-use super::params::{missing, unknown_value};
+use super::params::{missing, unknown_value, whole};
 use crate::service::{FileDescription, Service, Upload};
 
 /// What a client may upload a file for. Only `batch` is of use here; a client that keeps its other
 /// files beside them is let.
-const PURPOSES: &[&str] = &[
+pub(super) const PURPOSES: &[&str] = &[
     "assistants",
     "batch",
     "fine-tune",
@@ -159,7 +159,7 @@ impl Fields {
             (Some(_), None) => return Err(missing("expires_after.seconds")),
             (Some(anchor), Some(seconds)) => (anchor, seconds),
         };
-        let seconds = seconds.trim().parse().map_err(|_| {
+        let seconds = whole(seconds.trim()).ok_or_else(|| {
             Failure::invalid(format!(
                 "Invalid type for 'expires_after.seconds': expected an integer, but got '{seconds}' \
                  instead."

@@ -61,6 +61,17 @@ impl PageSize {
     }
 }
 
+/// Digits with a sign or without; a number that is too large to be held is as large as can be.
+pub(super) fn whole(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let too_large = match text.starts_with('-') {
+        true => i64::MIN,
+        false => i64::MAX,
+    };
+    is_number.then(|| text.parse().unwrap_or(too_large))
+}
+
 /// An empty cursor is none: some clients always send one.
 pub(super) fn cursor(after: Option<String>) -> Option<String> {
     after.filter(|after| !after.is_empty())
@@ -68,7 +79,7 @@ pub(super) fn cursor(after: Option<String>) -> Option<String> {
 
 /// A number in a query.
 pub(super) fn integer(name: &str, text: &str) -> Answer<i64> {
-    text.parse().map_err(|_| {
+    whole(text).ok_or_else(|| {
         Failure::invalid(format!(
             "Invalid type for '{name}': expected an integer, but got '{text}' instead."
         ))
@@ -112,4 +123,30 @@ pub(super) fn missing(name: &str) -> Failure {
     Failure::invalid(format!("Missing required parameter: '{name}'."))
         .with_param(name.to_owned())
         .with_code("missing_required_parameter")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_digits_however_many() {
+        let table = [
+            ("0", Some(0)),
+            ("-1", Some(-1)),
+            ("007", Some(7)),
+            ("99999999999999999999", Some(i64::MAX)),
+            ("-99999999999999999999", Some(i64::MIN)),
+            ("", None),
+            ("-", None),
+            ("+5", None),
+            (" 5", None),
+            ("1.0", None),
+            ("1e3", None),
+            ("\u{665}", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(whole(text), expected, "{text}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
@@ -26,10 +27,15 @@ const MAX_WAIT: i64 = 60;
 /// What nothing has woken us for is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct ResultParams {
+    /// The `ditto-next` of the page before.
     after: Option<String>,
+    /// Seconds to wait for a row, if there is none.
+    #[schemars(with = "Option<u32>", range(max = 60))]
     wait: Option<String>,
+    /// Page after page, until the end.
+    #[schemars(with = "Option<bool>")]
     follow: Option<String>,
 }
 

@@ -21,6 +21,8 @@ use crate::folder::{Found, Pages};
 #[cfg(test)]
 pub(crate) mod contract;
 pub(crate) mod disk;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 pub(crate) mod hanging;
 pub(crate) mod local;

@@ -19,6 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 64 * 1024;
 /// A list of models is small; a server that does not give it at once is not asked to wait for.
 const MODELS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Thousands of models; it is held whole, and kept.
+const MODELS_BYTES: usize = 4 << 20;
 /// The longest wait that an upstream may name: longer, and a probe now and then costs nothing.
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(600);
 
@@ -198,12 +200,13 @@ impl Upstream for HttpUpstream {
         };
         let ask = async {
             let response = self.get("/v1/models").send().await?;
-            response.error_for_status()?.bytes().await
+            up_to(MODELS_BYTES, response.error_for_status()?).await
         };
         let body = tokio::time::timeout(MODELS_TIMEOUT, ask)
             .await
             .map_err(|_| failed("no answer in time".to_owned()))?
-            .map_err(|e| failed(root_cause(&e.without_url())))?;
+            .map_err(|e| failed(root_cause(&e.without_url())))?
+            .ok_or_else(|| failed(format!("its answer is longer than {MODELS_BYTES} bytes")))?;
         let mut list: serde_json::Value =
             serde_json::from_slice(&body).map_err(|e| failed(e.to_string()))?;
         match list.get_mut("data").map(serde_json::Value::take) {
@@ -215,6 +218,21 @@ impl Upstream for HttpUpstream {
     fn secret(&self) -> Option<&str> {
         self.key.as_ref().map(|key| key.expose_secret())
     }
+}
+
+/// The whole body; `None` if it is longer.
+async fn up_to(
+    limit: usize,
+    mut response: reqwest::Response,
+) -> std::result::Result<Option<Vec<u8>>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -247,3 +265,6 @@ pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     }
     cause.to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 mod batches;
 mod content;
 mod creates;
+mod document;
 mod doors;
 mod form;
 mod lists;

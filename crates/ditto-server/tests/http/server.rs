@@ -11,9 +11,10 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::document::Document;
 use crate::form::Form;
 
 /// Nothing here takes longer on a busy machine.
@@ -24,6 +25,8 @@ pub(crate) struct TestServer {
     client: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<ditto_server::Result<bool>>>,
+    /// What it says of itself, once somebody has asked.
+    document: OnceCell<Document>,
     _sim: Sim,
     data: TempDir,
 }
@@ -67,6 +70,7 @@ impl TestServer {
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             stop: Some(stop),
             running: Some(running),
+            document: OnceCell::new(),
             _sim: sim,
             data,
         }
@@ -96,27 +100,44 @@ impl TestServer {
             .request(method, format!("http://{}{path}", self.address))
     }
 
+    /// The answer, which is one that the server's description names.
+    async fn described(&self, method: Method, path: &str, request: RequestBuilder) -> Answer {
+        let answer = answer(request).await;
+        let ask = async || {
+            let asked = self.ask(Method::GET, "/openapi.json").send().await.unwrap();
+            Document::new(serde_json::from_slice(&asked.bytes().await.unwrap()).unwrap())
+        };
+        let document = self.document.get_or_init(ask).await;
+        document.holds(&method, path, &answer);
+        answer
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        answer(self.ask(Method::GET, path)).await
+        let request = self.ask(Method::GET, path);
+        self.described(Method::GET, path, request).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
-        answer(self.ask(Method::DELETE, path)).await
+        let request = self.ask(Method::DELETE, path);
+        self.described(Method::DELETE, path, request).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         let request = self
             .ask(Method::POST, path)
-            .header("content-type", "application/json");
-        answer(request.body(body.to_string())).await
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        self.described(Method::POST, path, request).await
     }
 
     pub(crate) async fn send(&self, form: Form) -> Answer {
         let (content_type, body) = form.encode();
+        let path = "/v1/files";
         let request = self
-            .ask(Method::POST, "/v1/files")
-            .header("content-type", content_type);
-        answer(request.body(body)).await
+            .ask(Method::POST, path)
+            .header("content-type", content_type)
+            .body(body);
+        self.described(Method::POST, path, request).await
     }
 
     /// Uploads a good input file of this many lines; its id.

@@ -6,6 +6,7 @@
     reason = "a test's own tasks end with its runtime"
 )]
 
+mod borders;
 mod bytes;
 mod cancel;
 mod crash;

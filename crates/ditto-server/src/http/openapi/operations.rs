@@ -1,0 +1,89 @@
+//! Every call of the server. A new route gets its entry here; a test says so where it is missing.
+
+use ditto_llm::wire::{Batch, DeletedFile, FileObject, Page};
+use serde_json::json;
+
+use super::operation::Operation;
+use super::shapes::{CreateBatch, Document, Health, Models, Readiness, RetryBatch, UploadForm};
+use crate::config::Config;
+use crate::http::{batches, files, results};
+
+pub(super) fn all(config: &Config) -> Vec<Operation> {
+    let mut all = files();
+    all.extend(batches(config));
+    all.extend(beside());
+    all
+}
+
+fn files() -> Vec<Operation> {
+    const FILE: &str = "/v1/files/{id}";
+    const CONTENT: &str = "/v1/files/{id}/content";
+    // One that is not understood is answered with the whole file, as the standard has it.
+    const ANY: &str = "";
+    vec![
+        Operation::new::<Page<FileObject>>("get", "/v1/files", "listFiles", "List files.")
+            .query::<files::ListParams>(),
+        Operation::new::<FileObject>("post", "/v1/files", "uploadFile", "Upload a file.")
+            .body::<UploadForm>("multipart/form-data")
+            .refuses(&[400, 408, 413, 415, 429]),
+        Operation::new::<FileObject>("get", FILE, "retrieveFile", "Look at a file.")
+            .refuses(&[404]),
+        Operation::new::<DeletedFile>("delete", FILE, "deleteFile", "Delete a file.")
+            .refuses(&[404]),
+        Operation::new::<()>("get", CONTENT, "downloadFile", "Read a file's bytes.")
+            .header("Range", "One range of bytes.", ANY)
+            .header(
+                "If-Range",
+                "The `ETag` of the file that the range is of.",
+                ANY,
+            )
+            .bytes()
+            .refuses(&[404, 416]),
+    ]
+}
+
+fn batches(config: &Config) -> Vec<Operation> {
+    const BATCH: &str = "/v1/batches/{id}";
+    const CANCEL: &str = "/v1/batches/{id}/cancel";
+    const RETRY: &str = "/v1/batches/{id}/retry";
+    const RESULTS: &str = "/v1/batches/{id}/results";
+    const KEY: &str = "^[!-~]{1,255}$";
+    let endpoints = json!(config.endpoints);
+    let windows = config.windows.iter().map(|window| json!(window.name));
+    vec![
+        Operation::new::<Page<Batch>>("get", "/v1/batches", "listBatches", "List batches.")
+            .query::<batches::ListParams>(),
+        Operation::new::<Batch>("post", "/v1/batches", "createBatch", "Make a batch.")
+            .header("Idempotency-Key", "Makes one batch of equal creates.", KEY)
+            .body::<CreateBatch>("application/json")
+            .narrowed("endpoint", "enum", endpoints)
+            .narrowed("completion_window", "enum", windows.collect())
+            .refuses(&[400, 408, 409, 413, 415, 429]),
+        Operation::new::<Batch>("get", BATCH, "retrieveBatch", "Look at a batch.").refuses(&[404]),
+        Operation::new::<Batch>("post", CANCEL, "cancelBatch", "Cancel a batch.")
+            .refuses(&[404, 409]),
+        Operation::new::<Batch>("post", RETRY, "retryBatch", "Run failed lines again.")
+            .query::<batches::RetryParams>()
+            .header("Idempotency-Key", "Makes one batch of equal calls.", KEY)
+            .optional_body::<RetryBatch>("application/json")
+            .refuses(&[400, 404, 408, 409, 413, 415, 429]),
+        Operation::new::<()>("get", RESULTS, "readResults", "Read results as they come.")
+            .query::<results::ResultParams>()
+            .lines()
+            .refuses(&[404]),
+    ]
+}
+
+fn beside() -> Vec<Operation> {
+    vec![
+        Operation::new::<Models>(
+            "get",
+            "/v1/models",
+            "listModels",
+            "What the upstreams offer.",
+        ),
+        Operation::new::<Health>("get", "/healthz", "health", "Whether the process lives.").open(),
+        Operation::new::<Readiness>("get", "/readyz", "readiness", "Whether work is done.").open(),
+        Operation::new::<Document>("get", "/openapi.json", "openapi", "This document.").open(),
+    ]
+}

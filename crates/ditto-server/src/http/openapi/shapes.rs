@@ -1,0 +1,153 @@
+//! What is read or answered without a type of its own: here it has one, for the document alone. The
+//! tests beside [`document`](super::document) hold each to what reads or writes it.
+#![expect(dead_code, reason = "these are looked at and never made")]
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// How long something lives.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ExpiresAfter {
+    anchor: Anchor,
+    /// From an hour to 30 days.
+    #[schemars(range(min = 3600, max = 2_592_000))]
+    seconds: i64,
+}
+
+/// What a lifetime is counted from.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Anchor {
+    CreatedAt,
+}
+
+/// Read by [`batches::create`](crate::http::batches::create).
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct CreateBatch {
+    /// A file of the purpose `batch`. One that does not exist fails the batch later.
+    #[schemars(length(max = 256))]
+    input_file_id: String,
+    /// What every line of the file asks.
+    endpoint: String,
+    /// How long it may take.
+    completion_window: String,
+    /// At most 16 pairs; keys of up to 64 characters, values of up to 512.
+    #[schemars(with = "Option<BTreeMap<String, MetadataValue>>")]
+    #[schemars(extend("maxProperties" = 16, "propertyNames" = { "maxLength": 64 }))]
+    #[serde(default)]
+    metadata: Option<BTreeMap<String, String>>,
+    /// From the making of the result files.
+    #[serde(default)]
+    output_expires_after: Option<ExpiresAfter>,
+    /// Beyond the protocol.
+    #[serde(default)]
+    ditto: Option<Wishes>,
+}
+
+/// Read by [`Wishes::read`](crate::http::extension::Wishes::read).
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Wishes {
+    #[serde(default)]
+    mode: Option<Mode>,
+    /// Lines may name several models.
+    #[serde(default)]
+    mixed_models: Option<bool>,
+}
+
+/// What a bad line does.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Mode {
+    Strict,
+    Lenient,
+}
+
+/// Read by [`batches::retry`](crate::http::batches::retry).
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetryBatch {
+    /// Classes of failures, as a list or in one text with commas.
+    #[serde(default)]
+    only: Option<Only>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Only {
+    List(Vec<String>),
+    Text(String),
+}
+
+/// A value of metadata.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(inline)]
+struct MetadataValue(#[schemars(length(max = 512))] String);
+
+/// What a file is for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Purpose {
+    Assistants,
+    Batch,
+    #[serde(rename = "fine-tune")]
+    FineTune,
+    Vision,
+    UserData,
+    Evals,
+}
+
+/// Read by [`multipart::receive`](crate::http::multipart::receive).
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct UploadForm {
+    /// With a name; for a batch one that ends in `.jsonl`.
+    #[schemars(extend("format" = "binary"))]
+    file: String,
+    purpose: Purpose,
+    #[serde(rename = "expires_after[anchor]", default)]
+    #[schemars(with = "Anchor")]
+    anchor: Option<Anchor>,
+    /// From an hour to 30 days.
+    #[serde(rename = "expires_after[seconds]", default)]
+    #[schemars(with = "i64", range(min = 3600, max = 2_592_000))]
+    seconds: Option<i64>,
+}
+
+/// In the upstreams' own words.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Models {
+    #[schemars(extend("const" = "list"))]
+    object: String,
+    data: Vec<Map<String, Value>>,
+}
+
+/// The process lives.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Health {
+    #[schemars(extend("const" = "ok"))]
+    status: String,
+}
+
+/// Work is done.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Readiness {
+    #[schemars(extend("const" = "ready"))]
+    status: String,
+    /// Batches that stand still, and what to do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stuck: Vec<String>,
+    /// Why nothing new is taken, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusing: Option<String>,
+}
+
+/// An OpenAPI document.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Document {
+    openapi: String,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}

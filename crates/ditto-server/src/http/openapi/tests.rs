@@ -1,0 +1,106 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::config::UpstreamConfig;
+
+fn shipped() -> Value {
+    let upstream = UpstreamConfig::new("u", "http://127.0.0.1:1");
+    document(&Config::new("data", vec![upstream]))
+}
+
+/// `get /v1/files` for each route of the router, read from its text.
+fn routed() -> BTreeSet<String> {
+    let source = include_str!("../mod.rs");
+    let routes = source.split(".route(\"").skip(1);
+    routes
+        .flat_map(|route| {
+            let (path, rest) = route.split_once('"').unwrap();
+            let handlers = rest.split("\n        .").next().unwrap();
+            ["get", "post", "delete", "put", "patch"]
+                .into_iter()
+                .filter(|method| handlers.contains(&format!("{method}(")))
+                .map(|method| format!("{method} {path}"))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn documented(document: &Value) -> BTreeSet<String> {
+    let paths = document["paths"].as_object().unwrap();
+    let of = |(path, item): (&String, &Value)| {
+        let methods = item.as_object().unwrap().keys();
+        methods
+            .map(|method| format!("{method} {path}"))
+            .collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(of).collect()
+}
+
+#[test]
+fn every_route_is_in_the_document_and_nothing_else() {
+    let routed = routed();
+    assert!(
+        routed.contains("post /v1/batches/{id}/cancel"),
+        "{routed:?}"
+    );
+    assert_eq!(documented(&shipped()), routed);
+}
+
+#[test]
+fn every_name_that_is_referred_to_is_defined() {
+    let document = shipped();
+    let text = document.to_string();
+    let names: BTreeSet<_> = text
+        .split("\"$ref\":\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    assert!(
+        names.contains("#/components/schemas/ErrorEnvelope"),
+        "{names:?}"
+    );
+    for name in names {
+        let pointer = name.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn what_is_answered_has_every_field_and_what_is_read_may_lack_some() {
+    let document = shipped();
+    let required = |name: &str| {
+        let schema = &document["components"]["schemas"][name];
+        let required = schema["required"].as_array().unwrap();
+        let names = required.iter().map(|name| name.as_str().unwrap());
+        names.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let fields = serde_json::to_value(ditto_llm::wire::Batch::default()).unwrap();
+    let fields: BTreeSet<_> = fields.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(required("Batch"), fields);
+    let needed = ["completion_window", "endpoint", "input_file_id"].map(str::to_owned);
+    assert_eq!(required("CreateBatch"), BTreeSet::from(needed));
+}
+
+#[test]
+fn the_endpoints_are_those_of_this_server() {
+    let upstream = UpstreamConfig::new("u", "http://127.0.0.1:1");
+    let mut config = Config::new("data", vec![upstream]);
+    config.endpoints = vec!["/v1/rerank".to_owned()];
+    let create = &document(&config)["paths"]["/v1/batches"]["post"];
+    let schema = &create["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(
+        schema["properties"]["endpoint"]["enum"],
+        json!(["/v1/rerank"])
+    );
+}
+
+#[test]
+fn purposes_are_those_that_an_upload_may_have() {
+    let document = shipped();
+    let purposes = document["components"]["schemas"]["Purpose"]["enum"].clone();
+    let mut purposes: Vec<String> = serde_json::from_value(purposes).unwrap();
+    purposes.sort();
+    let mut known = crate::http::multipart::PURPOSES.to_vec();
+    known.sort_unstable();
+    assert_eq!(purposes, known);
+}
