@@ -269,7 +269,7 @@ def test_results_are_followed_on_the_command_line_and_failed_rows_run_again(tmp_
         batch = json.loads(call("batches", "create", file).stdout)["id"]
         followed = call("batches", "results", batch, "--follow")
         assert followed.returncode == 0, followed.stderr
-        found = harness.parsed_lines(followed.stdout)
+        found = harness.parsed_lines(followed.stdout.encode())
         assert sorted(int(row["id"].rpartition("_")[2]) for row in found) == list(range(1, 41))
         cursor = followed.stderr.decode().rsplit("--after ", 1)[1].split()[0]
         rest = call("batches", "results", batch, "--after", cursor)

@@ -46,6 +46,9 @@ pub struct Backup {
     pub origin: PathBuf,
     /// Files, uploaded and named as results.
     pub files: u64,
+    /// Uploads in parts: pending ones, and those that are files.
+    #[serde(default)]
+    pub uploads: u64,
     /// Batches with blobs.
     pub batches: u64,
     /// Of these, batches that have not ended: whoever serves the copy goes on with them.
@@ -211,7 +214,7 @@ impl Copy {
         sync_folder(to)
     }
 
-    /// `files/ID` and `batches/ID` as far as the snapshot knows them.
+    /// `files/ID`, `uploads/ID` and `batches/ID` as far as the snapshot knows them.
     fn blobs(&mut self, from: &Path, to: &Path) -> Result<()> {
         make_folder(to)?;
         for kind in entries(from)? {
@@ -220,11 +223,29 @@ impl Copy {
             make_folder(&to)?;
             for id in entries(&from)? {
                 let id = id?;
-                if self.wants(&kind, &id)? {
-                    self.tree(from.join(&id), to.join(&id))?;
+                if !self.wants(&kind, &id)? {
+                    continue;
+                }
+                let (from, to) = (from.join(&id), to.join(&id));
+                match kind == "uploads" {
+                    true => self.parts(&from, &to)?,
+                    false => self.tree(from, to)?,
                 }
             }
             sync_folder(&to)?;
+        }
+        sync_folder(to)
+    }
+
+    /// The parts of an upload that were whole at the moment of the snapshot: others are still being
+    /// written, or given up.
+    fn parts(&mut self, from: &Path, to: &Path) -> Result<()> {
+        make_folder(to)?;
+        for part in entries(from)? {
+            let part = part?;
+            if self.snapshot.needs_upload_part(&part.to_string_lossy())? {
+                self.tree(from.join(&part), to.join(&part))?;
+            }
         }
         sync_folder(to)
     }
@@ -233,6 +254,7 @@ impl Copy {
         let id = id.to_string_lossy();
         let (wanted, count) = match kind.to_str() {
             Some("files") => (self.snapshot.has_file(&id)?, &mut self.backup.files),
+            Some("uploads") => (self.snapshot.has_upload(&id)?, &mut self.backup.uploads),
             Some("batches") => (self.snapshot.has_batch(&id)?, &mut self.backup.batches),
             // Of a kind that this release does not know: kept.
             Some(_) | None => return Ok(true),

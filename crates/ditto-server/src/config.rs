@@ -154,6 +154,8 @@ pub enum Window {
 pub struct Limits {
     /// Bytes of one uploaded file.
     pub file_bytes: u64,
+    /// How long an upload takes parts.
+    pub upload_lifetime: Duration,
     /// Bytes that one tenant may have in files, with what is set aside for its open batches; `None`:
     /// as many as the disk has.
     pub tenant_bytes: Option<u64>,
@@ -174,6 +176,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             file_bytes: 10_000_000_000,
+            // OpenAI's.
+            upload_lifetime: Duration::from_secs(3600),
             tenant_bytes: None,
             lines: 10_000_000,
             line_bytes: 16 << 20,

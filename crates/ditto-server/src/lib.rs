@@ -50,8 +50,8 @@ pub use gc::{Garbage, collect_garbage, find_garbage};
 pub use owner::{Owner, owner};
 pub use server::{Server, check_catalog};
 pub use service::{
-    BatchRequest, Content, Cursor as ResultCursor, FileDescription, FileList, Listed, Once,
-    Progress, ResultPage, Service, Upload,
+    BatchRequest, CompleteRequest, Content, Cursor as ResultCursor, FileDescription, FileList,
+    Listed, Once, PartUpload, Progress, ResultPage, Service, Upload, UploadRequest,
 };
 pub use upstream::Probed;
 pub use upstream::address::{BadAddress, check_address, shown_address};

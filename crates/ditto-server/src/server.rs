@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::local::LocalJournal;
 use crate::owner::own;
 use crate::private::{make_private, make_private_inside};
-use crate::service::Service;
+use crate::service::{AtWork, Service};
 use crate::space::Gauge;
 use crate::spool::SpoolFolder;
 use crate::upstream::http::HttpUpstream;
@@ -117,6 +117,7 @@ impl Server {
             blobs,
             engine: engine.clone(),
             uploads: budget.uploads,
+            at_work: AtWork::default(),
         };
         Ok(Self {
             service,

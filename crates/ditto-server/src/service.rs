@@ -2,13 +2,20 @@
 //!
 //! The HTTP layer and `ditto-batch run` call the same methods, so that both see the same batch.
 
+mod at_work;
+mod complete;
+mod first_line;
+mod intake;
+mod keyed;
 mod objects;
+mod pending;
 mod results;
 mod retry;
 mod room;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod uploads;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,9 +25,15 @@ use bytes::Bytes;
 use ditto_llm::wire::{Batch, FileObject};
 use futures_util::Stream;
 
+pub(crate) use self::at_work::AtWork;
+pub use self::complete::CompleteRequest;
+pub(crate) use self::first_line::{FirstLine, check_extension};
+pub(crate) use self::intake::too_large;
 pub use self::results::{Cursor, ResultPage};
 pub use self::upload::Upload;
+pub use self::uploads::{PartUpload, UploadRequest};
 pub use crate::catalog::Once;
+pub(crate) use crate::model::upload::{PART_BYTES, PARTS};
 
 use self::objects::{
     batch_object, file_object, key_reused, listed, no_such_batch, no_such_file, unknown_cursor,
@@ -30,7 +43,7 @@ use crate::blobs::{Blobs, name};
 use crate::budget::Share;
 use crate::catalog::{
     BatchOptions, Cancelled, Catalog, Created, FileQuery, FileRow, NewBatch, NewFile, Order,
-    ReadyFile,
+    ReadyFile, Route,
 };
 use crate::config::{CompletionWindow, Config, Mode, Window};
 use crate::engine::{Engine, LaneReport};
@@ -50,6 +63,7 @@ pub struct Service {
     pub(crate) gauge: Gauge,
     /// Memory for uploads.
     pub(crate) uploads: Share,
+    pub(crate) at_work: AtWork,
 }
 
 /// How a client describes a file that it has sent.
@@ -186,6 +200,7 @@ impl Service {
             lines: None,
             expires_after: None,
             within: None,
+            once: None,
         };
         Ok(file_object(&self.catalog.ready_file(&id, ready).await?))
     }
@@ -287,7 +302,7 @@ impl Service {
                 Ok(batch_object(&row))
             }
             Created::Again(row) => Ok(batch_object(&row)),
-            Created::Mismatch(row) => Err(key_reused(&row.id)),
+            Created::Mismatch(row) => Err(key_reused(Route::Batches, &row.id)),
             Created::Refused(refusal) => Err(self.refused(refusal).await),
         }
     }

@@ -12,6 +12,7 @@ mod lenient;
 mod line;
 mod open_enum;
 mod page;
+mod upload;
 
 pub use batch::{
     Batch, BatchError, BatchErrors, BatchExtension, BatchRequestCounts, BatchStatus, BatchUsage,
@@ -22,3 +23,4 @@ pub use failure::FailureClass;
 pub use file::{DeletedFile, FileObject};
 pub use line::{RequestLine, ResultError, ResultLine, ResultResponse};
 pub use page::Page;
+pub use upload::{UploadObject, UploadPartObject};

@@ -81,6 +81,7 @@ impl Inner {
             lines: Some(made.lines),
             expires_after: Some(LIFETIME),
             within: self.config.limits.tenant_bytes,
+            once: None,
         };
         match self.catalog.ready_file(&row.input_file_id, ready).await {
             Ok(_) => Ok(None),

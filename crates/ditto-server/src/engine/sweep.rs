@@ -99,6 +99,7 @@ impl Inner {
     async fn clean_once(&self, round: u64, first: u64) -> Result<()> {
         self.sweeper.files().await?;
         self.sweeper.batches().await?;
+        self.sweeper.uploads().await?;
         self.sweeper.rows().await?;
         if is_survey(round, first) {
             report(&self.sweeper.survey(Act::Round).await?);

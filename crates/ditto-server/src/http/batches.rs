@@ -3,23 +3,19 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::HeaderMap;
 use ditto_llm::wire::{Batch, FailureClass, Page};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::auth::Tenant;
 use super::error::{Answer, Failure};
 use super::extension::{Asked, Wishes};
 use super::incoming::Incoming;
 use super::json::{Object, between_commas, expect_json};
+use super::once::{once, once_about};
 use super::params::{Id, PageSize, Params, cursor, unknown_value};
 use crate::service::{BatchRequest, Once, Service};
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// The official SDKs count here how often they have sent a request before.
-const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
 /// OpenAI's.
 const PAGE: PageSize = PageSize {
@@ -30,8 +26,6 @@ const PAGE: PageSize = PageSize {
 const MAX_BODY: usize = 1 << 20;
 /// It goes into a row.
 const MAX_FILE_ID: usize = 256;
-/// So does this.
-const MAX_KEY: usize = 255;
 
 /// `POST /v1/batches`
 pub(super) async fn create(
@@ -56,14 +50,9 @@ pub(super) async fn create(
 /// The request, and whether it has wishes beyond the protocol.
 async fn read(headers: &HeaderMap, incoming: &mut Incoming) -> Answer<(BatchRequest, bool)> {
     expect_json(headers)?;
-    let key = idempotency_key(headers)?;
     let body = incoming.whole(MAX_BODY).await?;
     let mut fields = Object::read(&body)?;
-    let once = Once {
-        key,
-        request_hash: fields.fingerprint(),
-        repeated: is_repeat(headers),
-    };
+    let once = once(headers, &mut fields)?;
     let wishes = Wishes::read(&mut fields)?;
     let Wishes {
         lenient,
@@ -82,33 +71,6 @@ async fn read(headers: &HeaderMap, incoming: &mut Incoming) -> Answer<(BatchRequ
     };
     check_file_id(&request.input_file_id)?;
     Ok((request, wishes.is_some()))
-}
-
-/// What the client calls this request.
-fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
-    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(key) = given.next() else {
-        return Ok(None);
-    };
-    let visible = key.as_bytes().iter().all(u8::is_ascii_graphic);
-    let good = visible && (1..=MAX_KEY).contains(&key.len()) && given.next().is_none();
-    match key.to_str() {
-        Ok(key) if good => Ok(Some(key.to_owned())),
-        _ => Err(Failure::invalid(format!(
-            "Invalid 'Idempotency-Key' header: expected one key of 1 to {MAX_KEY} visible ASCII \
-             characters."
-        ))
-        .with_param("Idempotency-Key")
-        .with_code("invalid_value")),
-    }
-}
-
-/// An official SDK sends a request again whose answer it did not get.
-fn is_repeat(headers: &HeaderMap) -> bool {
-    headers
-        .get(RETRY_COUNT)
-        .and_then(|count| count.to_str().ok()?.parse::<u32>().ok())
-        .is_some_and(|count| count >= 1)
 }
 
 fn check_file_id(id: &str) -> Answer<()> {
@@ -212,27 +174,22 @@ async fn read_retry(
     id: &str,
     in_query: Option<String>,
 ) -> Answer<(Vec<FailureClass>, Once)> {
-    let key = idempotency_key(headers)?;
     let body = incoming.whole(MAX_BODY).await?;
-    let mut words = in_query.map(|only| between_commas(&only));
+    let mut fields = Object::default();
     if !body.trim_ascii().is_empty() {
         expect_json(headers)?;
-        let mut fields = Object::read(&body)?;
-        words = fields.texts("only")?.or(words);
-        fields.nothing_else()?;
+        fields = Object::read(&body)?;
     }
+    let in_query = in_query.map(|only| between_commas(&only));
+    let words = fields.words("only")?.or(in_query).unwrap_or_default();
     let mut only = words
-        .unwrap_or_default()
         .iter()
         .map(|word| class(word))
         .collect::<Answer<Vec<_>>>()?;
     only.sort_unstable();
     only.dedup();
-    let once = Once {
-        key,
-        request_hash: xxh3_128(format!("retry {id} {only:?}").as_bytes()).to_be_bytes(),
-        repeated: is_repeat(headers),
-    };
+    let once = once_about(&format!("retry {id} {only:?}"), headers, &mut fields)?;
+    fields.nothing_else()?;
     Ok((only, once))
 }
 

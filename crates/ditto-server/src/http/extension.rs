@@ -54,7 +54,7 @@ impl Wishes {
         let Some(mut wishes) = fields.object("ditto")? else {
             return Ok(None);
         };
-        let lenient = match wishes.text_if_there("mode")?.as_deref() {
+        let lenient = match wishes.optional_text("mode")?.as_deref() {
             None => None,
             Some("lenient") => Some(true),
             Some("strict") => Some(false),

@@ -33,6 +33,8 @@ pub enum Due {
     File,
     /// A batch that has ended and has no result file any more.
     Batch,
+    /// An upload that was given up or whose time was over, or a part that its file is made without.
+    Upload,
 }
 
 /// A batch, as far as its bytes ask.
@@ -93,6 +95,44 @@ pub fn of_part(batch: Owner, segment: Option<Segment>, epoch: u32) -> Claim {
         (Owner::Open, Some(segment)) if epoch <= segment.epoch => Claim::Held,
         // The row of a lease is there before the first byte of its journal.
         (Owner::Open, _) => Claim::Unknown,
+    }
+}
+
+/// An upload, as far as the bytes of its parts ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadOwner {
+    /// There is no such upload.
+    Missing,
+    /// It takes parts.
+    Pending,
+    /// It is a file, of which this is said.
+    File(Claim),
+    /// It was cancelled, or its time is over.
+    Ended,
+    /// The bytes of its parts are gone.
+    Swept,
+}
+
+/// What a part of an upload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartUse {
+    /// A part of the file.
+    Chosen,
+    /// Not, or not yet.
+    Other,
+}
+
+/// A part of an upload; `None`: no row has its id.
+pub fn of_upload_part(upload: UploadOwner, part: Option<PartUse>) -> Claim {
+    match (upload, part) {
+        (UploadOwner::Missing, _) => Claim::Unknown,
+        (UploadOwner::Swept, _) => Claim::Litter,
+        // The row of a part is there before its first byte, and goes after its last.
+        (UploadOwner::Pending | UploadOwner::File(_) | UploadOwner::Ended, None) => Claim::Unknown,
+        (UploadOwner::Pending, Some(_)) => Claim::Held,
+        (UploadOwner::Ended, Some(_)) => Claim::Due(Due::Upload),
+        (UploadOwner::File(file), Some(PartUse::Chosen)) => file,
+        (UploadOwner::File(_), Some(PartUse::Other)) => Claim::Due(Due::Upload),
     }
 }
 
@@ -176,6 +216,34 @@ mod tests {
         for owner in [Owner::Ended, Owner::Due, Owner::Swept] {
             assert_eq!(of_part(owner, open(2), 1), Claim::Litter, "{owner:?}");
         }
+    }
+
+    #[test]
+    fn a_part_of_an_upload_goes_with_its_file_or_without_one() {
+        let uploads = [
+            UploadOwner::Missing,
+            UploadOwner::Pending,
+            UploadOwner::File(Claim::Held),
+            UploadOwner::File(Claim::Due(Due::File)),
+            UploadOwner::Ended,
+            UploadOwner::Swept,
+        ];
+        let claims = |part| uploads.map(|upload| of_upload_part(upload, part));
+        let due = Claim::Due(Due::Upload);
+        let (held, litter, unknown) = (Claim::Held, Claim::Litter, Claim::Unknown);
+        let file = Claim::Due(Due::File);
+        assert_eq!(
+            claims(Some(PartUse::Chosen)),
+            [unknown, held, held, file, due, litter]
+        );
+        assert_eq!(
+            claims(Some(PartUse::Other)),
+            [unknown, held, due, due, due, litter]
+        );
+        assert_eq!(
+            claims(None),
+            [unknown, unknown, unknown, unknown, unknown, litter]
+        );
     }
 
     #[test]

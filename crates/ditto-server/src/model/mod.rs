@@ -4,6 +4,7 @@
 //! begin? [`policy`]: what becomes of a line? [`lane`]: may a lane send? [`turn`]: whose line is next?
 //! [`litter`]: are bytes that were found still somebody's? [`space`]: may there be more of them?
 //! [`cursor`]: which results has a reader got?
+//! [`upload`]: do its parts make up a file?
 
 pub mod batch;
 pub mod cursor;
@@ -13,3 +14,4 @@ pub mod plan;
 pub mod policy;
 pub mod space;
 pub mod turn;
+pub mod upload;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blobs::{Blobs, name};
-use crate::catalog::{Catalog, DueRows, Keep, SealedRow};
+use crate::catalog::{Catalog, DueRows, FileRow, Keep, SealedRow};
 use crate::error::Result;
 use crate::folder::{PAGE, Tally};
 use crate::hold::Hold;
@@ -53,7 +53,7 @@ impl Sweeper {
             let files = self.catalog.sweepable_files(self.keep.bytes, ROWS).await?;
             let mut refused = Ok(());
             for file in &files {
-                match self.file(&file.id).await {
+                match self.file(file).await {
                     Ok(bytes) => gone.join(bytes),
                     Err(error) => refused = Err(error),
                 }
@@ -65,10 +65,36 @@ impl Sweeper {
         }
     }
 
-    async fn file(&self, id: &str) -> Result<Tally> {
-        let gone = self.blobs.delete_below(&name::file(id)).await?;
-        self.catalog.file_swept(id).await?;
+    async fn file(&self, file: &FileRow) -> Result<Tally> {
+        let mut gone = self.blobs.delete_below(&name::file(&file.id)).await?;
+        if let Some(upload) = &file.upload {
+            gone.join(self.blobs.delete_below(&name::upload(upload)).await?);
+        }
+        self.catalog.file_swept(&file.id).await?;
         Ok(gone)
+    }
+
+    /// Parts of uploads that became no file, and those that a file is made without, in the same order.
+    pub(crate) async fn uploads(&self) -> Result<Tally> {
+        let mut gone = Tally::default();
+        loop {
+            let Some(_pass) = self.hold.pass() else {
+                return Ok(gone);
+            };
+            let uploads = self.catalog.sweepable_uploads(ROWS).await?;
+            for upload in &uploads {
+                gone.join(self.blobs.delete_below(&name::upload(&upload.id)).await?);
+                self.catalog.upload_swept(&upload.id).await?;
+            }
+            let parts = self.catalog.sweepable_parts(ROWS).await?;
+            for (upload, part) in &parts {
+                gone.join(self.blobs.delete_below(&name::part(upload, part)).await?);
+                self.catalog.abandon_part(part).await?;
+            }
+            if uploads.len() < PAGE && parts.len() < PAGE {
+                return Ok(gone);
+            }
+        }
     }
 
     /// Blobs of batches that have no result file any more, in the same order.
@@ -102,6 +128,7 @@ impl Sweeper {
             self.catalog.forget_batches(age, ROWS).await?,
         ) {}
         while add(&mut gone.files, self.catalog.forget_files(age, ROWS).await?) {}
+        while add(&mut gone.uploads, self.catalog.forget_uploads(ROWS).await?) {}
         Ok(gone)
     }
 

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::engine::{Around, Engine, Host, Workers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
-use crate::service::Service;
+use crate::service::{AtWork, Service};
 use crate::upstream::Routing;
 
 /// Requests in flight at once.
@@ -176,6 +176,7 @@ impl Process {
             blobs,
             engine: engine.clone(),
             uploads: budget.uploads,
+            at_work: AtWork::default(),
         };
         let (stop, ended) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
         let (stopped, done) = (stop.clone().cancelled_owned(), Arc::clone(&ended));

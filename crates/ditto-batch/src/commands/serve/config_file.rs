@@ -65,6 +65,8 @@ pub(super) enum WindowEnd {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LimitsTable {
     pub(super) file_bytes: Option<u64>,
+    #[serde(deserialize_with = "typed_time")]
+    pub(super) upload_time: Option<Duration>,
     pub(super) tenant_bytes: Option<u64>,
     pub(super) lines: Option<u64>,
     pub(super) line_bytes: Option<usize>,

@@ -297,6 +297,7 @@ fn limits(table: &LimitsTable) -> Limits {
     let shipped = Limits::default();
     Limits {
         file_bytes: table.file_bytes.unwrap_or(shipped.file_bytes),
+        upload_lifetime: table.upload_time.unwrap_or(shipped.upload_lifetime),
         tenant_bytes: table.tenant_bytes.or(shipped.tenant_bytes),
         lines: table.lines.unwrap_or(shipped.lines),
         line_bytes: table.line_bytes.unwrap_or(shipped.line_bytes),
@@ -355,6 +356,7 @@ mod tests {
 
         [limits]
         lines = 7
+        upload_time = "30m"
         tenant_bytes = 8
 
         [space]
@@ -376,6 +378,8 @@ mod tests {
         );
         assert_eq!(settings.config.sending.timeout, Duration::from_secs(90));
         assert_eq!(settings.config.limits.lines, 7);
+        let half_an_hour = Duration::from_secs(1_800);
+        assert_eq!(settings.config.limits.upload_lifetime, half_an_hour);
         assert_eq!(settings.config.limits.errors, Limits::default().errors);
         assert_eq!(settings.config.limits.tenant_bytes, Some(8));
         assert_eq!(settings.config.retention.as_secs(), 30 * 24 * 3600);

@@ -1,14 +1,18 @@
 //! Rows as values: what the columns mean.
 
+use std::time::Duration;
+
 use ditto_llm::wire::FailureClass;
 use rusqlite::Row;
 use rusqlite::types::Type;
 use serde::de::DeserializeOwned;
 
 use super::super::{
-    BatchRow, Cut, FileRow, FileState, Retry, Sealed, SealedRow, SegmentKey, Usage,
+    BatchRow, Cut, FileRow, FileState, PartRow, Retry, Sealed, SealedRow, SegmentKey, UploadRow,
+    Usage,
 };
 use crate::model::batch::{BatchState, Ending};
+use crate::model::upload::UploadState;
 
 type Read<T> = rusqlite::Result<T>;
 
@@ -68,6 +72,43 @@ pub(super) fn file(row: &Row<'_>) -> Read<FileRow> {
         lines: lines.map(|lines| lines.max(0).unsigned_abs()),
         created_at: seconds(row, "created_ms")?.unwrap_or_default(),
         expires_at: seconds(row, "expires_ms")?,
+        upload: row.get("upload")?,
+    })
+}
+
+/// As it is at this time.
+pub(super) fn upload(now_ms: i64) -> impl Fn(&Row<'_>) -> Read<UploadRow> {
+    move |row| {
+        let state: String = row.get("state")?;
+        let state = UploadState::parse(&state)
+            .ok_or_else(|| unreadable(format!("upload state {state:?}")))?;
+        let lifetime: Option<i64> = row.get("file_lifetime_s")?;
+        Ok(UploadRow {
+            key: row.get("key")?,
+            id: row.get("id")?,
+            tenant: row.get("tenant")?,
+            state: state.at(row.get("expires_ms")?, now_ms),
+            filename: row.get("filename")?,
+            purpose: row.get("purpose")?,
+            bytes: count(row, "bytes")?,
+            file_expires_after: lifetime.map(|s| Duration::from_secs(s.max(0).unsigned_abs())),
+            created_at: seconds(row, "created_ms")?.unwrap_or_default(),
+            expires_at: seconds(row, "expires_ms")?.unwrap_or_default(),
+            file_id: row.get("file_id")?,
+        })
+    }
+}
+
+pub(super) fn part(row: &Row<'_>) -> Read<PartRow> {
+    Ok(PartRow {
+        id: row.get("id")?,
+        upload: row.get("upload_id")?,
+        bytes: count(row, "bytes")?,
+        breaks: count(row, "breaks")?,
+        ends_line: row.get("ends_line")?,
+        index_bytes: count(row, "index_bytes")?,
+        created_at: seconds(row, "created_ms")?.unwrap_or_default(),
+        place: row.get("place")?,
     })
 }
 

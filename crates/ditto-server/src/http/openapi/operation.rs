@@ -142,39 +142,16 @@ impl Operation {
     }
 
     pub(super) fn into_json(self, schemas: &mut Schemas) -> Value {
-        let mut parameters: Vec<_> = ids(self.path).collect();
-        parameters.extend(
-            self.query
-                .map(|query| fields(&query(schemas)))
-                .into_iter()
-                .flatten(),
-        );
-        parameters.extend(self.headers.iter().map(|header| {
-            json!({
-                "name": header.name,
-                "in": "header",
-                "description": header.description,
-                "schema": { "type": "string", "pattern": header.pattern },
-            })
-        }));
-        let (content_type, shape) = self.answer;
-        let answer = json!({
-            "description": "Done.",
-            "content": { content_type: { "schema": shape(schemas) } },
-        });
-        let mut responses = Map::from_iter([("200".to_owned(), answer.clone())]);
-        if self.partial {
-            responses.insert("206".to_owned(), answer);
-        }
-        for status in refusals(&self.refusals, self.open, !parameters.is_empty()) {
-            responses.insert(status.to_string(), refusal(status, schemas));
-        }
+        let parameters = self.parameters(schemas);
         let mut operation = json!({
             "operationId": self.name,
             "summary": self.summary,
+            "responses": self.responses(schemas, !parameters.is_empty()),
             "parameters": parameters,
-            "responses": responses,
         });
+        if self.open {
+            operation["security"] = json!([]);
+        }
         if let Some((content_type, shape)) = self.body {
             let mut schema = shape(schemas);
             if !self.narrowed.is_empty() {
@@ -185,10 +162,38 @@ impl Operation {
                 "content": { content_type: { "schema": schema } },
             });
         }
-        if self.open {
-            operation["security"] = json!([]);
-        }
         operation
+    }
+
+    fn parameters(&self, schemas: &mut Schemas) -> Vec<Value> {
+        let fields = self.query.map(|query| fields(&query(schemas)));
+        let headers = self.headers.iter().map(|header| {
+            json!({
+                "name": header.name,
+                "in": "header",
+                "description": header.description,
+                "schema": { "type": "string", "pattern": header.pattern },
+            })
+        });
+        let fields = fields.into_iter().flatten();
+        ids(self.path).chain(fields).chain(headers).collect()
+    }
+
+    fn responses(&self, schemas: &mut Schemas, has_parameters: bool) -> Map<String, Value> {
+        let (content_type, shape) = self.answer;
+        let answer = json!({
+            "description": "Done.",
+            "content": { content_type: { "schema": shape(schemas) } },
+        });
+        let mut responses = Map::new();
+        if self.partial {
+            responses.insert("206".to_owned(), answer.clone());
+        }
+        responses.insert("200".to_owned(), answer);
+        for status in refusals(&self.refusals, self.open, has_parameters) {
+            responses.insert(status.to_string(), refusal(status, schemas));
+        }
+        responses
     }
 }
 

@@ -1,15 +1,19 @@
 //! Every call of the server. A new route gets its entry here; a test says so where it is missing.
 
-use ditto_llm::wire::{Batch, DeletedFile, FileObject, Page};
+use ditto_llm::wire::{Batch, DeletedFile, FileObject, Page, UploadObject, UploadPartObject};
 use serde_json::json;
 
 use super::operation::Operation;
-use super::shapes::{CreateBatch, Document, Health, Models, Readiness, RetryBatch, UploadForm};
+use super::shapes::{
+    CompleteUpload, CreateBatch, CreateUpload, Document, Health, Models, PartForm, Readiness,
+    RetryBatch, UploadForm,
+};
 use crate::config::Config;
 use crate::http::{batches, files, results};
 
 pub(super) fn all(config: &Config) -> Vec<Operation> {
     let mut all = files();
+    all.extend(uploads());
     all.extend(batches(config));
     all.extend(beside());
     all
@@ -42,12 +46,47 @@ fn files() -> Vec<Operation> {
     ]
 }
 
+fn uploads() -> Vec<Operation> {
+    const PARTS: &str = "/v1/uploads/{id}/parts";
+    const COMPLETE: &str = "/v1/uploads/{id}/complete";
+    const CANCEL: &str = "/v1/uploads/{id}/cancel";
+    vec![
+        Operation::new::<UploadObject>(
+            "post",
+            "/v1/uploads",
+            "createUpload",
+            "Begin a file in parts.",
+        )
+        .header("Idempotency-Key", "Makes one upload of equal creates.", KEY)
+        .body::<CreateUpload>("application/json")
+        .refuses(&[400, 408, 409, 413, 415, 429]),
+        Operation::new::<UploadPartObject>("post", PARTS, "addUploadPart", "Send a part.")
+            .header("Idempotency-Key", "Makes one part of equal ones.", KEY)
+            .body::<PartForm>("multipart/form-data")
+            .refuses(&[400, 404, 408, 409, 413, 415, 429]),
+        Operation::new::<UploadObject>(
+            "post",
+            COMPLETE,
+            "completeUpload",
+            "Make the parts a file.",
+        )
+        .header("Idempotency-Key", "Tells a call that comes again.", KEY)
+        .body::<CompleteUpload>("application/json")
+        .refuses(&[400, 404, 408, 409, 413, 415, 429]),
+        Operation::new::<UploadObject>("post", CANCEL, "cancelUpload", "Give an upload up.")
+            .header("Idempotency-Key", "Tells a call that comes again.", KEY)
+            .refuses(&[400, 404, 408, 409, 413, 415]),
+    ]
+}
+
+/// An `Idempotency-Key`.
+const KEY: &str = "^[!-~]{1,255}$";
+
 fn batches(config: &Config) -> Vec<Operation> {
     const BATCH: &str = "/v1/batches/{id}";
     const CANCEL: &str = "/v1/batches/{id}/cancel";
     const RETRY: &str = "/v1/batches/{id}/retry";
     const RESULTS: &str = "/v1/batches/{id}/results";
-    const KEY: &str = "^[!-~]{1,255}$";
     let endpoints = json!(config.endpoints);
     let windows = config.windows.iter().map(|window| json!(window.name));
     vec![

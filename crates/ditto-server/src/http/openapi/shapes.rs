@@ -116,6 +116,41 @@ pub(super) struct UploadForm {
     seconds: Option<i64>,
 }
 
+/// Read by [`uploads::create`](crate::http::uploads::create).
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct CreateUpload {
+    /// For a batch one that ends in `.jsonl`.
+    #[schemars(length(min = 1))]
+    filename: String,
+    purpose: Purpose,
+    /// Of all parts together.
+    #[schemars(range(min = 1))]
+    bytes: i64,
+    mime_type: String,
+    #[serde(default)]
+    expires_after: Option<ExpiresAfter>,
+}
+
+/// Read by [`uploads::add_part`](crate::http::uploads::add_part).
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct PartForm {
+    /// Up to 64 MiB.
+    #[schemars(extend("format" = "binary"))]
+    data: String,
+}
+
+/// Read by [`uploads::complete`](crate::http::uploads::complete).
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct CompleteUpload {
+    /// In the order that they have in the file.
+    #[schemars(length(min = 1))]
+    part_ids: Vec<String>,
+    /// Of the whole file, in hexadecimal.
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{32}$"))]
+    #[serde(default)]
+    md5: Option<String>,
+}
+
 /// In the upstreams' own words.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Models {

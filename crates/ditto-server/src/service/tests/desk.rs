@@ -29,7 +29,7 @@ use crate::journal::local::LocalJournal;
 use crate::manifest::{LineIndex, Manifest};
 use crate::model::plan::MAX_LINES;
 use crate::model::space::Disk;
-use crate::service::{BatchRequest, Service};
+use crate::service::{AtWork, BatchRequest, Service};
 use crate::space::Gauge;
 use crate::spool::SpoolFolder;
 use crate::upstream::{Keep, Routing};
@@ -130,6 +130,7 @@ impl Desk {
             lines: Some(lines),
             expires_after: None,
             within: None,
+            once: None,
         };
         self.catalog.ready_file(&id, ready).await.unwrap();
         id
@@ -225,6 +226,7 @@ fn service(config: Config, catalog: Arc<dyn Catalog>, blobs: Blobs) -> Service {
         budget: budget.clone(),
     };
     Service {
+        at_work: AtWork::default(),
         engine: Engine::new(Arc::clone(&config), around),
         config,
         catalog,
