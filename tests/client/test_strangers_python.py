@@ -4,11 +4,13 @@ Only the base URL and the key are ours. Each answer is held strictly against the
 """
 
 import asyncio
+import hashlib
 import io
 
 import openai
 import pytest
-from openai.types import Batch, FileDeleted, FileObject
+from openai.types import Batch, FileDeleted, FileObject, Upload
+from openai.types.uploads import UploadPart
 
 import driver as drivers
 import harness
@@ -174,6 +176,55 @@ def test_a_loop_that_deletes_what_it_lists_walks_to_the_end(connect):
         client.done(client.client.files.delete(file.id))
 
     assert ids(client.each(client.client.files.list())) == []
+
+
+# Files that come in parts.
+
+
+def test_a_file_in_parts_is_made_part_by_part_and_is_a_file_like_any_other(own):
+    content = b"".join(harness.request(n, "say") for n in range(3))
+    pieces = [content[:100], content[100:]]
+    uploads = own.client.uploads.with_raw_response
+    pending = begin(own, content)
+    made = [
+        strict(UploadPart, own.done(own.client.uploads.parts.with_raw_response.create(pending.id, data=piece)))
+        for piece in pieces
+    ]
+
+    md5 = hashlib.md5(content).hexdigest()
+    done = strict(Upload, own.done(uploads.complete(pending.id, part_ids=ids(made), md5=md5)))
+
+    assert (pending.status, pending.file, done.status) == ("pending", None, "completed")
+    assert own.done(own.client.files.content(done.file.id)).content == content
+    assert finished(own, create(own, done.file.id).id).request_counts.completed == 3
+
+
+def test_a_file_is_cut_into_parts_by_the_package_itself(own, tmp_path):
+    path = tmp_path / "chunked.jsonl"
+    path.write_bytes(b"".join(harness.request(n, "say") for n in range(300)))
+
+    done = own.done(
+        own.client.uploads.upload_file_chunked(file=path, mime_type="text/jsonl", purpose="batch", part_size=10_000)
+    )
+
+    assert (done.status, done.file.filename, done.file.bytes) == ("completed", path.name, path.stat().st_size)
+
+
+def test_an_upload_that_was_cancelled_takes_no_part(own):
+    pending = begin(own, b"{}")
+    cancelled = strict(Upload, own.done(own.client.uploads.with_raw_response.cancel(pending.id)))
+
+    assert cancelled.status == "cancelled"
+    with pytest.raises(openai.BadRequestError):
+        own.done(own.client.uploads.parts.create(pending.id, data=b"{}"))
+    with pytest.raises(openai.NotFoundError):
+        own.done(own.client.uploads.cancel("upload_none"))
+
+
+def begin(client, content):
+    uploads = client.client.uploads.with_raw_response
+    about = {"filename": "parts.jsonl", "purpose": "batch", "mime_type": "text/jsonl"}
+    return strict(Upload, client.done(uploads.create(bytes=len(content), **about)))
 
 
 # Batches.

@@ -64,6 +64,29 @@ test("content is read whole, raw and streamed", async () => {
   assert.ok(response.headers.get("x-request-id"));
 });
 
+test("a file comes in parts", async () => {
+  const content = rows(3);
+  const about = { filename: "parts.jsonl", purpose: "batch", mime_type: "text/jsonl" };
+  const pending = await client.uploads.create({ bytes: content.length, ...about });
+  const part_ids = [];
+  for (const piece of [content.slice(0, 100), content.slice(100)]) {
+    const part = await client.uploads.parts.create(pending.id, { data: await toFile(Buffer.from(piece), "part") });
+    part_ids.push(part.id);
+  }
+
+  const done = await client.uploads.complete(pending.id, { part_ids });
+
+  assert.deepEqual([pending.status, done.status], ["pending", "completed"]);
+  assert.equal(await (await client.files.content(done.file.id)).text(), content);
+});
+
+test("an upload in parts is cancelled", async () => {
+  const about = { filename: "parts.jsonl", purpose: "batch", mime_type: "text/jsonl" };
+  const pending = await client.uploads.create({ bytes: 2, ...about });
+
+  assert.equal((await client.uploads.cancel(pending.id)).status, "cancelled");
+});
+
 test("files are paged to the end, each once and newest first", async () => {
   const many = connect("node-many");
   await atOnce(4, MANY, (n) => upload(many, "{}", `${n}.jsonl`));

@@ -1,9 +1,10 @@
 """What a client of `ditto-batch serve` can observe, row by row, by area."""
 
-from . import batches, cancel, content, creates, doors, ditto, files, lists, rows_of_files
+from . import batches, cancel, content, creates, doors, ditto, files, lists, rows_of_files, uploads
 
 AREAS = {
     "Files": files.ROWS,
+    "Uploads in parts": uploads.ROWS,
     "Content": content.ROWS,
     "Lists": lists.ROWS,
     "Creating a batch": creates.ROWS,

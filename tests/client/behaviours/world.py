@@ -24,9 +24,9 @@ OPEN_CONFIG = SPACE + '[windows]\n24h = "expire"\n'
 SHORT = "4s"
 KEYED_CONFIG = SPACE + f'[windows]\n24h = "keep going"\n{SHORT} = "expire"\n' + f"[limits]\nfile_bytes = {FILE_BYTES}\ntenant_bytes = {TENANT_BYTES}\n"
 
-ID = re.compile(r"(?<![0-9A-Za-z])(file-|batch_|batch_req_)[0-9A-Za-z]{24}(?![0-9A-Za-z])")
+ID = re.compile(r"(?<![0-9A-Za-z])(file-|batch_req_|batch_|upload_|part_)[0-9A-Za-z]{24}(?![0-9A-Za-z])")
 REQUEST = re.compile(r"(?<![0-9A-Za-z_])req_(sim_)?[0-9A-Za-z]{16,}(_[0-9]+)?")
-NAMES = {"file-": "FILE", "batch_": "BATCH", "batch_req_": "batch_req_BATCH"}
+NAMES = {"file-": "FILE", "batch_": "BATCH", "batch_req_": "batch_req_BATCH", "upload_": "UPLOAD", "part_": "PART"}
 # Of our time: a whole number of seconds since 1970 that no size or count of these tests reaches.
 TIMES = range(1_700_000_000, 4_000_000_000)
 

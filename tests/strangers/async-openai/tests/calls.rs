@@ -21,6 +21,9 @@ use async_openai::types::files::{
     CreateFileRequest, FileExpirationAfter, FileExpirationAfterAnchor, FileInput, FilePurpose,
     OpenAIFile, OpenAIFilePurpose,
 };
+use async_openai::types::uploads::{
+    AddUploadPartRequest, CompleteUploadRequest, CreateUploadRequest, UploadPurpose,
+};
 
 const MANY: usize = 250;
 
@@ -120,6 +123,36 @@ async fn a_file_is_made_read_listed_and_deleted() {
     assert!(listed.data.contains(&file));
     assert!(client.files().delete(&file.id).await.unwrap().deleted);
     assert_eq!(refused(client.files().retrieve(&file.id).await).0, 404);
+}
+
+#[tokio::test]
+async fn a_file_comes_in_parts() {
+    let client = connect("rust");
+    let content = rows(3, "say");
+    let request = CreateUploadRequest {
+        filename: "parts.jsonl".to_owned(),
+        purpose: UploadPurpose::Batch,
+        bytes: content.len() as u64,
+        mime_type: "text/jsonl".to_owned(),
+        expires_after: None,
+    };
+    let pending = client.uploads().create(request).await.unwrap();
+    let mut part_ids = Vec::new();
+    for piece in [&content[..100], &content[100..]] {
+        let vec = piece.as_bytes().to_vec();
+        let filename = "part".to_owned();
+        let data = InputSource::VecU8 { filename, vec };
+        let part = AddUploadPartRequest { data };
+        let added = client.uploads().add_part(&pending.id, part).await;
+        part_ids.push(added.unwrap().id);
+    }
+    let request = CompleteUploadRequest {
+        part_ids,
+        md5: None,
+    };
+    let done = client.uploads().complete(&pending.id, request).await;
+    let file = done.unwrap().file.unwrap();
+    assert_eq!(client.files().content(&file.id).await.unwrap(), content);
 }
 
 #[tokio::test]
