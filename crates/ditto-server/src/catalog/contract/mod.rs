@@ -18,7 +18,7 @@ use crate::clock::ManualClock;
 use crate::error::ErrorKind;
 use crate::model::batch::{BatchState, Ending};
 use crate::model::litter::{Claim, Due};
-use crate::model::upload::{PART_BYTES, UploadState};
+use crate::model::upload::{PART_BYTES, PARTS, UploadState};
 
 mod batches;
 mod creates;
@@ -348,6 +348,7 @@ promises! {
     uploads::parts_count_from_ready_until_their_upload_ends,
     uploads::a_part_over_what_its_tenant_may_have_does_not_get_ready,
     uploads::an_upload_takes_no_more_bytes_than_it_can_need,
+    uploads::an_upload_takes_no_more_parts_than_it_may,
     uploads::a_loop_that_only_creates_uploads_ends,
     uploads::a_file_of_parts_takes_them_with_it,
     uploads::parts_of_an_upload_that_became_no_file_may_go,
