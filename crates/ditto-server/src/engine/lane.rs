@@ -161,9 +161,9 @@ pub struct LaneReport {
 }
 
 impl Lanes {
-    /// The lane for a model; `None` if no upstream serves it.
-    pub(crate) fn lane(&self, routing: &Routing, model: &str) -> Option<Arc<Lane>> {
-        let (upstream, route) = routing.route(model)?;
+    /// The lane for a model; `None` if no upstream serves it to this tenant.
+    pub(crate) fn lane(&self, routing: &Routing, tenant: &str, model: &str) -> Option<Arc<Lane>> {
+        let (upstream, route) = routing.route(tenant, model)?;
         let key = LaneKey {
             upstream,
             model: model.to_owned(),

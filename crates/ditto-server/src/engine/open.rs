@@ -310,7 +310,7 @@ impl Runs<'_> {
             settle_ended(segment, ordinal, number, &custom_id, ending);
             return Ok(());
         }
-        let Some(run) = self.run(&request.model) else {
+        let Some(run) = self.run(&work.row.tenant, &request.model) else {
             let fault = FaultyLine::unknown_model(number, &custom_id, &request.model);
             settle_fault(segment, ordinal, number, &fault, None);
             return Ok(());
@@ -323,8 +323,8 @@ impl Runs<'_> {
         Ok(())
     }
 
-    /// Where lines of this model go; `None` if no upstream serves it.
-    fn run(&mut self, model: &str) -> Option<&mut Vec<LineJob>> {
+    /// Where lines of this model go; `None` if no upstream serves it to the tenant.
+    fn run(&mut self, tenant: &str, model: &str) -> Option<&mut Vec<LineJob>> {
         let known = self
             .last
             .as_ref()
@@ -333,7 +333,7 @@ impl Runs<'_> {
         let at = match known {
             Some(at) => at,
             None => {
-                let lane = self.inner.lanes.lane(&self.inner.routing, model)?;
+                let lane = self.inner.lanes.lane(&self.inner.routing, tenant, model)?;
                 let at = self.runs.iter().position(|(l, _)| Arc::ptr_eq(l, &lane));
                 at.unwrap_or_else(|| {
                     self.runs.push((lane, Vec::new()));

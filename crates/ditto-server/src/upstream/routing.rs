@@ -19,6 +19,8 @@ pub(crate) struct Route {
     pub(crate) upstream: Arc<dyn Upstream>,
     /// `None`: every model.
     models: Option<Vec<String>>,
+    /// `None`: every tenant.
+    tenants: Option<Vec<String>>,
     /// Requests in flight at once in each lane.
     pub(crate) concurrency: usize,
 }
@@ -45,6 +47,7 @@ impl Routing {
                         keep.clone(),
                     )?),
                     models: upstream.models.clone(),
+                    tenants: upstream.tenants.clone(),
                     concurrency: upstream.concurrency.max(1),
                 })
             })
@@ -59,28 +62,76 @@ impl Routing {
             routes: vec![Route {
                 upstream,
                 models: None,
+                tenants: None,
                 concurrency,
             }],
         }
     }
 
-    /// The first upstream that lists the model, else the first that takes every model.
-    pub(crate) fn route(&self, model: &str) -> Option<(usize, &Route)> {
-        let lists = |route: &&Route| {
-            route
-                .models
-                .as_ref()
-                .is_some_and(|models| models.iter().any(|m| m == model))
-        };
-        let position = self
-            .routes
-            .iter()
-            .position(|route| lists(&route))
-            .or_else(|| self.routes.iter().position(|route| route.models.is_none()))?;
-        Some((position, &self.routes[position]))
+    /// Of the upstreams that are there for the tenant, the first that lists the model, else the first
+    /// that takes every model.
+    pub(crate) fn route(&self, tenant: &str, model: &str) -> Option<(usize, &Route)> {
+        let own = || self.of(tenant);
+        own()
+            .find(|(_, route)| lists(&route.models, model))
+            .or_else(|| own().find(|(_, route)| route.models.is_none()))
+    }
+
+    /// The upstreams that are there for a tenant, by their place among all.
+    pub(crate) fn of(&self, tenant: &str) -> impl Iterator<Item = (usize, &Route)> {
+        let all = self.routes.iter().enumerate();
+        all.filter(move |(_, route)| route.tenants.is_none() || lists(&route.tenants, tenant))
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<dyn Upstream>> {
         self.routes.iter().map(|route| &route.upstream)
+    }
+}
+
+fn lists(names: &Option<Vec<String>>, name: &str) -> bool {
+    names
+        .as_ref()
+        .is_some_and(|names| names.iter().any(|known| known == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::UpstreamConfig;
+
+    fn upstream(name: &str, models: &[&str], tenants: &[&str]) -> UpstreamConfig {
+        let some = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            (!names.is_empty()).then_some(names)
+        };
+        UpstreamConfig {
+            models: some(models),
+            tenants: some(tenants),
+            ..UpstreamConfig::new(name, "http://127.0.0.1:1")
+        }
+    }
+
+    #[test]
+    fn a_line_goes_to_an_upstream_of_its_tenant_that_lists_its_model() {
+        let upstreams = vec![
+            upstream("a-rest", &[], &["a"]),
+            upstream("gpu", &["m"], &[]),
+            upstream("b-gpu", &["m"], &["b"]),
+            upstream("rest", &[], &["b", "c"]),
+        ];
+        let config = Config::new("data", upstreams);
+        let routing = Routing::new(&config, &Keep::for_a_look()).unwrap();
+        let table = [
+            ("a", "m", Some("gpu")),
+            ("a", "n", Some("a-rest")),
+            ("b", "n", Some("rest")),
+            ("d", "m", Some("gpu")),
+            ("d", "n", None),
+        ];
+        for (tenant, model, expected) in table {
+            let found = routing.route(tenant, model);
+            let found = found.map(|(_, route)| route.upstream.name().to_owned());
+            assert_eq!(found.as_deref(), expected, "{tenant} {model}");
+        }
     }
 }
