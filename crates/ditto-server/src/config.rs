@@ -98,6 +98,8 @@ pub struct UpstreamConfig {
     pub key: Option<SecretString>,
     /// The models it serves; `None`: every model.
     pub models: Option<Vec<String>>,
+    /// Whose lines it is there for; `None`: everybody's. With a key, that is how a tenant has its own.
+    pub tenants: Option<Vec<String>>,
     /// Requests in flight at once in each of its lanes.
     pub concurrency: usize,
 }
@@ -110,6 +112,7 @@ impl UpstreamConfig {
             base_url: base_url.into(),
             key: None,
             models: None,
+            tenants: None,
             concurrency: DEFAULT_CONCURRENCY,
         }
     }

@@ -407,9 +407,9 @@ impl Service {
         self.engine.lanes()
     }
 
-    /// The models that the upstreams offer.
-    pub async fn models(&self) -> Result<Vec<serde_json::Value>> {
-        self.engine.models().await
+    /// The models that the upstreams offer this tenant.
+    pub async fn models(&self, tenant: &str) -> Result<Vec<serde_json::Value>> {
+        self.engine.models(tenant).await
     }
 
     /// Why batches stand still while others go on, each reason once: something of theirs is gone from

@@ -12,7 +12,7 @@ use super::error::{Answer, Failure, Problem};
 use super::incoming::Incoming;
 use super::paced::paced;
 use crate::service::Service;
-use crate::service::quota::{Kind, Quotas, Slot};
+use crate::service::quota::{Kind, Quotas, Ticket};
 
 /// Whose files and batches these are, on a server without keys.
 const LOCAL: &str = "local";
@@ -29,7 +29,7 @@ impl Tenant {
     }
 
     /// The right to one more download; for as long as it is kept.
-    pub(super) fn download(&self, service: &Service) -> Answer<Slot> {
+    pub(super) fn download(&self, service: &Service) -> Answer<Ticket> {
         Ok(service.quotas.begin(&self.0, Kind::Download)?)
     }
 }
@@ -56,12 +56,12 @@ pub(super) async fn tenant_of_key(
         return next.run(request).await;
     }
     match enter(&service, request.headers()) {
-        Ok((tenant, slot)) => {
+        Ok((tenant, ticket)) => {
             let mut request = at_pace(request, &service.quotas, &tenant);
             request.extensions_mut().insert(tenant);
             let response = next.run(request).await;
             // Until here an upload comes in.
-            drop(slot);
+            drop(ticket);
             response
         }
         Err(failure) => {
@@ -73,14 +73,14 @@ pub(super) async fn tenant_of_key(
 }
 
 /// Whose request it is, if it may come now; and for an upload the right to be one.
-fn enter(service: &Service, headers: &HeaderMap) -> Answer<(Tenant, Option<Slot>)> {
+fn enter(service: &Service, headers: &HeaderMap) -> Answer<(Tenant, Option<Ticket>)> {
     let tenant = tenant(service, headers)?;
     service.quotas.request(&tenant.0)?;
-    let slot = match is_form(headers) {
+    let ticket = match is_form(headers) {
         true => Some(service.quotas.begin(&tenant.0, Kind::Upload)?),
         false => None,
     };
-    Ok((tenant, slot))
+    Ok((tenant, ticket))
 }
 
 /// Files, and nothing else, come as forms.

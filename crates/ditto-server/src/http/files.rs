@@ -142,9 +142,9 @@ pub(super) async fn content(
     if method == Method::GET {
         // The status has gone out before the bytes are read; what is left when a disk fails now is to
         // cut the body short of its length, which every client notices.
-        let slot = tenant.download(&service)?;
+        let ticket = tenant.download(&service)?;
         let bytes = content.stream(range).inspect_err(move |error| {
-            let _held = &slot;
+            let _held = &ticket;
             tracing::error!(target: "ditto_server::http", %error, "a download was cut");
         });
         *response.body_mut() = Body::from_stream(bytes);

@@ -33,16 +33,37 @@ pub(super) async fn ready(State(service): State<Service>) -> Answer<Json<Value>>
     let mut told = json!({ "status": "ready" });
     let stuck = service.stuck();
     if !stuck.is_empty() {
-        told["stuck"] = match among_strangers {
-            true => json!([format!(
-                "{} standing still; the server's log names them",
-                stuck.len()
-            )]),
-            false => json!(stuck),
-        };
+        told["stuck"] = told_of(stuck, among_strangers);
     }
     if let Some(reason) = service.refusing().await {
         told["refusing"] = json!(reason);
     }
     Ok(Json(told))
+}
+
+/// Batches that stand still, as far as whoever asks may know of them.
+fn told_of(stuck: Vec<String>, among_strangers: bool) -> Value {
+    match among_strangers {
+        true => json!([format!(
+            "{} standing still; the server's log names them",
+            stuck.len()
+        )]),
+        false => json!(stuck),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_learn_how_many_batches_stand_still_and_of_none_which() {
+        let stuck = || vec!["batch batch_1 stands still: …".to_owned(), "…".to_owned()];
+        assert_eq!(told_of(stuck(), false), json!(stuck()));
+        let told = told_of(stuck(), true).to_string();
+        assert!(
+            told.contains("2 standing still") && !told.contains("batch_1"),
+            "{told}"
+        );
+    }
 }

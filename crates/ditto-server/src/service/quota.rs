@@ -15,8 +15,8 @@ use crate::model::rate::Rate;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Of a tenant's bytes a second this long may come at once.
 const BURST: Duration = Duration::from_secs(1);
-/// When a slot may be free again: an upload or a download of a few megabytes is over by then.
-const SLOT_RETRY: Duration = Duration::from_secs(5);
+/// When a ticket may be free again: an upload or a download of a few megabytes is over by then.
+const TICKET_RETRY: Duration = Duration::from_secs(5);
 /// Tenants that are remembered before those are looked for of whom nothing has to be. There are no more
 /// of them than keys.
 const REMEMBERED: usize = 1024;
@@ -46,7 +46,7 @@ pub(crate) enum Kind {
 
 /// The right to one of them; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct Ticket {
     quotas: Arc<Quotas>,
     tenant: Arc<str>,
     kind: Kind,
@@ -96,7 +96,7 @@ impl Quotas {
     }
 
     /// Begins an upload or a download, unless there are as many as there may be.
-    pub(crate) fn begin(self: &Arc<Self>, tenant: &Arc<str>, kind: Kind) -> Result<Slot> {
+    pub(crate) fn begin(self: &Arc<Self>, tenant: &Arc<str>, kind: Kind) -> Result<Ticket> {
         let limits = self.limits(tenant);
         let limit = match kind {
             Kind::Upload => limits.open_uploads,
@@ -110,7 +110,7 @@ impl Quotas {
             free
         });
         match begun {
-            true => Ok(Slot {
+            true => Ok(Ticket {
                 quotas: Arc::clone(self),
                 tenant: Arc::clone(tenant),
                 kind,
@@ -151,7 +151,7 @@ impl Doings {
     }
 }
 
-impl Drop for Slot {
+impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(doings) = self.quotas.lock().get_mut(&self.tenant) {
             let open = doings.open(self.kind);
@@ -173,7 +173,7 @@ fn too_many(kind: Kind, limit: usize) -> Error {
         ),
     )
     .with_code(code)
-    .with_retry_after(SLOT_RETRY)
+    .with_retry_after(TICKET_RETRY)
 }
 
 #[cfg(test)]
@@ -203,18 +203,18 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_comes_back_when_it_is_dropped() {
+    fn a_ticket_comes_back_when_it_is_dropped() {
         let quotas = quotas(TenantLimits {
             open_uploads: Some(1),
             ..TenantLimits::default()
         });
         let a = "a".into();
-        let slot = quotas.begin(&a, Kind::Upload).unwrap();
+        let ticket = quotas.begin(&a, Kind::Upload).unwrap();
         let refused = quotas.begin(&a, Kind::Upload).unwrap_err();
         assert_eq!(refused.code(), Some("open_uploads_limit_exceeded"));
         assert!(quotas.begin(&a, Kind::Download).is_ok());
         assert!(quotas.begin(&"b".into(), Kind::Upload).is_ok());
-        drop(slot);
+        drop(ticket);
         assert!(quotas.begin(&a, Kind::Upload).is_ok());
     }
 

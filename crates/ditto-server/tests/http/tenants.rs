@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::form::Form;
-use crate::server::{Answer, TestServer, answer, create_body, scrubbed};
+use crate::server::{Answer, TestServer, answer, create_body, requests, scrubbed};
 
 /// Half of its ids are files, half are batches.
 const HALF: usize = 500;
@@ -201,5 +201,58 @@ async fn of_two_tenants_with_a_thousand_ids_each_none_learns_an_id_of_the_other(
         assert!(batches.is_superset(&ours.batches));
         assert!(batches.is_disjoint(&others.batches));
         assert_eq!(batches.len(), 2 * HALF + 1, "with those that were tried");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_of_one_tenant_answers_no_other() {
+    let server = TestServer::start_with(|config| {
+        for (tenant, key) in KEYS {
+            config.keys.push(TenantKey {
+                tenant: tenant.to_owned(),
+                key: key.to_owned().into(),
+            });
+        }
+        config.upstreams[0].tenants = Some(vec!["a".to_owned()]);
+    })
+    .await;
+    let [(_, alpha), (_, beta)] = KEYS;
+    let models = async |key| {
+        let list = server.ask(Method::GET, "/v1/models").bearer_auth(key);
+        let list = answer(list).await.ok();
+        list["data"].as_array().unwrap().len()
+    };
+    assert!(models(alpha).await > 0);
+    assert_eq!(models(beta).await, 0);
+    for (key, expected) in [(alpha, (1, 0)), (beta, (0, 1))] {
+        let form = Form::new().field("purpose", "batch");
+        let (content_type, body) = form.file("a.jsonl", &requests(1)).encode();
+        let upload = server.ask(Method::POST, "/v1/files").bearer_auth(key);
+        let upload = upload.header("content-type", content_type).body(body);
+        let file = answer(upload).await.ok();
+        let create = create_body(file["id"].as_str().unwrap()).to_string();
+        let batch = server.ask(Method::POST, "/v1/batches").bearer_auth(key);
+        let batch = batch
+            .header("content-type", "application/json")
+            .body(create);
+        let id = answer(batch).await.ok()["id"].as_str().unwrap().to_owned();
+        let counts = ended(&server, key, &id).await;
+        assert_eq!(counts, expected);
+    }
+}
+
+/// Answers and errors of a batch that has ended.
+async fn ended(server: &TestServer, key: &str, id: &str) -> (u64, u64) {
+    let path = format!("/v1/batches/{id}");
+    loop {
+        let batch = answer(server.ask(Method::GET, &path).bearer_auth(key))
+            .await
+            .ok();
+        if batch["status"] == "completed" {
+            let counts = &batch["request_counts"];
+            let count = |name: &str| counts[name].as_u64().unwrap();
+            return (count("completed"), count("failed"));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }

@@ -45,6 +45,7 @@ pub(super) struct UpstreamTable {
     pub(super) key_env: Option<String>,
     pub(super) key_file: Option<PathBuf>,
     pub(super) models: Option<Vec<String>>,
+    pub(super) tenants: Option<Vec<String>>,
     pub(super) concurrency: Option<usize>,
 }
 

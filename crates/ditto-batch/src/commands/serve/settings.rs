@@ -125,7 +125,13 @@ impl Settings {
             };
             let models = upstream.models.as_ref().map(|models| models.join(", "));
             let models = models.unwrap_or_else(|| "every model".to_owned());
-            lines.push(format!("upstream {}: {place}; {models}", upstream.name));
+            let tenants = upstream.tenants.as_ref();
+            let tenants = tenants.map(|tenants| format!("; only for {}", tenants.join(", ")));
+            let tenants = tenants.unwrap_or_default();
+            lines.push(format!(
+                "upstream {}: {place}; {models}{tenants}",
+                upstream.name
+            ));
         }
         lines.join("\n")
     }
@@ -244,6 +250,7 @@ fn of_table(args: &ServeArgs, table: UpstreamTable) -> Result<Upstream> {
         .unwrap_or_else(|| target.default_name().to_owned());
     let mut upstream = new_upstream(&name, &target);
     upstream.models = table.models;
+    upstream.tenants = table.tenants;
     upstream.concurrency = concurrency(args.concurrency, table.concurrency)?;
     upstream.key = match (table.key_env, table.key_file) {
         (None, None) => None,
