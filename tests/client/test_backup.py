@@ -1,5 +1,6 @@
 """`ditto-batch backup`: a copy of a running server goes on where the original was, and asks nothing twice."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -170,26 +171,37 @@ def test_a_copy_beside_its_running_original_is_warned_of(three_rows, tmp_path):
             assert b"paid twice" in os.pread(both.log.fileno(), 100_000, 0)
 
 
+@contextlib.contextmanager
+def stopped_in_the_middle(data, copy):
+    """A backup that stands still on its way."""
+    partial = copy.with_name(copy.name + ".partial")
+    command = [harness.binary(), "backup", str(copy), "--data", str(data), "--copy"]
+    making = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 20
+        while not (partial / "catalog.snapshot").exists() and time.monotonic() < end:
+            pass
+        making.send_signal(signal.SIGSTOP)
+        assert partial.exists() and not copy.exists(), "it ended before it could be stopped"
+        yield making
+    finally:
+        making.kill()
+        making.wait()
+
+
 def test_killed_in_the_middle_it_leaves_no_backup_and_the_server_tidies_up(debian_rows, late_fault, tmp_path):
     data, copy, partial = tmp_path / "data", tmp_path / "copy", tmp_path / "copy.partial"
     with harness.sim("--latency", "5ms") as upstream, served(data, upstream) as original:
         client = client_of(original)
         for _ in range(3):
             upload(client, late_fault)
-        command = [harness.binary(), "backup", str(copy), "--data", str(data), "--copy"]
-        victim = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 20
-        while not (partial / "catalog.snapshot").exists() and time.monotonic() < end:
-            pass
-        victim.send_signal(signal.SIGSTOP)
-        assert partial.exists() and not copy.exists(), "it ended before it could be stopped"
-
-        # While it holds the folder nothing is removed: every sealed segment's part stays.
-        batch = finished(client, create(client, upload(client, debian_rows).id).id)
-        assert batch.status == "completed"
-        assert list((data / "journal").iterdir()), "parts were removed under a backup"
-        victim.kill()
-        assert victim.wait() == -signal.SIGKILL
+        with stopped_in_the_middle(data, copy) as victim:
+            # While it holds the folder nothing is removed: every sealed segment's part stays.
+            batch = finished(client, create(client, upload(client, debian_rows).id).id)
+            assert batch.status == "completed"
+            assert list((data / "journal").iterdir()), "parts were removed under a backup"
+            victim.kill()
+            assert victim.wait() == -signal.SIGKILL
         harness.until("the parts are removed", lambda: not list((data / "journal").iterdir()))
 
         assert not copy.exists() and not (partial / "catalog.db").exists()
@@ -199,6 +211,107 @@ def test_killed_in_the_middle_it_leaves_no_backup_and_the_server_tidies_up(debia
         again = backup(data, copy)
         assert again.returncode == 0, again.stderr
         assert (copy / "catalog.db").exists() and not partial.exists()
+
+
+def test_of_two_backups_to_one_place_the_second_is_refused_and_the_first_ends_well(late_fault, tmp_path):
+    data, other, copy = (tmp_path / name for name in ("data", "other", "copy"))
+    with harness.serve(data) as original:
+        for _ in range(3):
+            upload(client_of(original), late_fault)
+    with harness.serve(other):
+        pass
+    with stopped_in_the_middle(data, copy) as first:
+        for source in (data, other):
+            second = backup(source, copy)
+            assert second.returncode == 5
+            assert said_once(second, f"{copy}.partial", "another backup", "nothing was copied")
+        first.send_signal(signal.SIGCONT)
+        assert first.wait() == 0
+    assert (copy / "blobs").exists() and states(copy) == {}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "data", "other"]
+
+
+def test_of_many_backups_to_one_place_one_is_made(debian_rows, tmp_path):
+    folders = [tmp_path / f"data{n}" for n in range(2)]
+    for data in folders:
+        with harness.serve(data) as server:
+            upload(client_of(server), debian_rows)
+    for there in ("nothing", "litter"):
+        copy, partial = tmp_path / there, tmp_path / f"{there}.partial"
+        if there == "litter":
+            partial.mkdir()
+            (partial / "catalog.snapshot").touch()
+        commands = [[harness.binary(), "backup", copy, "--data", data] for data in folders * 4]
+        making = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in commands]
+        assert sorted(process.wait(60) for process in making) == [0] + [5] * (len(making) - 1)
+        assert states(copy) == {} and not partial.exists()
+        assert {path.name for path in copy.iterdir()} == {"catalog.db", "blobs", "journal", "backup.json"}
+
+
+LITTER = {
+    "nothing yet": [],
+    "its lock": ["backup.lock"],
+    "half of it": ["backup.lock", "catalog.snapshot", "catalog.snapshot-journal", "journal/", "blobs/"],
+    "all but its name": ["backup.lock", "catalog.db", "backup.json", "journal/", "blobs/"],
+    "half of it, by a release before": ["catalog.snapshot", "journal/", "blobs/"],
+    "half of it, and a server was refused": ["backup.lock", "catalog.snapshot", "journal/", "blobs/", "owner.lock"],
+}
+
+
+@pytest.mark.parametrize("left", LITTER.values(), ids=LITTER.keys())
+def test_what_a_killed_backup_left_is_replaced(left, tmp_path):
+    data, copy, partial = tmp_path / "data", tmp_path / "copy", tmp_path / "copy.partial"
+    with harness.serve(data):
+        pass
+    put(partial, left)
+
+    made = backup(data, copy)
+
+    assert made.returncode == 0, made.stderr
+    assert {path.name for path in copy.iterdir()} == {"catalog.db", "blobs", "journal", "backup.json"}
+    assert not partial.exists()
+
+
+FOREIGN = {
+    "somebody's file": ["mine"],
+    "somebody's file beside it": ["backup.lock", "catalog.snapshot", "mine"],
+    "a data folder": ["catalog.db", "journal/", "blobs/"],
+    "a backup that was served": ["backup.lock", "catalog.db", "backup.json", "journal/", "blobs/", "owner.lock"],
+}
+
+
+@pytest.mark.parametrize("there", FOREIGN.values(), ids=FOREIGN.keys())
+def test_what_no_killed_backup_left_is_not_touched(there, tmp_path):
+    data, copy, partial = tmp_path / "data", tmp_path / "copy", tmp_path / "copy.partial"
+    with harness.serve(data):
+        pass
+    put(partial, there)
+
+    done = backup(data, copy)
+
+    assert done.returncode == 5
+    assert said_once(done, partial, "nothing was copied")
+    assert {path.name for path in partial.iterdir()} == {name.rstrip("/") for name in there}
+
+
+def test_a_link_in_place_of_an_unfinished_backup_is_not_followed(tmp_path):
+    data, copy, elsewhere = tmp_path / "data", tmp_path / "copy", tmp_path / "elsewhere"
+    with harness.serve(data):
+        pass
+    put(elsewhere, LITTER["half of it"])
+    (tmp_path / "copy.partial").symlink_to(elsewhere)
+
+    done = backup(data, copy)
+
+    assert done.returncode == 5
+    assert said_once(done, tmp_path / "copy.partial", "nothing was copied")
+    assert len(list(elsewhere.iterdir())) == 5
+
+
+def put(folder, names):
+    folder.mkdir()
+    for name in names:
+        (folder / name).mkdir() if name.endswith("/") else (folder / name).touch()
 
 
 def test_parts_that_a_killed_server_left_are_removed_at_the_next_start(debian_rows, tmp_path):

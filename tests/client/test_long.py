@@ -1,5 +1,7 @@
 """The long form: sizes and repetitions that take minutes. `scripts/test --long` runs it."""
 
+import concurrent.futures
+import hashlib
 import json
 import random
 import shutil
@@ -30,6 +32,16 @@ RESULT = (
 
 LEASE_SECONDS = 30
 GRACE_SECONDS = 25
+
+# A filler reads each line, takes its `custom_id` from it, and writes an error line as long. So it is
+# held against doing just that in turn: `check` of the input, which reads and parses each line, and a
+# plain write of the error file with one sync. Fillers do both at once, two side by side. Seen: 0.7 of it,
+# a million lines a second on two cores and a virtual disk, where twice the yardstick would be 330,000.
+FILL_SHARE = 2
+
+# Seen: 0.9. Lines that had to wait behind those that are filled would get next to nothing: a run
+# alone is 65,536 lines.
+BESIDE_SHARE = 0.6
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +80,42 @@ def test_serve_keeps_its_memory_on_a_large_file(big_file, tmp_path):
         assert 0 < harness.peak_memory(server.pid) < MEMORY_BYTES
 
 
+def test_serve_keeps_its_memory_on_a_file_of_300_mb_in_parts(tmp_path):
+    path = harness.samples(tmp_path / "job.jsonl", "synthetic", "-n", 75_000, "--line-bytes", 4000)
+    size, digest, part = path.stat().st_size, hashlib.md5(), 64 << 20
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    with harness.serve(tmp_path / "data") as server:
+        client = openai.OpenAI(base_url=server.base_url, api_key="unused")
+        upload = client.uploads.create(filename=path.name, purpose="batch", mime_type="text/jsonl", bytes=size)
+
+        def send(at):
+            with open(path, "rb") as file:
+                file.seek(at)
+                return client.uploads.parts.create(upload.id, data=file.read(part)).id
+
+        # The last first, and two at once.
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            sent = list(pool.map(send, reversed(range(0, size, part))))
+        began = time.monotonic()
+        completed = client.uploads.complete(upload.id, part_ids=sent[::-1], md5=digest.hexdigest())
+        print(f"completed with md5 in {time.monotonic() - began:.2f} s, peak {harness.peak_memory(server.pid):,} bytes")
+
+        read = hashlib.md5()
+        with client.files.with_streaming_response.content(completed.file.id) as content:
+            for chunk in content.iter_bytes():
+                read.update(chunk)
+        assert read.hexdigest() == digest.hexdigest()
+        assert 0 < harness.peak_memory(server.pid) < MEMORY_BYTES
+        batch = client.batches.create(
+            input_file_id=completed.file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+        harness.until("it is validated", lambda: client.batches.retrieve(batch.id).request_counts.total, seconds=600)
+        assert client.batches.retrieve(batch.id).request_counts.total == 75_000
+        client.batches.cancel(batch.id)
+
+
 @pytest.fixture(scope="module")
 def million(tmp_path_factory):
     """A million requests, and their results in another order: with our ids, and with a provider's own."""
@@ -94,6 +142,94 @@ def test_verify_keeps_its_memory_on_a_million_lines(million, results, matched_by
     assert running.returncode == 0, finding
     assert (finding["results"], finding["matched_by"]) == (MILLION, matched_by)
     assert 0 < peak < VERIFY_BYTES
+
+
+@pytest.fixture(scope="module")
+def millions(tmp_path_factory):
+    """Three million requests, 600 MB; their error lines are as long."""
+    path = tmp_path_factory.mktemp("millions") / "job.jsonl"
+    yield harness.samples(path, "synthetic", "-n", 3 * MILLION, "--line-bytes", 200)
+    path.unlink()
+
+
+def cancelled(client, batch):
+    """Cancels the batch; the batch in its end, and the seconds until then."""
+    client.api.batches.cancel(batch)
+    began = time.monotonic()
+
+    def ended():
+        seen = client.api.batches.retrieve(batch)
+        return seen if seen.status == "cancelled" else None
+
+    return harness.until("it is cancelled", ended, seconds=300), time.monotonic() - began
+
+
+def seconds(*command):
+    began = time.monotonic()
+    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.monotonic() - began
+
+
+def test_what_a_cancel_leaves_is_written_as_fast_as_it_can_be_read_and_written(millions, tmp_path, capsys):
+    # One line in flight, which is answered soon: with it the grace is over.
+    with harness.sim("--latency", "100ms") as upstream:
+        flags = ("--upstream", upstream.base_url, "--concurrency", "1")
+        with harness.serve(tmp_path / "data", *flags) as server:
+            client = test_serve.Client(server)
+            batch = client.order(millions)
+            harness.until("an answer", lambda: upstream.get("/sim/stats")["answered"], seconds=120)
+            done, took = cancelled(client, batch)
+            errors = tmp_path / "errors.jsonl"
+            with client.api.files.with_streaming_response.content(done.error_file_id) as content:
+                content.stream_to_file(errors)
+            verified = harness.ditto("verify", batch, "--base-url", server.base_url)
+
+    assert verified.returncode == 0, verified.stderr
+    lines = 3 * MILLION - done.request_counts.completed
+    read = seconds(harness.binary(), "check", millions)
+    write = seconds("dd", f"if={errors}", f"of={tmp_path / 'copy'}", "bs=1M", "conv=fsync")
+    with capsys.disabled():
+        print(f"\n{lines} error lines in {took:.2f} s: {lines / took:,.0f} lines/s; "
+              f"to read the input {read:.2f} s, to write as many bytes {write:.2f} s")
+    assert took < FILL_SHARE * (read + write)
+
+
+def rate(upstream, until, most=300):
+    """Answers a second until this holds."""
+    def answered():
+        return upstream.get("/sim/stats")["answered"]
+
+    began, before = time.monotonic(), answered()
+    harness.until("the end of a measurement", until, seconds=most)
+    return (answered() - before) / (time.monotonic() - began)
+
+
+def for_seconds(length):
+    end = time.monotonic() + length
+    return lambda: time.monotonic() > end
+
+
+def test_a_batch_that_is_sent_is_not_slowed_by_another_that_is_filled(millions, tmp_path, capsys):
+    sent = harness.samples(tmp_path / "sent.jsonl", "synthetic", "-n", 400_000, "--line-bytes", 200)
+    with harness.sim("--latency", "10ms") as upstream:
+        with harness.serve(tmp_path / "data", "--upstream", upstream.base_url) as server:
+            client = test_serve.Client(server)
+            other = client.order(millions)
+            harness.until("it runs", lambda: client.api.batches.retrieve(other).in_progress_at, seconds=120)
+            batch = client.order(sent)
+            harness.until("so does the other", lambda: client.api.batches.retrieve(batch).request_counts.completed)
+            before = rate(upstream, for_seconds(5))
+            began = time.monotonic()
+            client.api.batches.cancel(other)
+            during = rate(upstream, lambda: client.api.batches.retrieve(other).status == "cancelled")
+            took = time.monotonic() - began
+            assert client.api.batches.retrieve(batch).status == "in_progress", "it did not wait for it"
+            after = rate(upstream, for_seconds(5))
+
+    with capsys.disabled():
+        print(f"\n{before:,.0f} answers/s before, {during:,.0f} while {3 * MILLION / took:,.0f} lines/s "
+              f"are filled, {after:,.0f} after")
+    assert during > BESIDE_SHARE * min(before, after)
 
 
 def test_killed_twenty_times_on_the_way_it_asks_no_recorded_row_twice(debian_rows, tmp_path):

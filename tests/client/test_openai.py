@@ -257,3 +257,28 @@ def test_every_answer_carries_a_request_id(client, three_rows):
 
 def test_the_models_of_the_upstream_are_listed(client):
     assert [model.id for model in client.models.list()]
+
+
+def test_results_are_followed_on_the_command_line_and_failed_rows_run_again(tmp_path):
+    rows = [b'sim: 400' if n == 7 else b'Labels: a, b' for n in range(1, 41)]
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"".join(harness.request(n, text.decode()) for n, text in enumerate(rows, 1)))
+    with harness.serve(tmp_path / "data", "--sim-latency", "30ms", "--concurrency", "4") as server:
+        call = lambda *args: harness.ditto(*args, "--base-url", server.base_url)
+        file = json.loads(call("files", "upload", path).stdout)["id"]
+        batch = json.loads(call("batches", "create", file).stdout)["id"]
+        followed = call("batches", "results", batch, "--follow")
+        assert followed.returncode == 0, followed.stderr
+        found = harness.parsed_lines(followed.stdout)
+        assert sorted(int(row["id"].rpartition("_")[2]) for row in found) == list(range(1, 41))
+        cursor = followed.stderr.decode().rsplit("--after ", 1)[1].split()[0]
+        rest = call("batches", "results", batch, "--after", cursor)
+        assert (rest.returncode, rest.stdout) == (0, b"")
+
+        again = json.loads(call("batches", "retry", batch, "--only", "bad_request").stdout)
+        assert again["ditto"]["retry_of"] == batch
+        assert call("batches", "wait", again["id"]).returncode == 9
+        nothing = call("batches", "retry", batch, "--only", "expired")
+        assert nothing.returncode != 0 and b"Nothing to retry" in nothing.stderr
+        unknown = call("batches", "retry", batch, "--only", "often")
+        assert unknown.returncode == 2 and b"rate_limited" in unknown.stderr

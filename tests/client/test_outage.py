@@ -34,7 +34,7 @@ def server_of(folder, upstreams):
         for name, url in upstreams.items()
     ]
     config = folder / "server.toml"
-    config.write_text("\n".join(tables))
+    config.write_text("mixed_models = true\n" + "\n".join(tables))
     with harness.service(["serve", "--data", str(folder / "data"), "--config", str(config)], "/readyz") as server:
         yield server, openai.OpenAI(base_url=server.base_url, api_key="unused")
 

@@ -173,15 +173,16 @@ pub(crate) async fn create(
         .send(call)
         .await
         .outcome
-        .map_err(unknown_if_unreadable)?;
-    response(operation, &answer.body, warnings).map_err(unknown_if_unreadable)
+        .map_err(|error| unknown_if_unreadable(operation, error))?;
+    response(operation, &answer.body, warnings)
+        .map_err(|error| unknown_if_unreadable(operation, error))
 }
 
 /// The answer was a success, so there is a batch; only we cannot tell its name.
-fn unknown_if_unreadable(error: DittoError) -> DittoError {
+pub(crate) fn unknown_if_unreadable(operation: Operation, error: DittoError) -> DittoError {
     match error {
         DittoError::InvalidResponse(_) => DittoError::OutcomeUnknown {
-            operation: Operation::BatchCreate.name(),
+            operation: operation.name(),
             source: Box::new(error),
         },
         other => other,
@@ -237,7 +238,11 @@ async fn one(
     response(operation, &answer.body, Vec::new())
 }
 
-fn response(operation: Operation, body: &[u8], warnings: Vec<Warning>) -> Result<BatchResponse> {
+pub(crate) fn response(
+    operation: Operation,
+    body: &[u8],
+    warnings: Vec<Warning>,
+) -> Result<BatchResponse> {
     let raw: Value = read_json(operation, body)?;
     let batch = Batch::from_answer(&raw).map_err(|error| {
         DittoError::InvalidResponse(format!("{}: no batch: {error}", operation.name()))

@@ -133,6 +133,8 @@ mod upload;
 // And what only batches need, without them.
 #[cfg(all(feature = "http", feature = "batches"))]
 mod batches;
+#[cfg(all(feature = "openai-compatible", feature = "batches"))]
+mod beyond;
 #[cfg(all(feature = "http", feature = "batches"))]
 mod provider_options;
 #[cfg(all(feature = "http", feature = "batches"))]
@@ -145,9 +147,9 @@ mod warning;
 pub use error::{ApiDetail, DittoError, HttpError, HttpStage, Result};
 pub use retry::{Backoff, RetryPolicy};
 pub use wire::{
-    Batch, BatchError, BatchErrors, BatchRequestCounts, BatchStatus, BatchUsage, DeletedFile,
-    ErrorBody, ErrorEnvelope, FileObject, Page, RequestLine, ResultError, ResultLine,
-    ResultResponse,
+    Batch, BatchError, BatchErrors, BatchExtension, BatchRequestCounts, BatchStatus, BatchUsage,
+    DeletedFile, ErrorBody, ErrorEnvelope, FailureClass, FileObject, Page, RequestLine,
+    ResultError, ResultLine, ResultResponse,
 };
 
 #[cfg(feature = "http")]
@@ -176,4 +178,4 @@ pub use providers::OpenAIBatches;
 #[cfg(feature = "openai-compatible")]
 pub use providers::OpenAICompatible;
 #[cfg(all(feature = "openai-compatible", feature = "batches"))]
-pub use providers::OpenAICompatibleBatches;
+pub use {beyond::RecordedPage, providers::OpenAICompatibleBatches};

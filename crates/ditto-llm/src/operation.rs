@@ -26,6 +26,10 @@ pub(crate) enum Operation {
     BatchCancel,
     #[cfg(feature = "batches")]
     BatchList,
+    #[cfg(all(feature = "batches", feature = "openai-compatible"))]
+    BatchRetry,
+    #[cfg(all(feature = "batches", feature = "openai-compatible"))]
+    BatchResults,
 }
 
 impl Operation {
@@ -45,6 +49,10 @@ impl Operation {
             Self::BatchCancel => "batch.cancel",
             #[cfg(feature = "batches")]
             Self::BatchList => "batch.list",
+            #[cfg(all(feature = "batches", feature = "openai-compatible"))]
+            Self::BatchRetry => "batch.retry",
+            #[cfg(all(feature = "batches", feature = "openai-compatible"))]
+            Self::BatchResults => "batch.results",
         }
     }
 
@@ -55,8 +63,12 @@ impl Operation {
             Self::FileList | Self::FileRetrieve | Self::FileContent => Method::GET,
             #[cfg(feature = "batches")]
             Self::BatchCreate | Self::BatchCancel => Method::POST,
+            #[cfg(all(feature = "batches", feature = "openai-compatible"))]
+            Self::BatchRetry => Method::POST,
             #[cfg(feature = "batches")]
             Self::BatchRetrieve | Self::BatchList => Method::GET,
+            #[cfg(all(feature = "batches", feature = "openai-compatible"))]
+            Self::BatchResults => Method::GET,
         }
     }
 
@@ -68,16 +80,25 @@ impl Operation {
             Self::FileList | Self::FileRetrieve | Self::FileContent => Repeat::Freely,
             #[cfg(feature = "batches")]
             Self::BatchCreate => Repeat::OnlyIfRefused,
+            #[cfg(all(feature = "batches", feature = "openai-compatible"))]
+            Self::BatchRetry => Repeat::OnlyIfRefused,
             #[cfg(feature = "batches")]
             Self::BatchCancel => Repeat::Idempotent,
             #[cfg(feature = "batches")]
             Self::BatchRetrieve | Self::BatchList => Repeat::Freely,
+            #[cfg(all(feature = "batches", feature = "openai-compatible"))]
+            Self::BatchResults => Repeat::Freely,
         }
     }
 
     /// Whether the answer is handed on as a stream. Only such calls follow redirects: providers
     /// answer them with a link into their object storage.
     pub(crate) fn streams_answer(self) -> bool {
-        self == Self::FileContent
+        match self {
+            Self::FileContent => true,
+            #[cfg(all(feature = "batches", feature = "openai-compatible"))]
+            Self::BatchResults => true,
+            _ => false,
+        }
     }
 }

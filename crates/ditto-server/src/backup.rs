@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use self::place::Place;
 use crate::catalog::sqlite::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hold::{Held, Hold};
 use crate::journal::PartName;
 use crate::owner::owner;
+
+mod place;
 
 /// The catalog of a backup that is not whole yet; a server refuses a folder that has it.
 pub(crate) const UNFINISHED: &str = "catalog.snapshot";
@@ -43,6 +46,9 @@ pub struct Backup {
     pub origin: PathBuf,
     /// Files, uploaded and named as results.
     pub files: u64,
+    /// Uploads in parts: pending ones, and those that are files.
+    #[serde(default)]
+    pub uploads: u64,
     /// Batches with blobs.
     pub batches: u64,
     /// Of these, batches that have not ended: whoever serves the copy goes on with them.
@@ -65,33 +71,24 @@ pub struct Backup {
 /// grown since: replay checks each record. What the catalog of that moment does not know stays
 /// behind: a key that it will give again must not find the part of another batch.
 ///
-/// If we stop here, `DEST.partial` is left, without a `catalog.db`, so that no server takes it for a
-/// data folder; the next backup to `DEST` begins anew in its place.
+/// If we stop here, `DEST.partial` is left, without a `catalog.db` before it is whole, so that no
+/// server takes it for a data folder; the next backup to `DEST` begins anew in its place.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Missing`] if `data` is no data folder; [`ErrorKind::Conflict`] if something stands at
-/// `dest`, if another backup runs, or if the catalog is damaged; [`ErrorKind::Unavailable`] if a disk
-/// refuses. `data` is not changed in any case, and nothing is left at `dest`.
+/// `dest`, if another backup runs there or of `data`, or if the catalog is damaged;
+/// [`ErrorKind::Unavailable`] if a disk refuses. `data` is not changed in any case, and nothing is left at `dest`.
 pub fn backup(data: &Path, dest: &Path, bytes: Bytes) -> Result<Backup> {
     check_source(data)?;
     // Without a slash at its end, behind which `.partial` would be a name of its own.
     let dest: &Path = &dest.components().collect::<PathBuf>();
     check_place(data, dest)?;
-    let mut name = dest.as_os_str().to_owned();
-    name.push(".partial");
-    let partial = PathBuf::from(name);
-    // Before anything is cleared: what is in the making there may be another backup's.
-    let held = Hold::of(data).take()?;
-    clear(&partial)?;
-    let made = fill(data, &partial, bytes, held).and_then(|backup| {
-        fs::rename(&partial, dest).map_err(|e| failed("put in place", dest, e))?;
-        sync_folder(folder_of(dest))?;
-        Ok(backup)
-    });
-    made.map_err(|error| {
-        // What cannot be removed is no backup by its content, too.
-        let _ = fs::remove_dir_all(&partial);
+    let place = Place::take(dest)?;
+    // Another backup may have ended there before the place was ours.
+    check_place(data, dest).inspect_err(|_| place.clear())?;
+    let made = make(data, &place, bytes).map_err(|error| {
+        place.clear();
         Error::new(
             error.kind(),
             format!(
@@ -100,7 +97,16 @@ pub fn backup(data: &Path, dest: &Path, bytes: Bytes) -> Result<Backup> {
                 data.display()
             ),
         )
-    })
+    })?;
+    place.leave()?;
+    Ok(made)
+}
+
+fn make(data: &Path, place: &Place, bytes: Bytes) -> Result<Backup> {
+    let held = Hold::of(data).take()?;
+    let backup = fill(data, &place.partial, bytes, held)?;
+    place.put_in_place()?;
+    Ok(backup)
 }
 
 /// Says so in the log if this folder is a backup whose original is being served: both would send the
@@ -167,28 +173,7 @@ fn check_place(data: &Path, dest: &Path) -> Result<()> {
     }
 }
 
-/// Takes away what a backup that was killed has left, and nothing else.
-fn clear(partial: &Path) -> Result<()> {
-    if fs::symlink_metadata(partial).is_err() {
-        return Ok(());
-    }
-    if partial.join(UNFINISHED).exists() {
-        return fs::remove_dir_all(partial).map_err(|e| failed("remove", partial, e));
-    }
-    match fs::remove_dir(partial) {
-        Ok(()) => Ok(()),
-        Err(_) => Err(Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "{} is in the way and was not left by a backup; nothing was copied: move it away, or give another place",
-                partial.display()
-            ),
-        )),
-    }
-}
-
 fn fill(data: &Path, partial: &Path, bytes: Bytes, held: Held) -> Result<Backup> {
-    make_folder(partial)?;
     let snapshot = Snapshot::take(&data.join("catalog.db"), &partial.join(UNFINISHED))?;
     let mut copy = Copy {
         snapshot,
@@ -229,7 +214,7 @@ impl Copy {
         sync_folder(to)
     }
 
-    /// `files/ID` and `batches/ID` as far as the snapshot knows them.
+    /// `files/ID`, `uploads/ID` and `batches/ID` as far as the snapshot knows them.
     fn blobs(&mut self, from: &Path, to: &Path) -> Result<()> {
         make_folder(to)?;
         for kind in entries(from)? {
@@ -238,11 +223,29 @@ impl Copy {
             make_folder(&to)?;
             for id in entries(&from)? {
                 let id = id?;
-                if self.wants(&kind, &id)? {
-                    self.tree(from.join(&id), to.join(&id))?;
+                if !self.wants(&kind, &id)? {
+                    continue;
+                }
+                let (from, to) = (from.join(&id), to.join(&id));
+                match kind == "uploads" {
+                    true => self.parts(&from, &to)?,
+                    false => self.tree(from, to)?,
                 }
             }
             sync_folder(&to)?;
+        }
+        sync_folder(to)
+    }
+
+    /// The parts of an upload that were whole at the moment of the snapshot: others are still being
+    /// written, or given up.
+    fn parts(&mut self, from: &Path, to: &Path) -> Result<()> {
+        make_folder(to)?;
+        for part in entries(from)? {
+            let part = part?;
+            if self.snapshot.needs_upload_part(&part.to_string_lossy())? {
+                self.tree(from.join(&part), to.join(&part))?;
+            }
         }
         sync_folder(to)
     }
@@ -251,6 +254,7 @@ impl Copy {
         let id = id.to_string_lossy();
         let (wanted, count) = match kind.to_str() {
             Some("files") => (self.snapshot.has_file(&id)?, &mut self.backup.files),
+            Some("uploads") => (self.snapshot.has_upload(&id)?, &mut self.backup.uploads),
             Some("batches") => (self.snapshot.has_batch(&id)?, &mut self.backup.batches),
             // Of a kind that this release does not know: kept.
             Some(_) | None => return Ok(true),

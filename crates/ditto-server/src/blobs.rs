@@ -54,6 +54,21 @@ pub(crate) mod name {
         format!("files/{file}")
     }
 
+    /// The bytes of a part of an upload, with the index of its lines behind them.
+    pub(crate) fn part_data(upload: &str, part: &str) -> String {
+        format!("{}/data", self::part(upload, part))
+    }
+
+    /// All blobs of a part of an upload.
+    pub(crate) fn part(upload: &str, part: &str) -> String {
+        format!("{}/{part}", self::upload(upload))
+    }
+
+    /// All blobs of an upload.
+    pub(crate) fn upload(upload: &str) -> String {
+        format!("uploads/{upload}")
+    }
+
     /// The plan of a batch.
     pub(crate) fn plan(batch: &str) -> String {
         format!("batches/{batch}/plan")
@@ -210,7 +225,7 @@ impl Blobs {
     pub(crate) fn read(
         &self,
         pieces: Vec<Piece>,
-    ) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+    ) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
         let blobs = self.clone();
         let ranges = pieces.into_iter().flat_map(|piece| {
             let end = piece.offset + piece.length;

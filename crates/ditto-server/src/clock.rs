@@ -54,6 +54,13 @@ impl Clock for ManualClock {
     }
 }
 
+#[cfg(test)]
+impl Steady for ManualClock {
+    fn now(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.now_ms()).unwrap())
+    }
+}
+
 /// The time that a worker counts its lease and its pauses on. Where it begins means nothing.
 pub(crate) trait Steady: Debug + Send + Sync {
     /// Never falls, and runs on while the process is stopped or the machine sleeps: a worker that

@@ -22,8 +22,10 @@ pub struct Config {
     pub endpoints: Vec<String>,
     /// What a bad line does to its batch.
     pub mode: Mode,
-    /// Whether a batch expires at the end of its completion window.
-    pub window: Window,
+    /// Whether the lines of a batch may name several models; `None`: they may if bad lines may run too.
+    pub mixed_models: Option<bool>,
+    /// What a batch may name as its completion window; 24h is always among them.
+    pub windows: Vec<CompletionWindow>,
     /// Limits on what comes in.
     pub limits: Limits,
     /// What new files and batches leave free on the disk.
@@ -45,7 +47,8 @@ impl Config {
             origins: Vec::new(),
             endpoints: DEFAULT_ENDPOINTS.iter().map(|e| (*e).to_owned()).collect(),
             mode: Mode::Strict,
-            window: Window::KeepGoing,
+            mixed_models: None,
+            windows: vec![CompletionWindow::day(Window::KeepGoing)],
             limits: Limits::default(),
             space: Floor::SHIPPED,
             sending: Sending::default(),
@@ -115,7 +118,29 @@ pub enum Mode {
     Lenient,
 }
 
-/// What the end of the completion window does.
+/// A completion window that batches may name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompletionWindow {
+    /// As a client spells it, for instance `24h`.
+    pub name: String,
+    /// From the create on.
+    pub length: Duration,
+    /// What its end does.
+    pub end: Window,
+}
+
+impl CompletionWindow {
+    /// The one that OpenAI has.
+    pub fn day(end: Window) -> Self {
+        Self {
+            name: "24h".to_owned(),
+            length: Duration::from_secs(24 * 3600),
+            end,
+        }
+    }
+}
+
+/// What the end of a completion window does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
     /// Unfinished lines end as `batch_expired`.
@@ -129,6 +154,8 @@ pub enum Window {
 pub struct Limits {
     /// Bytes of one uploaded file.
     pub file_bytes: u64,
+    /// How long an upload takes parts.
+    pub upload_lifetime: Duration,
     /// Bytes that one tenant may have in files, with what is set aside for its open batches; `None`:
     /// as many as the disk has.
     pub tenant_bytes: Option<u64>,
@@ -149,6 +176,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             file_bytes: 10_000_000_000,
+            // OpenAI's.
+            upload_lifetime: Duration::from_secs(3600),
             tenant_bytes: None,
             lines: 10_000_000,
             line_bytes: 16 << 20,

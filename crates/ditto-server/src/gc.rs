@@ -17,7 +17,7 @@ use crate::journal::local::LocalJournal;
 use crate::model::litter::Due;
 use crate::owner::{Looked, look, own};
 use crate::server::local_blobs;
-use crate::sweep::{Act, READERS, Survey, Sweeper};
+use crate::sweep::{Act, Notice, READERS, Survey, Sweeper};
 
 /// The catalog's file, and the log beside it that may hold its newest rows.
 const CATALOG: [&str; 2] = ["catalog.db", "catalog.db-wal"];
@@ -25,10 +25,12 @@ const CATALOG: [&str; 2] = ["catalog.db", "catalog.db-wal"];
 /// What went, or would.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Garbage {
-    /// Files that were deleted or have expired, and uploads that nobody finished.
+    /// Files that were deleted or have expired, and those that nobody sent to their end.
     pub files: Tally,
     /// Blobs of batches that have no result file any more.
     pub batches: Tally,
+    /// Parts of uploads that became no file, or that their file is made without.
+    pub uploads: Tally,
     /// What crashes left, as far as a row says that it is of no use.
     pub litter: Tally,
     /// What no row knows, older than a day.
@@ -43,6 +45,8 @@ pub struct Garbage {
     pub file_rows: u64,
     /// Batches that have ended for longer than they are known.
     pub batch_rows: u64,
+    /// Uploads that have ended for longer than they are known.
+    pub upload_rows: u64,
 }
 
 /// Takes away what may go from a folder that no server uses; `retention` as in
@@ -72,10 +76,12 @@ pub async fn collect_garbage(data: &Path, retention: Duration) -> Result<Garbage
     let rows = sweeper.rows().await?;
     let files = sweeper.files().await?;
     let batches = sweeper.batches().await?;
+    let uploads = sweeper.uploads().await?;
     let survey = sweeper.survey(Act::All).await?;
     Ok(Garbage {
         files,
         batches,
+        uploads,
         ..garbage(survey, rows)
     })
 }
@@ -100,6 +106,7 @@ fn garbage(survey: Survey, rows: DueRows) -> Garbage {
     Garbage {
         files: due(Due::File),
         batches: due(Due::Batch),
+        uploads: due(Due::Upload),
         litter: survey.litter,
         unknown: survey.unknown,
         young: survey.young,
@@ -107,6 +114,7 @@ fn garbage(survey: Survey, rows: DueRows) -> Garbage {
         create_rows: rows.creates,
         file_rows: rows.files,
         batch_rows: rows.batches,
+        upload_rows: rows.uploads,
     }
 }
 
@@ -121,6 +129,7 @@ fn sweeper(
         blobs: local_blobs(&data.join("blobs"))?,
         journal: Arc::new(LocalJournal::open(&data.join("journal"), Share::new(0))),
         hold: Hold::of(data),
+        notice: Notice::of(data),
         keep: Keep {
             bytes: readers,
             rows: retention,

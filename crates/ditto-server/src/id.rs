@@ -15,6 +15,16 @@ pub(crate) fn file() -> String {
     random("file-")
 }
 
+/// A new id of an upload in parts.
+pub(crate) fn upload() -> String {
+    random("upload_")
+}
+
+/// A new id of a part of one.
+pub(crate) fn part() -> String {
+    random("part_")
+}
+
 /// A new batch id.
 pub(crate) fn batch() -> String {
     random("batch_")

@@ -40,8 +40,8 @@ mod upstream;
 pub use backup::{Backup, Bytes, backup};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
-    Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, DEFAULT_RETENTION, Limits, Mode, Sending,
-    TenantKey, UpstreamConfig, Window,
+    CompletionWindow, Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, DEFAULT_RETENTION, Limits,
+    Mode, Sending, TenantKey, UpstreamConfig, Window,
 };
 pub use engine::{LaneReport, Trouble};
 pub use error::{Error, ErrorKind, Result};
@@ -50,7 +50,8 @@ pub use gc::{Garbage, collect_garbage, find_garbage};
 pub use owner::{Owner, owner};
 pub use server::{Server, check_catalog};
 pub use service::{
-    BatchRequest, Content, FileDescription, FileList, Listed, Once, Progress, Service, Upload,
+    BatchRequest, CompleteRequest, Content, Cursor as ResultCursor, FileDescription, FileList,
+    Listed, Once, PartUpload, Progress, ResultPage, Service, Upload, UploadRequest,
 };
 pub use upstream::Probed;
 pub use upstream::address::{BadAddress, check_address, shown_address};

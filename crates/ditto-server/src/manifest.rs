@@ -7,7 +7,10 @@ use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+pub(crate) use self::index::{Entries, Joined, LineIndex, Lines};
 use crate::error::{Error, GONE, Result};
+
+mod index;
 
 /// First bytes of a map blob; the last digit is its version.
 const MAGIC: &[u8; 8] = b"DTTOMAP1";
@@ -83,40 +86,10 @@ impl Manifest {
     }
 }
 
-/// One entry every [`LINES_APART`] lines or [`BYTES_APART`] bytes, whichever comes first: enough to
-/// find a line by reading one chunk, small enough (about 4 bytes an entry) to stay in memory while
-/// a file of any size is uploaded.
-#[derive(Debug, Default)]
-pub(crate) struct LineIndex {
-    /// Pairs of differences to the entry before, each a LEB128 number.
-    deltas: BytesMut,
-    last: Option<(u64, u64)>,
-}
-
-const LINES_APART: u64 = 16;
-const BYTES_APART: u64 = 64 * 1024;
-
-impl LineIndex {
-    /// Tells the index where a line starts; it keeps what it needs. Lines come in order.
-    pub(crate) fn line(&mut self, number: u64, offset: u64) {
-        let (line, at) = match self.last {
-            None => (0, 0),
-            Some((line, at)) => {
-                if number - line < LINES_APART && offset - at < BYTES_APART {
-                    return;
-                }
-                (line, at)
-            }
-        };
-        put_varint(&mut self.deltas, number - line);
-        put_varint(&mut self.deltas, offset - at);
-        self.last = Some((number, offset));
-    }
-}
-
 /// The content of a map blob.
 pub(crate) fn encode(manifest: &Manifest, index: &LineIndex) -> Bytes {
-    let mut out = BytesMut::with_capacity(64 + manifest.pieces.len() * 64 + index.deltas.len());
+    let index = index.encoded();
+    let mut out = BytesMut::with_capacity(64 + manifest.pieces.len() * 64 + index.len());
     out.put_slice(MAGIC);
     put_varint(&mut out, manifest.pieces.len() as u64);
     for piece in &manifest.pieces {
@@ -125,18 +98,19 @@ pub(crate) fn encode(manifest: &Manifest, index: &LineIndex) -> Bytes {
         put_varint(&mut out, piece.offset);
         put_varint(&mut out, piece.length);
     }
-    out.put_slice(&index.deltas);
+    out.put_slice(index);
     out.freeze()
+}
+
+fn damaged() -> Error {
+    Error::internal(
+        "a file's map blob is damaged; the file's bytes are untouched: restore the blob from a backup or upload the file again",
+    )
+    .with_code(GONE)
 }
 
 /// Reads a map blob: the manifest, and the index as (line, offset) pairs.
 pub(crate) fn decode(mut map: Bytes) -> Result<(Manifest, Vec<(u64, u64)>)> {
-    let damaged = || {
-        Error::internal(
-            "a file's map blob is damaged; the file's bytes are untouched: restore the blob from a backup or upload the file again",
-        )
-        .with_code(GONE)
-    };
     if map.len() < MAGIC.len() || &map[..MAGIC.len()] != MAGIC {
         return Err(damaged());
     }
@@ -158,15 +132,7 @@ pub(crate) fn decode(mut map: Bytes) -> Result<(Manifest, Vec<(u64, u64)>)> {
         total = end.checked_add(total).ok_or_else(damaged)?;
         manifest.push(blob, offset, length);
     }
-    let mut index = Vec::new();
-    let (mut line, mut at) = (0, 0);
-    while map.has_remaining() {
-        let (lines, bytes) = (take_varint(&mut map), take_varint(&mut map));
-        let further = |from: u64, by: Option<u64>| from.checked_add(by?);
-        line = further(line, lines).ok_or_else(damaged)?;
-        at = further(at, bytes).ok_or_else(damaged)?;
-        index.push((line, at));
-    }
+    let index = Entries::of(map).collect::<Result<_>>()?;
     Ok((manifest, index))
 }
 

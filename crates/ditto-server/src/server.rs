@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::backup;
 use crate::blobs::Blobs;
-use crate::budget::Budget;
+use crate::budget::{Budget, Share};
 use crate::catalog::Catalog;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::clock::{Clock, SystemClock};
@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::local::LocalJournal;
 use crate::owner::own;
 use crate::private::{make_private, make_private_inside};
-use crate::service::Service;
+use crate::service::{AtWork, Service};
 use crate::space::Gauge;
 use crate::spool::SpoolFolder;
 use crate::upstream::http::HttpUpstream;
@@ -47,7 +47,7 @@ impl Server {
     /// or of a newer release; [`ErrorKind::Invalid`] if the
     /// configuration cannot work; [`ErrorKind::Unavailable`] if the disk refuses.
     pub async fn open(config: Config) -> Result<Self> {
-        Self::open_with(config, None).await
+        Self::open_with(config, None, LocalJournal::open).await
     }
 
     /// As [`open`](Self::open), with a folder of inputs that are read in place; see
@@ -57,10 +57,25 @@ impl Server {
     ///
     /// As [`open`](Self::open).
     pub async fn open_in_place(config: Config, inputs: &Path) -> Result<Self> {
-        Self::open_with(config, Some(inputs)).await
+        Self::open_with(config, Some(inputs), LocalJournal::open).await
     }
 
-    async fn open_with(config: Config, inputs: Option<&Path>) -> Result<Self> {
+    /// As [`open`](Self::open), with a journal on this disk and by this clock.
+    #[cfg(test)]
+    pub(crate) async fn open_on(
+        config: Config,
+        disk: Box<dyn crate::journal::disk::Disk>,
+        clock: Box<dyn crate::clock::Steady>,
+    ) -> Result<Self> {
+        let journal = |folder: &Path, memory| LocalJournal::on(disk, clock, folder, memory);
+        Self::open_with(config, None, journal).await
+    }
+
+    async fn open_with(
+        config: Config,
+        inputs: Option<&Path>,
+        journal: impl FnOnce(&Path, Share) -> LocalJournal,
+    ) -> Result<Self> {
         let budget = Budget::new(config.limits.memory_bytes)?;
         make_private(&config.data)?;
         let owner = own(&config.data)?;
@@ -82,7 +97,7 @@ impl Server {
         if let Some(inputs) = inputs {
             blobs = blobs.with_in_place(Arc::new(local_store(inputs)?));
         }
-        let journal = Arc::new(LocalJournal::open(&journal_folder, keep.memory.clone()));
+        let journal = Arc::new(journal(&journal_folder, keep.memory.clone()));
         let config = Arc::new(config);
         let around = Around {
             catalog: Arc::clone(&catalog),
@@ -102,6 +117,7 @@ impl Server {
             blobs,
             engine: engine.clone(),
             uploads: budget.uploads,
+            at_work: AtWork::default(),
         };
         Ok(Self {
             service,

@@ -2,9 +2,20 @@
 //!
 //! The HTTP layer and `ditto-batch run` call the same methods, so that both see the same batch.
 
+mod at_work;
+mod complete;
+mod first_line;
+mod intake;
+mod keyed;
 mod objects;
+mod pending;
+mod results;
+mod retry;
 mod room;
+#[cfg(test)]
+mod tests;
 mod upload;
+mod uploads;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,30 +25,33 @@ use bytes::Bytes;
 use ditto_llm::wire::{Batch, FileObject};
 use futures_util::Stream;
 
+pub(crate) use self::at_work::AtWork;
+pub use self::complete::CompleteRequest;
+pub(crate) use self::first_line::{FirstLine, check_extension};
+pub(crate) use self::intake::too_large;
+pub use self::results::{Cursor, ResultPage};
 pub use self::upload::Upload;
+pub use self::uploads::{PartUpload, UploadRequest};
 pub use crate::catalog::Once;
+pub(crate) use crate::model::upload::{PART_BYTES, PARTS};
 
 use self::objects::{
-    batch_object, file_object, key_reused, listed, no_such_batch, no_such_file, spoken_list,
-    unknown_cursor,
+    batch_object, file_object, key_reused, listed, no_such_batch, no_such_file, unknown_cursor,
+    unknown_value,
 };
 use crate::blobs::{Blobs, name};
 use crate::budget::Share;
 use crate::catalog::{
     BatchOptions, Cancelled, Catalog, Created, FileQuery, FileRow, NewBatch, NewFile, Order,
-    ReadyFile,
+    ReadyFile, Route,
 };
-use crate::config::{Config, Window};
+use crate::config::{CompletionWindow, Config, Mode, Window};
 use crate::engine::{Engine, LaneReport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id;
 use crate::manifest::{LineIndex, Manifest};
 use crate::model::batch::wire_status;
 use crate::space::Gauge;
-
-/// The one window that OpenAI has.
-const COMPLETION_WINDOW: &str = "24h";
-const COMPLETION_WINDOW_LENGTH: Duration = Duration::from_secs(24 * 3600);
 
 /// What a client may ask. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -49,6 +63,7 @@ pub struct Service {
     pub(crate) gauge: Gauge,
     /// Memory for uploads.
     pub(crate) uploads: Share,
+    pub(crate) at_work: AtWork,
 }
 
 /// How a client describes a file that it has sent.
@@ -69,7 +84,7 @@ pub struct BatchRequest {
     pub input_file_id: String,
     /// For instance `/v1/chat/completions`.
     pub endpoint: String,
-    /// `24h`.
+    /// `24h`, or another that the server is set to know.
     pub completion_window: String,
     /// At most 16 pairs of strings.
     pub metadata: Option<std::collections::BTreeMap<String, String>>,
@@ -77,6 +92,8 @@ pub struct BatchRequest {
     pub output_expires_after: Option<Duration>,
     /// A bad line becomes an error line and the others run; `None`: as the server is set.
     pub lenient: Option<bool>,
+    /// Its lines may name several models; `None`: as the server is set.
+    pub mixed_models: Option<bool>,
     /// What lines lack gets this model.
     pub fill_model: Option<String>,
     /// What lines lack gets this url.
@@ -183,6 +200,7 @@ impl Service {
             lines: None,
             expires_after: None,
             within: None,
+            once: None,
         };
         Ok(file_object(&self.catalog.ready_file(&id, ready).await?))
     }
@@ -239,76 +257,72 @@ impl Service {
     /// Makes a batch: one row, whatever the size of its file. Its lines are checked afterwards. A
     /// request that has made one already ([`BatchRequest::once`]) gets that one as it is now.
     pub async fn create_batch(&self, tenant: &str, request: BatchRequest) -> Result<Batch> {
-        self.check_request(&request)?;
-        let window = match (request.deadline, self.config.window) {
-            (Some(deadline), _) => Some(deadline),
-            (None, Window::Expire) => Some(COMPLETION_WINDOW_LENGTH),
-            (None, Window::KeepGoing) => None,
-        };
+        self.check_endpoint(&request.endpoint)?;
+        let window = self.window(&request.completion_window)?;
+        let expires_after = request.deadline.or(match window.end {
+            Window::Expire => Some(window.length),
+            Window::KeepGoing => None,
+        });
         let metadata = request
             .metadata
             .map(|m| serde_json::to_string(&m).expect("a map of strings is always JSON"));
-        let lenient = self.config.mode == crate::config::Mode::Lenient;
+        let lenient = request.lenient.unwrap_or(self.config.mode == Mode::Lenient);
+        let mixed_models = request.mixed_models.or(self.config.mixed_models);
         let bounds = self.bounds().await?;
-        let created = self
-            .catalog
-            .create_batch(NewBatch {
-                id: id::batch(),
-                tenant: tenant.to_owned(),
-                input_file_id: request.input_file_id,
-                endpoint: request.endpoint,
-                completion_window: request.completion_window,
-                expires_after: window,
-                metadata,
-                options: BatchOptions {
-                    lenient: request.lenient.unwrap_or(lenient),
-                    fill_model: request.fill_model,
-                    fill_endpoint: request.fill_endpoint,
-                    bare_suffix: request.bare_lines.then(String::new),
-                    output_expires_after: request.output_expires_after.map(|d| d.as_secs()),
-                    // The catalog's to say.
-                    input_there: false,
-                },
-                once: request.once,
-                bounds,
-            })
-            .await?;
-        match created {
+        self.make_batch(NewBatch {
+            id: id::batch(),
+            tenant: tenant.to_owned(),
+            input_file_id: request.input_file_id,
+            endpoint: request.endpoint,
+            completion_window: request.completion_window,
+            expires_after,
+            metadata,
+            options: BatchOptions {
+                lenient,
+                one_model: !mixed_models.unwrap_or(lenient),
+                fill_model: request.fill_model,
+                fill_endpoint: request.fill_endpoint,
+                bare_suffix: request.bare_lines.then(String::new),
+                output_expires_after: request.output_expires_after.map(|d| d.as_secs()),
+                // The catalog's to say.
+                input_there: false,
+            },
+            retry: None,
+            lines: None,
+            once: request.once,
+            bounds,
+        })
+        .await
+    }
+
+    async fn make_batch(&self, batch: NewBatch) -> Result<Batch> {
+        match self.catalog.create_batch(batch).await? {
             Created::New(row) => {
                 self.engine.wake();
                 Ok(batch_object(&row))
             }
             Created::Again(row) => Ok(batch_object(&row)),
-            Created::Mismatch(row) => Err(key_reused(&row.id)),
+            Created::Mismatch(row) => Err(key_reused(Route::Batches, &row.id)),
             Created::Refused(refusal) => Err(self.refused(refusal).await),
         }
     }
 
-    fn check_request(&self, request: &BatchRequest) -> Result<()> {
-        if !self.config.endpoints.contains(&request.endpoint) {
-            let quoted: Vec<_> = self
-                .config
-                .endpoints
-                .iter()
-                .map(|e| format!("'{e}'"))
-                .collect();
-            return Err(Error::invalid(format!(
-                "Invalid value: '{}'. Supported values are: {}.",
-                request.endpoint,
-                spoken_list(&quoted)
-            ))
-            .with_param("endpoint")
-            .with_code("invalid_value"));
+    fn check_endpoint(&self, endpoint: &str) -> Result<()> {
+        match self.config.endpoints.iter().any(|known| known == endpoint) {
+            true => Ok(()),
+            false => Err(unknown_value("endpoint", endpoint, &self.config.endpoints)),
         }
-        if request.completion_window != COMPLETION_WINDOW {
-            return Err(Error::invalid(format!(
-                "Invalid value: '{}'. Supported values are: '{COMPLETION_WINDOW}'.",
-                request.completion_window
-            ))
-            .with_param("completion_window")
-            .with_code("invalid_value"));
-        }
-        Ok(())
+    }
+
+    fn window(&self, name: &str) -> Result<&CompletionWindow> {
+        let windows = &self.config.windows;
+        windows
+            .iter()
+            .find(|window| window.name == name)
+            .ok_or_else(|| {
+                let names: Vec<_> = windows.iter().map(|window| window.name.clone()).collect();
+                unknown_value("completion_window", name, &names)
+            })
     }
 
     /// One batch.

@@ -7,6 +7,7 @@ use std::io::Write;
 use crate::ask::{DEFAULT_DIMENSIONS, Endpoint, Piece, Question, tokens};
 use crate::body::AnswerBody;
 use crate::chance::mix;
+use crate::course::Shape;
 use crate::labels;
 
 /// An answer that still lacks its last brace.
@@ -41,8 +42,13 @@ impl Answer {
         }
     }
 
-    /// The whole body, filled up to about `pad_to` bytes.
-    pub(crate) fn into_body(self, pad_to: u64) -> AnswerBody {
+    /// The whole body in this shape, filled up to about as many bytes.
+    pub(crate) fn into_body(self, Shape { pad_to, is_chunked }: Shape) -> AnswerBody {
+        let body = self.padded(pad_to);
+        if is_chunked { body.chunked() } else { body }
+    }
+
+    fn padded(self, pad_to: u64) -> AnswerBody {
         if pad_to <= PADDED_IN_PLACE {
             return AnswerBody::whole(self.into_bytes(pad_to));
         }
@@ -53,7 +59,7 @@ impl Answer {
     }
 
     /// The same in memory.
-    pub(crate) fn into_bytes(self, pad_to: u64) -> Vec<u8> {
+    fn into_bytes(self, pad_to: u64) -> Vec<u8> {
         let mut all = self.open;
         let frame = PADDING_OPENS.len() + PADDING_CLOSES.len();
         let padding = (pad_to.min(PADDED_IN_PLACE) as usize).saturating_sub(all.len() + frame);

@@ -10,13 +10,14 @@ use hyper::body::{Body, Frame, SizeHint};
 const PIECE: usize = 64 * 1024;
 static FILL: [u8; PIECE] = [b'.'; PIECE];
 
-/// A body whose length is always declared, whether or not it is kept.
+/// A body, and what is said of its length: all of it, also where it is not kept, or nothing.
 #[derive(Debug)]
 pub(crate) struct AnswerBody {
     head: Bytes,
     padding: u64,
     tail: &'static [u8],
     cut: Cut,
+    is_chunked: bool,
 }
 
 /// Whether the connection breaks in the middle, and how many announced bytes are then missing.
@@ -51,6 +52,7 @@ impl AnswerBody {
             padding: 0,
             tail: b"",
             cut: Cut::No,
+            is_chunked: false,
         }
     }
 
@@ -61,22 +63,41 @@ impl AnswerBody {
             padding,
             tail,
             cut: Cut::No,
+            is_chunked: false,
         }
     }
 
-    /// The first half of these bytes, though all of them are announced.
-    pub(crate) fn cut(mut bytes: Vec<u8>) -> Self {
-        let missing = bytes.len() - bytes.len() / 2;
-        bytes.truncate(bytes.len() - missing);
-        let cut = Cut::AfterHead {
-            missing: missing as u64,
-        };
+    /// The first half of it, though all of it is announced.
+    pub(crate) fn cut(self) -> Self {
+        let whole = self.length();
+        let kept = whole / 2;
+        let of_head = self
+            .head
+            .len()
+            .min(usize::try_from(kept).unwrap_or(usize::MAX));
         Self {
-            head: bytes.into(),
-            padding: 0,
+            head: self.head.slice(..of_head),
+            // The tail is far shorter than half.
+            padding: self.padding.min(kept - of_head as u64),
             tail: b"",
-            cut,
+            cut: Cut::AfterHead {
+                missing: whole - kept,
+            },
+            ..self
         }
+    }
+
+    /// The same with nothing said of its length, in chunks.
+    pub(crate) fn chunked(self) -> Self {
+        Self {
+            is_chunked: true,
+            ..self
+        }
+    }
+
+    /// Of what is left to be sent.
+    fn length(&self) -> u64 {
+        self.head.len() as u64 + self.padding + self.tail.len() as u64
     }
 
     fn next_piece(&mut self) -> Option<Bytes> {
@@ -118,16 +139,17 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let sent = self.head.is_empty() && self.padding == 0 && self.tail.is_empty();
-        sent && self.cut == Cut::No
+        self.length() == 0 && self.cut == Cut::No
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.is_chunked {
+            return SizeHint::default();
+        }
         let missing = match self.cut {
             Cut::No => 0,
             Cut::AfterHead { missing } | Cut::Now { missing } => missing,
         };
-        let here = self.head.len() as u64 + self.padding + self.tail.len() as u64;
-        SizeHint::with_exact(here + missing)
+        SizeHint::with_exact(self.length() + missing)
     }
 }

@@ -10,14 +10,20 @@ use crate::script::Script;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Course {
     pub(crate) wait: Duration,
+    pub(crate) shape: Shape,
     pub(crate) ending: Ending,
+}
+
+/// What an answer looks like, whole or cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) pad_to: u64,
+    pub(crate) is_chunked: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Ending {
-    Answer {
-        pad_to: u64,
-    },
+    Answer,
     Fail {
         fault: Fault,
         retry_after: Option<Duration>,
@@ -43,9 +49,8 @@ impl Course {
             Some(_) => step.fault,
             None => config.faults.of(config.seed, identity, nth),
         };
-        let pad_to = step.answer_bytes.or(config.answer_bytes).unwrap_or(0);
         let ending = match fault {
-            None => Ending::Answer { pad_to },
+            None => Ending::Answer,
             Some(fault) => {
                 let retry_after = step.retry_after.or(default_retry_after(config, fault));
                 Ending::Fail {
@@ -57,6 +62,10 @@ impl Course {
         };
         Self {
             wait: latency + step.delay,
+            shape: Shape {
+                pad_to: step.answer_bytes.or(config.answer_bytes).unwrap_or(0),
+                is_chunked: step.chunked,
+            },
             ending,
         }
     }
@@ -88,7 +97,7 @@ mod tests {
         let script: Script = "ok delay 1s".parse().unwrap();
         let course = Course::of(&config, FIRST, Some(&script));
         assert_eq!(course.wait, Duration::from_millis(1020));
-        assert_eq!(course.ending, Ending::Answer { pad_to: 0 });
+        assert_eq!(course.ending, Ending::Answer);
 
         let Ending::Fail { fault, .. } = Course::of(&config, FIRST, None).ending else {
             panic!("every request fails")

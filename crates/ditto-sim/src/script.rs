@@ -18,6 +18,7 @@ use crate::setting::{BadSetting, bytes, span};
 /// modifier = "delay" SPAN         wait that long first: 3s, 250ms
 ///          | "retry-after" SPAN   send Retry-After: 7 (seconds), 7s, or 50ms (then retry-after-ms too)
 ///          | "body" SIZE          pad the answer to about this size: 64kb, 200mb
+///          | "chunked"            send no length, but chunks
 ///          | "plain"              a text that is no API's error body, as a proxy would send
 /// ```
 ///
@@ -26,7 +27,7 @@ use crate::setting::{BadSetting, bytes, span};
 /// step of modifiers only is `ok`, or 429 if it has a `retry-after`.
 ///
 /// `sim: 429x2 then ok` · `sim: hang` · `sim: cut then ok` · `sim: delay 3s` ·
-/// `sim: 503 retry-after 7 then ok` · `sim: body 200mb` · `sim: 404 plain`
+/// `sim: 503 retry-after 7 then ok` · `sim: body 200mb` · `sim: cut body 60mb chunked` · `sim: 404 plain`
 ///
 /// In a header a word that does not fit is answered with 400 and the reason. In the request's text
 /// the script ends before that word, and a text that has no step after `sim:` is no script.
@@ -54,6 +55,7 @@ pub(crate) struct Step {
     pub(crate) delay: Duration,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) answer_bytes: Option<u64>,
+    pub(crate) chunked: bool,
     pub(crate) plain: bool,
 }
 
@@ -120,6 +122,7 @@ fn parse(text: &str) -> (Option<Script>, Option<&str>) {
     while let Some(word) = words.next() {
         let fits = match word {
             "then" => reading.close(&mut steps).is_some(),
+            "chunked" => reading.modify(|step| step.chunked = true).is_some(),
             "plain" => reading.modify(|step| step.plain = true).is_some(),
             "delay" | "retry-after" | "body" => reading.value(word, words.next()).is_some(),
             _ => reading.act(word).is_some(),

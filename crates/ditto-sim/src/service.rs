@@ -192,10 +192,10 @@ impl World {
         let course = Course::of(&self.config, asking, script.as_ref());
         let answer = sheet.answer()?;
         match course.ending {
-            Ending::Answer { pad_to } => {
+            Ending::Answer => {
                 pause(course.wait + self.writing_time(&answer)).await;
                 self.ledger.answer(asking.identity);
-                Ok(json_reply(StatusCode::OK, answer.into_body(pad_to)))
+                Ok(json_reply(StatusCode::OK, answer.into_body(course.shape)))
             }
             Ending::Fail {
                 fault,
@@ -207,7 +207,7 @@ impl World {
                 if fault == Fault::Hang {
                     owed.settle();
                 }
-                fail(fault, retry_after, plain, answer).await
+                fail(fault, retry_after, plain, || answer.into_body(course.shape)).await
             }
         }
     }
@@ -281,23 +281,18 @@ async fn pause(wait: Duration) {
     }
 }
 
-/// Acts out a fault; the answer is what would have been given, for the one that gives half of it.
+/// Acts out a fault; `answer` is what would have been given, for the one that gives half of it.
 async fn fail(
     fault: Fault,
     retry_after: Option<Duration>,
     plain: bool,
-    answer: Answer,
+    answer: impl FnOnce() -> AnswerBody,
 ) -> Result<Reply, End> {
     let complaint = match fault {
         // Until the caller gives up: hyper drops this future when the connection closes.
         Fault::Hang => std::future::pending().await,
         Fault::Reset => return Err(End::Reset),
-        Fault::Cut => {
-            return Ok(json_reply(
-                StatusCode::OK,
-                AnswerBody::cut(answer.into_bytes(0)),
-            ));
-        }
+        Fault::Cut => return Ok(json_reply(StatusCode::OK, answer().cut())),
         Fault::Garbage => return Ok(json_reply(StatusCode::OK, AnswerBody::whole(GARBAGE))),
         Fault::Empty => return Ok(json_reply(StatusCode::OK, AnswerBody::whole(&b""[..]))),
         Fault::Quota => Complaint::quota(),

@@ -353,6 +353,29 @@ async fn a_cut_answer_is_half_of_what_was_announced() {
 }
 
 #[tokio::test]
+async fn a_cut_answer_of_any_size_is_half_of_it() {
+    let sim = plain_sim();
+    let half = scripted(&sim, "cut body 3mb").await;
+    assert_eq!(half.header("content-length"), Some("3000000"));
+    assert_eq!(half.body.len(), 1_500_000);
+}
+
+#[tokio::test]
+async fn an_answer_in_chunks_says_no_length_and_a_cut_one_has_no_end() {
+    let sim = plain_sim();
+    let whole = scripted(&sim, "body 3mb chunked").await;
+    let half = scripted(&sim, "cut body 3mb chunked").await;
+    for seen in [&whole, &half] {
+        assert_eq!(seen.header("transfer-encoding"), Some("chunked"));
+        assert_eq!(seen.header("content-length"), None);
+    }
+    let end = b"\r\n0\r\n\r\n";
+    assert!(whole.body.len() > 3_000_000 && whole.body.ends_with(end));
+    assert!(half.body.len() > 1_500_000 && half.body.len() < 1_600_000);
+    assert!(!half.body.ends_with(end));
+}
+
+#[tokio::test]
 async fn garbage_is_neither_json_nor_text_and_empty_is_nothing() {
     let sim = plain_sim();
     let garbage = scripted(&sim, "garbage").await;

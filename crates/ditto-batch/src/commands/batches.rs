@@ -7,10 +7,11 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use ditto_llm::{
     Batch, BatchClient, BatchClientExt, BatchCreateRequest, BatchResponse, BatchStatus,
-    CreateOptions, OpenAICompatibleBatches, WaitPolicy,
+    CreateOptions, FailureClass, OpenAICompatibleBatches, WaitPolicy,
 };
+use futures_util::StreamExt as _;
 
-use super::api::{ApiArgs, show};
+use super::api::{ApiArgs, show, unsaid};
 use crate::duration;
 use crate::exit;
 use crate::failure::Result;
@@ -42,6 +43,23 @@ enum Call {
     Create(CreateArgs),
     /// Cancels a batch; what was answered is kept.
     Cancel { id: String },
+    /// Runs the failed lines of an ended batch again, as a new batch. Ditto's server only.
+    Retry {
+        id: String,
+        /// Which failures, as rate_limited,expired; all that can pass unless given.
+        #[arg(long, value_name = "CLASS,…", value_delimiter = ',', value_parser = class)]
+        only: Vec<FailureClass>,
+    },
+    /// Prints results as they are recorded, each once, in no order. Ditto's server only.
+    Results {
+        id: String,
+        /// Go on behind this, which an earlier call has told on stderr.
+        #[arg(long, value_name = "CURSOR", default_value = "")]
+        after: String,
+        /// Stay until the batch has ended.
+        #[arg(long)]
+        follow: bool,
+    },
     /// Waits until a batch has ended: exit 0 if every line was answered, 9 if some failed, 12 if
     /// its file was refused, 10 if it was cancelled, has expired, or still runs at the deadline.
     Wait {
@@ -100,9 +118,55 @@ async fn call(
             answer(client.create_with(request, options).await?, out, err)?;
         }
         Call::Cancel { id } => answer(client.cancel(id).await?, out, err)?,
+        Call::Retry { id, only } => answer(client.retry_failed(id, only).await?, out, err)?,
+        Call::Results { id, after, follow } => {
+            results(client, id, after, *follow, out, err).await?;
+        }
         Call::Wait { id, deadline } => return wait(client, id, *deadline, out).await,
     }
     Ok(exit::DONE)
+}
+
+fn class(text: &str) -> Result<FailureClass, String> {
+    FailureClass::parse(text).ok_or_else(|| {
+        let known = FailureClass::ALL.map(FailureClass::as_str);
+        format!("one of {}", known.join(", "))
+    })
+}
+
+/// How long the server waits for a row before it says that there is none.
+const FOLLOW_WAIT: Duration = Duration::from_secs(20);
+
+/// Page after page. The cursor goes to stderr whenever a page is whole, so that whoever is cut off
+/// can go on from there.
+async fn results(
+    client: &OpenAICompatibleBatches,
+    id: &str,
+    after: &str,
+    follow: bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<()> {
+    let mut after = after.to_owned();
+    let wait = if follow { FOLLOW_WAIT } else { Duration::ZERO };
+    loop {
+        let mut page = client.recorded(id, &after, wait).await?;
+        let mut empty = true;
+        while let Some(chunk) = page.next().await {
+            let chunk = chunk?;
+            empty &= chunk.is_empty();
+            out.write_all(&chunk).map_err(|e| unsaid(&e))?;
+        }
+        out.flush().map_err(|e| unsaid(&e))?;
+        let news = page.next != after;
+        after = page.next.clone();
+        if news {
+            say(err, format_args!("go on with --after {after}"));
+        }
+        if page.ended || (!follow && empty) {
+            return Ok(());
+        }
+    }
 }
 
 impl CreateArgs {

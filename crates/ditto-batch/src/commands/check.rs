@@ -108,6 +108,7 @@ fn rules(args: &CheckArgs) -> Result<Rules> {
         None => Rules {
             endpoint: None,
             one_model: true,
+            models: None,
             limits: Limits::server(),
             // `run` takes lines that are only a body; a provider does not.
             fill: Fill {
@@ -119,6 +120,7 @@ fn rules(args: &CheckArgs) -> Result<Rules> {
     Ok(Rules {
         endpoint: args.endpoint.clone(),
         one_model: known.one_model && !args.lenient_models,
+        models: None,
         fill: Fill {
             model: args.model.clone(),
             endpoint: args.endpoint.clone(),

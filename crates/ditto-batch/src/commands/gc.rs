@@ -14,9 +14,9 @@ use crate::printer::{counted, grouped, say, show, sized};
 
 /// Take away what may go from a data folder whose server is not running
 ///
-/// Files that were deleted or have expired, batches without results, what crashes left, and objects
-/// that the catalog does not know and that are older than a day. A running server does all of this
-/// by itself.
+/// Files that were deleted or have expired, batches without results, parts of uploads that nobody
+/// needs, what crashes left, and objects that the catalog does not know and that are older than a
+/// day. A running server does all of this by itself.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GcArgs {
     /// Folder of the server [default: ditto-data]
@@ -74,7 +74,7 @@ fn in_use(error: ditto_server::Error) -> Failure {
 }
 
 /// The kinds of bytes, as they are named and explained.
-fn kinds(garbage: &Garbage) -> [(&'static str, Tally, &'static str); 4] {
+fn kinds(garbage: &Garbage) -> [(&'static str, Tally, &'static str); 5] {
     [
         (
             "files",
@@ -82,6 +82,11 @@ fn kinds(garbage: &Garbage) -> [(&'static str, Tally, &'static str); 4] {
             "deleted, expired, or never uploaded to the end",
         ),
         ("batches", garbage.batches, "ended, and both results gone"),
+        (
+            "uploads",
+            garbage.uploads,
+            "parts that became no file, or that no file needs",
+        ),
         ("litter", garbage.litter, "left by crashes"),
         ("unknown", garbage.unknown, "in no row, older than a day"),
     ]
@@ -98,6 +103,7 @@ fn object(args: &GcArgs, data: &Path, garbage: &Garbage) -> Value {
             "creates": garbage.create_rows,
             "files": garbage.file_rows,
             "batches": garbage.batch_rows,
+            "uploads": garbage.upload_rows,
         },
     });
     for (kind, found, _) in kinds(garbage) {
@@ -119,7 +125,7 @@ fn print(
         let size = sized(tally.bytes);
         writeln!(out, "  {kind:<8} {objects:>9}  {size:>9}  {why}")?;
     }
-    let rows = garbage.create_rows + garbage.file_rows + garbage.batch_rows;
+    let rows = garbage.create_rows + garbage.file_rows + garbage.batch_rows + garbage.upload_rows;
     writeln!(
         out,
         "  {:<8} {:>9}  {:>9}  known for long enough",

@@ -383,6 +383,16 @@ impl Checker {
                 }
             },
         };
+        if let Some(served) = &self.rules.models
+            && !served.contains(name.as_ref())
+        {
+            let message = format!(
+                "The provided model '{}' is not supported by the Batch API.",
+                shown(&name)
+            );
+            let code = FaultCode::ModelNotFound;
+            faults.push(Fault::at(line, code, "body.model", message));
+        }
         if let Some(first) = self.models.note(&name)
             && self.rules.one_model
         {

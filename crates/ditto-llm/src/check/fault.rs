@@ -32,6 +32,8 @@ pub enum FaultCode {
     AmbiguousKey,
     /// The line names another model than the first.
     MismatchedModel,
+    /// The line names a model that is not served.
+    ModelNotFound,
     /// The body names no model.
     ModelRequired,
     /// A chat completion without messages.
@@ -65,6 +67,7 @@ impl FaultCode {
             Self::DuplicateKey => "duplicate_key",
             Self::AmbiguousKey => "ambiguous_key",
             Self::MismatchedModel => "mismatched_model",
+            Self::ModelNotFound => "model_not_found",
             Self::ModelRequired | Self::MessagesRequired => "invalid_request",
             Self::StreamingUnsupported => "streaming_unsupported",
             Self::LineTooLong => "line_too_long",
@@ -121,6 +124,7 @@ impl Fault {
                 "write the key plainly, in small letters and without escapes; readers differ in what it is"
             }
             FaultCode::MismatchedModel => "put each model into a file of its own",
+            FaultCode::ModelNotFound => "name a model that the server lists (GET /v1/models)",
             FaultCode::ModelRequired => "name a model in each body, or give one with --model",
             FaultCode::MessagesRequired => "give the body a list of messages",
             FaultCode::StreamingUnsupported => "take \"stream\" out of the body",

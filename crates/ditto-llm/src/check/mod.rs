@@ -17,7 +17,7 @@
 //!     r#""body":{"model":"m","input":"two"}}"#, "\n",
 //! );
 //! let rules =
-//!     Rules { endpoint: None, one_model: true, limits: Limits::openai(), fill: Fill::default() };
+//!     Rules { endpoint: None, one_model: true, models: None, limits: Limits::openai(), fill: Fill::default() };
 //! let mut checker = Checker::new(rules, IdSet::new(std::env::temp_dir(), 1 << 20));
 //! let mut splitter = LineSplitter::new(1 << 20);
 //! let mut faults = Vec::new();

@@ -1,5 +1,7 @@
 //! What a file is held against.
 
+use std::collections::BTreeSet;
+
 /// How much a file may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -62,6 +64,8 @@ pub struct Rules {
     pub endpoint: Option<String>,
     /// Whether all lines must name one model.
     pub one_model: bool,
+    /// The models that are served; if none are told, any.
+    pub models: Option<BTreeSet<String>>,
     /// How much the file may hold.
     pub limits: Limits,
     /// What is supplied where a line lacks it.
@@ -147,6 +151,7 @@ impl Rules {
         Some(Self {
             endpoint: None,
             one_model: provider.one_model,
+            models: None,
             limits,
             fill: Fill::default(),
         })

@@ -17,6 +17,7 @@ fn rules() -> Rules {
     Rules {
         endpoint: Some(CHAT.into()),
         one_model: true,
+        models: None,
         limits,
         fill: Fill::default(),
     }
@@ -386,6 +387,20 @@ fn messages_are_asked_of_chat_completions_only() {
         ),
         [""; 0]
     );
+}
+
+#[test]
+fn a_model_that_is_not_served_is_a_fault_where_the_served_ones_are_known() {
+    let file = line("a") + &with_body("b", r#"{"model":"n","messages":[]}"#);
+    let served = |names: &[&str]| Rules {
+        one_model: false,
+        models: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+        ..rules()
+    };
+    let said =
+        "2 model_not_found body.model: The provided model 'n' is not supported by the Batch API.";
+    assert_eq!(told(served(&["m"]), &file), [said]);
+    assert_eq!(told(served(&["n", "m"]), &file), [""; 0]);
 }
 
 #[test]

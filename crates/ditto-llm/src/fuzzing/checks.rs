@@ -72,6 +72,7 @@ fn rules(bits: u8) -> Rules {
     Rules {
         endpoint: has(0).then(|| CHAT.to_owned()),
         one_model: has(1),
+        models: None,
         limits: Limits {
             max_lines: if has(2) { 2 } else { 1_000 },
             max_file_bytes: if has(2) { 300 } else { 1_000_000 },

@@ -49,3 +49,11 @@ pub struct OpenAICompatibleBatches {
 client_settings!(OpenAICompatibleBatches, &OPENAI_COMPATIBLE);
 #[cfg(feature = "batches")]
 batch_client!(OpenAICompatibleBatches, OpenAICompatible);
+
+#[cfg(feature = "batches")]
+impl OpenAICompatibleBatches {
+    /// For the calls that are beyond the protocol.
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+}

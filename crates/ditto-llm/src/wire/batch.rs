@@ -145,6 +145,28 @@ pub struct Batch {
     /// What the creator attached. Values that were no texts are kept as their JSON text.
     #[serde(default, deserialize_with = "lenient::metadata")]
     pub metadata: Option<BTreeMap<String, String>>,
+    /// What Ditto's server says beyond the protocol, to clients that ask for it.
+    #[serde(
+        default,
+        deserialize_with = "lenient::or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub ditto: Option<BatchExtension>,
+}
+
+/// What Ditto's server knows of a batch beyond the protocol, under the key `ditto`. It tells it to
+/// clients that send the header `Ditto-Extensions: 1`, and in the answers of calls that are its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BatchExtension {
+    /// `strict`: a bad line fails the batch; `lenient`: it becomes an error line.
+    pub mode: String,
+    /// Whether lines may name several models.
+    pub mixed_models: bool,
+    /// The batch whose failed lines this one runs again.
+    pub retry_of: Option<String>,
+    /// The classes of these lines, see [`FailureClass`](super::FailureClass).
+    pub retry_only: Option<Vec<String>>,
 }
 
 impl Default for Batch {
@@ -172,6 +194,7 @@ impl Default for Batch {
             request_counts: None,
             usage: None,
             metadata: None,
+            ditto: None,
         }
     }
 }

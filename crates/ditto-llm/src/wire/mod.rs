@@ -6,17 +6,21 @@
 
 mod batch;
 mod error;
+mod failure;
 mod file;
 mod lenient;
 mod line;
 mod open_enum;
 mod page;
+mod upload;
 
 pub use batch::{
-    Batch, BatchError, BatchErrors, BatchRequestCounts, BatchStatus, BatchUsage,
+    Batch, BatchError, BatchErrors, BatchExtension, BatchRequestCounts, BatchStatus, BatchUsage,
     InputTokensDetails, OutputTokensDetails,
 };
 pub use error::{ErrorBody, ErrorEnvelope};
+pub use failure::FailureClass;
 pub use file::{DeletedFile, FileObject};
 pub use line::{RequestLine, ResultError, ResultLine, ResultResponse};
 pub use page::Page;
+pub use upload::{UploadObject, UploadPartObject};

@@ -1,5 +1,6 @@
 //! Recorded shapes of the wire: read, written again, compared.
 
+use ditto_llm::wire::{UploadObject, UploadPartObject};
 use ditto_llm::{
     Batch, BatchStatus, DeletedFile, ErrorEnvelope, FileObject, Page, RequestLine, ResultLine,
 };
@@ -54,6 +55,13 @@ fn files_are_written_as_openai_writes_them() {
     assert_exact::<FileObject>(fixture!("file_uploaded.json"));
     assert_complete::<Page<FileObject>>(fixture!("file_list.json"));
     assert_exact::<DeletedFile>(fixture!("file_deleted.json"));
+}
+
+#[test]
+fn uploads_are_written_as_openai_writes_them() {
+    assert_exact::<UploadObject>(fixture!("upload_pending.json"));
+    assert_complete::<UploadObject>(fixture!("upload_completed.json"));
+    assert_exact::<UploadPartObject>(fixture!("upload_part.json"));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ditto_llm::wire::FailureClass;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -21,8 +22,13 @@ mod bounds;
 #[cfg(test)]
 pub(crate) mod contract;
 pub(crate) mod sqlite;
+mod uploads;
 
 pub(crate) use bounds::{Bounds, Refusal, SPACE_RETRY, Stored, over_limit};
+pub(crate) use uploads::{
+    Asked, Completion, NewUpload, PENDING_UPLOADS, PartRow, ReadyPart, UPLOAD_LIFETIME, UploadRow,
+    too_many_uploads,
+};
 
 /// A segment, by its batch's key and its place in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +80,8 @@ pub(crate) struct ReadyFile {
     pub(crate) expires_after: Option<Duration>,
     /// What its tenant may have with it; `None`: as much as it likes.
     pub(crate) within: Option<u64>,
+    /// The request that made it, to be remembered by its key.
+    pub(crate) once: Option<Once>,
 }
 
 /// A file's row.
@@ -97,6 +105,8 @@ pub(crate) struct FileRow {
     pub(crate) created_at: i64,
     /// Unix seconds.
     pub(crate) expires_at: Option<i64>,
+    /// The upload whose parts hold its bytes.
+    pub(crate) upload: Option<String>,
 }
 
 /// Order of a list by time of creation.
@@ -136,6 +146,9 @@ pub(crate) struct BatchOptions {
     /// A bad line becomes an error line and the others run.
     #[serde(default)]
     pub(crate) lenient: bool,
+    /// A line that names another model than the first is a bad one.
+    #[serde(default)]
+    pub(crate) one_model: bool,
     /// What lines lack gets this model.
     #[serde(default)]
     pub(crate) fill_model: Option<String>,
@@ -154,11 +167,45 @@ pub(crate) struct BatchOptions {
     pub(crate) input_there: bool,
 }
 
+/// A file that is gone is a list cursor for at least this long: a reader who deletes what he has listed
+/// walks to the end, however soon batches are forgotten.
+pub(crate) const CURSOR_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A key that came with a create means that create for this long.
 pub(crate) const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// A repeat without a key is looked for among the creates of this long. The official SDKs are through
 /// with their repeats after it; longer, and a batch that is wanted twice would be made once.
 pub(crate) const REPEAT_LIFETIME: Duration = Duration::from_secs(10 * 60);
+
+/// A call that makes something. A key belongs to its tenant and to one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Route {
+    /// `POST /v1/batches`
+    Batches,
+    /// `POST /v1/files`
+    Files,
+    /// `POST /v1/uploads`
+    Uploads,
+    /// `POST /v1/uploads/{id}/parts`
+    Parts,
+    /// `POST /v1/uploads/{id}/complete`
+    Complete,
+    /// `POST /v1/uploads/{id}/cancel`
+    Cancel,
+}
+
+impl Route {
+    /// Its name in the catalog.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Batches => "batches",
+            Self::Files => "files",
+            Self::Uploads => "uploads",
+            Self::Parts => "parts",
+            Self::Complete => "complete",
+            Self::Cancel => "cancel",
+        }
+    }
+}
 
 /// What tells a create that is sent again from another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,6 +216,28 @@ pub struct Once {
     pub request_hash: [u8; 16],
     /// The client says that it has sent this before, and heard nothing.
     pub repeated: bool,
+}
+
+/// Which lines of which batch a batch runs again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Retry {
+    /// The id of the other batch, which has ended.
+    pub(crate) of: String,
+    /// Classes of failures.
+    pub(crate) only: Vec<FailureClass>,
+    /// Its input.
+    pub(crate) input: String,
+    /// Its error file.
+    pub(crate) errors: String,
+}
+
+/// What a key has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Made {
+    /// Its id.
+    pub(crate) id: String,
+    /// Of the request that made it.
+    pub(crate) request_hash: [u8; 16],
 }
 
 /// A batch to be.
@@ -190,6 +259,11 @@ pub(crate) struct NewBatch {
     pub(crate) metadata: Option<String>,
     /// See there.
     pub(crate) options: BatchOptions,
+    /// Its input is made by validation, out of another batch's: until then it is a pending file.
+    /// Both files of the other batch stay as long as it is validated.
+    pub(crate) retry: Option<Retry>,
+    /// Lines that it has at most, where its input cannot tell.
+    pub(crate) lines: Option<u64>,
     /// `None`: a batch is made whatever was made before, and nothing is remembered.
     pub(crate) once: Option<Once>,
     /// What may be stored and set aside with it.
@@ -254,6 +328,8 @@ pub(crate) struct BatchRow {
     pub(crate) metadata: Option<String>,
     /// See there.
     pub(crate) options: BatchOptions,
+    /// Whose lines it runs again.
+    pub(crate) retry: Option<Retry>,
     /// Where it is in its life.
     pub(crate) state: BatchState,
     /// Why it ends early, if it does.
@@ -418,6 +494,17 @@ pub(crate) struct SealedRow {
     pub(crate) sealed: Sealed,
 }
 
+/// A segment that was begun and that nobody holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WaitingSegment {
+    /// Which.
+    pub(crate) key: SegmentKey,
+    /// What is recorded of it.
+    pub(crate) cuts: Vec<Cut>,
+    /// Results that were published of it: there are at least so many below the cuts.
+    pub(crate) published: u32,
+}
+
 /// A batch whose files are to be named.
 #[derive(Debug, Clone)]
 pub(crate) struct FinishWork {
@@ -481,6 +568,13 @@ pub(crate) struct Keep {
 pub(crate) enum Named {
     /// A file, by its id.
     File(String),
+    /// A part of an upload, by both ids.
+    UploadPart {
+        /// The upload's.
+        upload: String,
+        /// Its own.
+        part: String,
+    },
     /// A batch as a whole, by its id.
     Batch(String),
     /// One seal of a segment.
@@ -511,6 +605,8 @@ pub(crate) struct DueRows {
     pub(crate) files: u64,
     /// Batches that have ended, without bytes.
     pub(crate) batches: u64,
+    /// Uploads that have ended, without bytes.
+    pub(crate) uploads: u64,
 }
 
 /// Rows and epochs of files, batches and segments.
@@ -521,7 +617,8 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// Takes a file id, as `pending`: from now on blobs named by it are not litter.
     async fn create_file(&self, file: NewFile) -> Result<()>;
     /// Makes a pending file usable. Its bytes must be durable. Missing if it was given up; full, and
-    /// nothing changed, if its tenant would have more than [`ReadyFile::within`].
+    /// nothing changed, if its tenant would have more than [`ReadyFile::within`]; busy, and nothing
+    /// changed, if its key has made a file meanwhile.
     async fn ready_file(&self, id: &str, file: ReadyFile) -> Result<FileRow>;
     /// Gives a pending file up; its row goes. A ready file is not touched.
     async fn abandon_file(&self, id: &str) -> Result<()>;
@@ -532,9 +629,49 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// Marks a ready file deleted: unreadable at once, bytes swept later. False: no such file.
     async fn delete_file(&self, tenant: &str, id: &str) -> Result<bool>;
 
+    /// What this tenant's key has made by this call within the last [`KEY_LIFETIME`].
+    async fn made(&self, tenant: &str, route: Route, key: &str) -> Result<Option<Made>>;
+
+    // --- files that come in parts ------------------------------------------------------------
+
+    /// Takes an upload's id, as `pending`; the same request again gets the upload as it is now. Full,
+    /// and nothing made, if its tenant has as many pending as it may.
+    async fn create_upload(&self, upload: NewUpload) -> Result<Asked<UploadRow>>;
+    /// An upload of this tenant, as it is now.
+    async fn upload(&self, tenant: &str, id: &str) -> Result<Option<UploadRow>>;
+    /// Takes a part's id: from now on a blob named by it is not litter, as long as its upload is
+    /// pending. Invalid if the upload has as many parts or bytes as it may.
+    async fn create_part(&self, tenant: &str, upload: &str, id: &str) -> Result<Asked<()>>;
+    /// The part's bytes are durable, and are its tenant's from here on. Missing if it was given up;
+    /// invalid or full, and nothing changed, if its upload or tenant would have more than it may;
+    /// busy, and nothing changed, if its key has made a part meanwhile.
+    async fn ready_part(&self, tenant: &str, id: &str, part: ReadyPart) -> Result<Asked<PartRow>>;
+    /// Gives a part up that is not ready; its row goes. A ready one is not touched.
+    async fn abandon_part(&self, id: &str) -> Result<()>;
+    /// A part of this tenant that was ready once and whose row is still there.
+    async fn part(&self, tenant: &str, id: &str) -> Result<Option<PartRow>>;
+    /// The ready parts of an upload; of a completed one, those that its file is made of.
+    async fn parts(&self, upload: i64) -> Result<Vec<PartRow>>;
+    /// Makes a file of a pending upload: its row is ready, counts instead of the parts, and is all that
+    /// is needed of them; parts that are not named may go. All of it at once, or nothing.
+    async fn complete_upload(
+        &self,
+        tenant: &str,
+        id: &str,
+        completion: Completion,
+    ) -> Result<Asked<UploadRow>>;
+    /// Ends a pending upload: its parts may go. Again, it is as it is.
+    async fn cancel_upload(
+        &self,
+        tenant: &str,
+        id: &str,
+        once: Option<Once>,
+    ) -> Result<Asked<UploadRow>>;
+
     // --- what is stored ----------------------------------------------------------------------
 
-    /// What this tenant has: ready files, and what is set aside for its open batches. Kept by deltas.
+    /// What this tenant has: ready files, ready parts of pending uploads, and what is set aside for its
+    /// open batches. Kept by deltas.
     async fn stored(&self, tenant: &str) -> Result<Stored>;
     /// The same of all tenants together.
     async fn stored_by_all(&self) -> Result<Stored>;
@@ -544,21 +681,33 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// Files whose bytes may go: deleted or expired for this long, or uploads that nobody finished
     /// within a day, which are given up with this call; and no batch that has not ended reads them.
     async fn sweepable_files(&self, unreadable: Duration, limit: u32) -> Result<Vec<FileRow>>;
-    /// The bytes are gone. The row stays as `deleted` for list cursors.
+    /// The bytes are gone, also those of the upload that it was. The row stays as `deleted` for list
+    /// cursors.
     async fn file_swept(&self, id: &str) -> Result<()>;
     /// Batches that have ended and neither of whose result files has bytes left: their blobs may go.
     /// By key, those above `after`.
     async fn sweepable_batches(&self, after: i64, limit: u32) -> Result<Vec<BatchRow>>;
     /// The blobs of this batch are gone.
     async fn batch_swept(&self, batch: i64) -> Result<()>;
+    /// Uploads that were cancelled or whose time is over, which are ended with this call: their parts
+    /// may go.
+    async fn sweepable_uploads(&self, limit: u32) -> Result<Vec<UploadRow>>;
+    /// The parts of this upload are gone, blobs and rows.
+    async fn upload_swept(&self, id: &str) -> Result<()>;
+    /// Parts that completed uploads did not name, each with its upload: they may go, and each is given
+    /// up ([`Catalog::abandon_part`]) when it has gone.
+    async fn sweepable_parts(&self, limit: u32) -> Result<Vec<(String, String)>>;
     /// Forgets creates that no repeat can mean any more, the oldest first. Returns how many.
     async fn forget_creates(&self, limit: u32) -> Result<u32>;
-    /// Forgets files that have been unreadable for this long and whose bytes are gone, the oldest
-    /// first: they are no cursors any more. Returns how many.
+    /// Forgets files that have been unreadable for this long, and for [`CURSOR_LIFETIME`] at least, and
+    /// whose bytes are gone, the oldest first: they are no cursors any more. Returns how many.
     async fn forget_files(&self, unreadable: Duration, limit: u32) -> Result<u32>;
     /// Forgets batches that ended this long ago, whose bytes are gone, and with them their result
     /// files; the oldest first. Never one that a create which comes again would name. Returns how many.
     async fn forget_batches(&self, ended: Duration, limit: u32) -> Result<u32>;
+    /// Forgets uploads that ended [`UPLOAD_LIFETIME`] ago and whose parts are gone, the oldest first.
+    /// Never one that a request which comes again would name. Returns how many.
+    async fn forget_uploads(&self, limit: u32) -> Result<u32>;
     /// What may become of objects with these names, one answer for each, in order. A name is made
     /// from an id that is in the catalog before: one that was listed before this call and is unknown
     /// to it is nobody's. Changes nothing.
@@ -664,6 +813,8 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     async fn lease_finish(&self, incarnation: &str) -> Result<Option<FinishWork>>;
     /// Sealed segments of a batch by index, from `from` on.
     async fn sealed_segments(&self, batch: i64, from: u32, limit: u32) -> Result<Vec<SealedRow>>;
+    /// Segments of a batch that were put down or let go of, by index; none that has to be fenced first.
+    async fn waiting_segments(&self, batch: i64) -> Result<Vec<WaitingSegment>>;
     /// Makes a row, open and released, for each of these entries, so that they come back with the next
     /// leases; the batch is `finalizing` meanwhile, and its last seal brings it back here. What had
     /// been counted beyond its sealed segments is taken for published by them: in the end the counts

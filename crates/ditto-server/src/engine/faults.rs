@@ -44,7 +44,7 @@ impl FaultyLine {
             line,
             custom_id: custom_id.and_then(|id| RawValue::from_string(id.to_owned()).ok()),
             code: "model_not_found".to_owned(),
-            message: format!("The model '{model}' is not served by any upstream."),
+            message: format!("The provided model '{model}' is not supported by the Batch API."),
         }
     }
 }

@@ -160,6 +160,7 @@ impl Inner {
             expires_after: Some(result_lifetime(&work.batch.options)),
             // Results are never refused: their batch was let in.
             within: None,
+            once: None,
         }))
     }
 }

@@ -19,7 +19,7 @@ use super::segment::LineJob;
 use super::work::Work;
 use crate::model::lane::{Gate, LaneState, LaneView, Pause};
 use crate::model::turn::{Candidate, Turn};
-use crate::upstream::{Routing, Upstream};
+use crate::upstream::{Offers, Routing, Upstream};
 
 /// Lines of one batch that are taken in one turn: the request prefixes of neighbours are alike.
 const TURN_LINES: u32 = 32;
@@ -162,8 +162,13 @@ pub struct LaneReport {
 
 impl Lanes {
     /// The lane for a model; `None` if no upstream serves it.
-    pub(crate) fn lane(&self, routing: &Routing, model: &str) -> Option<Arc<Lane>> {
-        let (upstream, route) = routing.route(model)?;
+    pub(crate) fn lane(
+        &self,
+        routing: &Routing,
+        offers: &Offers,
+        model: &str,
+    ) -> Option<Arc<Lane>> {
+        let (upstream, route) = routing.route(model, offers)?;
         let key = LaneKey {
             upstream,
             model: model.to_owned(),

@@ -34,7 +34,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A segment that could not be opened is left alone for this long.
 const SETBACK: Duration = Duration::from_secs(5);
 
-/// Runs of ending batches filled side by side.
+/// Runs of ending batches filled side by side when nothing is to be sent: one writes while another
+/// waits for the disk.
 const FILLERS: usize = 2;
 
 /// What is in memory, as far as it decides how much to lease.
@@ -72,6 +73,12 @@ pub(crate) fn wanted(stock: Stock) -> u32 {
     }
 }
 
+/// Runs of ending batches filled side by side now. Beside lines that wait to be sent it is one, which
+/// leaves them a processor and most of the disk, and never none: a cancel waits for nobody's batch.
+pub(crate) fn fillers(ready: usize) -> usize {
+    if ready > 0 { 1 } else { FILLERS }
+}
+
 /// Half of what is kept for batches that ran dry is in use: soon there is nothing to lease for them.
 pub(crate) fn is_cramped(stock: Stock) -> bool {
     let memory = stock.memory - stock.memory / SLACK;
@@ -81,6 +88,8 @@ pub(crate) fn is_cramped(stock: Stock) -> bool {
 impl Inner {
     /// Duty: keeps enough lines waiting for the slots.
     pub(crate) async fn lease_segments(self: Arc<Self>) {
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !self.stop.is_cancelled() {
             let arrived = self.work_arrived();
             if let Some(demand) = self.demand() {
@@ -100,9 +109,10 @@ impl Inner {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {}
+                // Another process may have ended a batch that none of ours is open of. It is looked for
+                // also when there is always something arriving.
+                _ = looks.tick() => self.fillable.store(true, Ordering::Release),
                 () = arrived => {}
-                // Another process may have ended a batch that none of ours is open of.
-                () = tokio::time::sleep(LOOK) => self.fillable.store(true, Ordering::Release),
             }
         }
     }
@@ -113,27 +123,28 @@ impl Inner {
         if self.journal.stalled().is_some() || !self.may_send(now) {
             return None;
         }
+        let stock = self.stock(now);
         let demand = Demand {
-            segments: self.segments_wanted(now),
-            runs: self.runs_wanted(),
+            segments: self.segments_wanted(stock),
+            runs: self.runs_wanted(stock),
         };
         (demand.segments + demand.runs > 0).then_some(demand)
     }
 
     /// Runs are filled a few at a time beside everything else, whatever the stock of lines.
-    fn runs_wanted(&self) -> u32 {
-        let room = FILLERS.saturating_sub(self.filling.load(Ordering::Acquire));
+    fn runs_wanted(&self, stock: Stock) -> u32 {
+        let room = fillers(stock.ready).saturating_sub(self.filling.load(Ordering::Acquire));
         if room == 0 || !self.fillable.swap(false, Ordering::AcqRel) {
             return 0;
         }
         u32::try_from(room).unwrap_or(1)
     }
 
-    fn segments_wanted(&self, now: Duration) -> u32 {
+    fn segments_wanted(&self, stock: Stock) -> u32 {
         if self.opening.load(Ordering::Acquire) > 0 {
             return 0;
         }
-        let segments = wanted(self.stock(now));
+        let segments = wanted(stock);
         if segments > 0 {
             self.lanes.hungry.store(false, Ordering::Release);
         }

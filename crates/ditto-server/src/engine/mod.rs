@@ -2,7 +2,7 @@
 //!
 //! One duty per file, in the order a line meets them: [`validate`], [`lease`], [`dispatch`],
 //! [`settle`], [`seal`], [`finish`]; beside them [`renew`] (the lease, publishing, endings) and
-//! [`sweep`]; [`ending`] and [`park`] are their unusual turns. What it works on: [`work`] (a batch), [`segment`], [`lane`].
+//! [`sweep`]; [`ending`], [`filler`] and [`park`] are their unusual turns. What it works on: [`work`] (a batch), [`segment`], [`lane`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -29,6 +29,7 @@ mod answer;
 mod dispatch;
 mod ending;
 mod faults;
+mod filler;
 mod finish;
 mod hand;
 mod host;
@@ -39,9 +40,11 @@ mod litter;
 mod long_line;
 mod open;
 mod park;
+mod recorded;
 mod renew;
 mod reopen;
 mod result_line;
+mod retry;
 mod seal;
 mod segment;
 mod settle;
@@ -274,9 +277,7 @@ impl Engine {
 
     /// A batch was cancelled: its ending is brought at once.
     pub(crate) fn wake_for_ending(&self) {
-        self.0.renew_now.notify_one();
-        self.0.lanes.hungry.store(true, Ordering::Release);
-        self.0.wake();
+        self.0.wake_for_ending();
     }
 
     /// Resolves when something may have changed.
@@ -356,6 +357,14 @@ impl Inner {
 
     fn wake(&self) {
         self.lanes.ran_low.notify_waiters();
+    }
+
+    /// Batches are ending: their lines are not sent any more, and what is untouched can be filled.
+    fn wake_for_ending(&self) {
+        self.fillable.store(true, Ordering::Release);
+        self.renew_now.notify_one();
+        self.lanes.hungry.store(true, Ordering::Release);
+        self.wake();
     }
 
     /// Resolves when something may have to be leased, validated or finished. To be made before

@@ -21,6 +21,7 @@ use crate::catalog::{Cut, Leased, Usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Kind, OnDurable, PartName, Record};
 use crate::model::plan::Entry;
+use crate::upstream::Offers;
 
 impl Inner {
     /// Opens one leased segment. If we stop anywhere in here, the lease runs out and the next
@@ -119,11 +120,12 @@ impl Inner {
     async fn hand_out(self: &Arc<Self>, segment: &Arc<OpenSegment>) -> Result<()> {
         let faulty = self.faulty_lines(segment).await?;
         let bytes = self.segment_bytes(segment).await?;
+        let offers = self.models.offers(&self.routing).await;
         let inner = Arc::clone(self);
         let work = Arc::clone(&segment.work);
         let segment = Arc::clone(segment);
         // Splitting and parsing 4 MiB takes milliseconds.
-        let sort = async move { inner.sort_lines(&segment, &bytes, faulty) };
+        let sort = async move { inner.sort_lines(&segment, &bytes, faulty, &offers) };
         let runs = self.host.compute(sort).await?;
         for (lane, lines) in runs {
             self.dispatch(&lane, lines);
@@ -163,10 +165,12 @@ impl Inner {
         segment: &Arc<OpenSegment>,
         bytes: &Bytes,
         mut faulty: BTreeMap<u64, FaultyLine>,
+        offers: &Offers,
     ) -> Result<Vec<(Arc<Lane>, Vec<LineJob>)>> {
         self.check_hash(segment, bytes)?;
         let mut runs = Runs {
             inner: self,
+            offers,
             runs: Vec::new(),
             last: None,
         };
@@ -287,6 +291,7 @@ fn fault_custom_id(
 /// Lines collected for their lanes.
 struct Runs<'a> {
     inner: &'a Inner,
+    offers: &'a Offers,
     runs: Vec<(Arc<Lane>, Vec<LineJob>)>,
     /// Neighbours mostly name the same model.
     last: Option<(String, usize)>,
@@ -333,7 +338,8 @@ impl Runs<'_> {
         let at = match known {
             Some(at) => at,
             None => {
-                let lane = self.inner.lanes.lane(&self.inner.routing, model)?;
+                let lanes = &self.inner.lanes;
+                let lane = lanes.lane(&self.inner.routing, self.offers, model)?;
                 let at = self.runs.iter().position(|(l, _)| Arc::ptr_eq(l, &lane));
                 at.unwrap_or_else(|| {
                     self.runs.push((lane, Vec::new()));

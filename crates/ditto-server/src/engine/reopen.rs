@@ -192,8 +192,14 @@ impl Gathered<'_> {
             );
             return Ok(());
         };
-        for (ordinal, result) in (0u16..).zip(kept) {
-            let payload = self.inner.blobs.range(blob, result.range).await?;
+        // In the order of settling, so that what a reader has of them stays the first part.
+        let order = self.inner.blobs.range(blob, results..length).await?;
+        for place in order.as_chunks::<2>().0 {
+            let ordinal = u16::from_le_bytes(*place);
+            let Some(result) = kept.get(usize::from(ordinal)) else {
+                continue;
+            };
+            let payload = self.inner.blobs.range(blob, result.range.clone()).await?;
             let record = Record {
                 line: result.number,
                 ordinal,

@@ -57,8 +57,7 @@ pub(crate) fn write(
     match response {
         None => {
             open(out, name);
-            out.extend_from_slice(b"null");
-            close(out, error);
+            write_unanswered(out, error);
         }
         Some(response) => {
             open_response(out, name, response.status, response.request_id);
@@ -84,12 +83,20 @@ pub(crate) fn close_response(out: &mut Vec<u8>, error: Option<LineError<'_>>) {
     close(out, error);
 }
 
-fn open(out: &mut Vec<u8>, name: Name<'_>) {
+/// A line up to its response.
+pub(crate) fn open(out: &mut Vec<u8>, name: Name<'_>) {
     out.extend_from_slice(b"{\"id\":\"");
     out.extend_from_slice(name.id.as_bytes());
     out.extend_from_slice(b"\",\"custom_id\":");
     write_json(out, name.custom_id);
     out.extend_from_slice(b",\"response\":");
+}
+
+/// What [`open`] leaves to be written where there is no response: the same for each line that ends in
+/// one way.
+pub(crate) fn write_unanswered(out: &mut Vec<u8>, error: Option<LineError<'_>>) {
+    out.extend_from_slice(b"null");
+    close(out, error);
 }
 
 fn close(out: &mut Vec<u8>, error: Option<LineError<'_>>) {

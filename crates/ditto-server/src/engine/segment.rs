@@ -178,6 +178,15 @@ impl OpenSegment {
         !progress.closed && progress.is_whole()
     }
 
+    /// Where the durable results are, but the first so many, in the order of settling.
+    pub(crate) fn recorded_from(&self, had: u32) -> Vec<Settled> {
+        let progress = lock(&self.progress);
+        let order = progress.order.iter().take(progress.durable);
+        let new = order.skip(had as usize);
+        new.filter_map(|ordinal| progress.lines[usize::from(*ordinal)])
+            .collect()
+    }
+
     /// Whether every line is settled and durable already, before anything is sent.
     pub(crate) fn is_whole(&self) -> bool {
         lock(&self.progress).is_whole()

@@ -244,7 +244,7 @@ pub(crate) fn settle_ended(
 }
 
 /// The error line of a request that an ending has overtaken.
-pub(crate) fn ended_line(line_id: &str, custom_id: &[u8], ending: Ending) -> Vec<u8> {
+fn ended_line(line_id: &str, custom_id: &[u8], ending: Ending) -> Vec<u8> {
     let (code, message) = ending.error();
     let mut line = Vec::with_capacity(AROUND);
     let name = Name {

@@ -2,7 +2,6 @@
 //! go from the store.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Inner;
@@ -12,7 +11,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::hold::Hold;
 use crate::journal::Journal;
-use crate::sweep::{Act, READERS, Survey, Sweeper};
+use crate::sweep::{Act, Notice, READERS, Survey, Sweeper};
 
 /// A window ends at most this late.
 const EVERY: Duration = Duration::from_secs(1);
@@ -39,6 +38,7 @@ pub(super) fn sweeper(
         blobs: blobs.clone(),
         journal: Arc::clone(journal),
         hold: Hold::of(&config.data),
+        notice: Notice::of(&config.data),
         keep: Keep {
             bytes: READERS,
             rows: config.retention,
@@ -99,19 +99,17 @@ impl Inner {
     async fn clean_once(&self, round: u64, first: u64) -> Result<()> {
         self.sweeper.files().await?;
         self.sweeper.batches().await?;
+        self.sweeper.uploads().await?;
         self.sweeper.rows().await?;
-        if let Some(act) = survey_of(round, first) {
-            report(&self.sweeper.survey(act).await?, act);
+        if is_survey(round, first) {
+            report(&self.sweeper.survey(Act::Round).await?);
         }
         Ok(())
     }
 
     async fn end_windows(&self) -> Result<()> {
         if self.catalog.expire_due().await? > 0 {
-            self.fillable.store(true, Ordering::Release);
-            self.renew_now.notify_one();
-            self.lanes.hungry.store(true, Ordering::Release);
-            self.wake();
+            self.wake_for_ending();
         }
         Ok(())
     }
@@ -122,19 +120,13 @@ impl Inner {
     }
 }
 
-/// Whether the whole store is looked through in this round. What is unknown goes in the second
-/// survey of a life at the earliest, a day after the first has named it: whoever put back a catalog
-/// that is too old, or lost it, still has the bytes.
-fn survey_of(round: u64, first: u64) -> Option<Act> {
-    let since = round.checked_sub(first)?;
-    match since.is_multiple_of(SURVEY_EVERY) {
-        false => None,
-        true if since == 0 => Some(Act::Litter),
-        true => Some(Act::All),
-    }
+/// Whether the whole store is looked through in this round.
+fn is_survey(round: u64, first: u64) -> bool {
+    let since = round.checked_sub(first);
+    since.is_some_and(|since| since.is_multiple_of(SURVEY_EVERY))
 }
 
-fn report(survey: &Survey, act: Act) {
+fn report(survey: &Survey) {
     if survey.litter.objects > 0 {
         let (objects, bytes) = (survey.litter.objects, survey.litter.bytes);
         tracing::info!(objects, bytes, "litter of earlier crashes was removed");
@@ -144,17 +136,12 @@ fn report(survey: &Survey, act: Act) {
         return;
     }
     let bytes = survey.unknown.bytes + survey.young.bytes;
-    let removed = if act == Act::All {
-        survey.unknown.objects
-    } else {
-        0
-    };
     tracing::warn!(
         objects = unknown,
         bytes,
-        removed,
+        removed = survey.unknown_gone,
         first = ?survey.first_unknown,
-        "objects that the catalog does not know are in the data folder; what is older than a day goes with the next daily round: move away what you need, and look at `ditto-batch gc --dry-run`"
+        "objects that the catalog does not know are in the data folder; each goes a day after it was first named in `unknown.json` there, if it is older than a day: move away what you need, or put the right catalog in its place"
     );
 }
 
@@ -165,14 +152,8 @@ mod tests {
     #[test]
     fn the_whole_store_is_looked_through_soon_and_then_once_a_day() {
         let rounds: Vec<_> = (0..3 * SURVEY_EVERY)
-            .filter_map(|round| Some((round, survey_of(round, 3)?)))
+            .filter(|round| is_survey(*round, 3))
             .collect();
-        let day = SURVEY_EVERY;
-        let expected = [
-            (3, Act::Litter),
-            (3 + day, Act::All),
-            (3 + 2 * day, Act::All),
-        ];
-        assert_eq!(rounds, expected);
+        assert_eq!(rounds, [3, 3 + SURVEY_EVERY, 3 + 2 * SURVEY_EVERY]);
     }
 }

@@ -1,5 +1,6 @@
 //! Validates batches: one streaming pass over the file, every line checked, the plan written.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -132,7 +133,17 @@ impl Inner {
     }
 
     async fn validate(&self, row: BatchRow, given_up: &CancellationToken) -> Result<()> {
-        let Some(manifest) = self.input(&row).await? else {
+        let manifest = match self.input(&row).await? {
+            Some(manifest) => Some(manifest),
+            None => match self.make_retry_input(&row, given_up).await? {
+                None => self.input(&row).await?,
+                Some(fault) => {
+                    self.refuse(row.key, &[fault]).await;
+                    return self.give_up_input(&row.input_file_id).await;
+                }
+            },
+        };
+        let Some(manifest) = manifest else {
             self.refuse(row.key, &[cannot_find(&row.input_file_id)])
                 .await;
             return Ok(());
@@ -187,7 +198,8 @@ impl Inner {
         let memory = share.draw(share.limit() / VALIDATORS as u64).await;
         let in_memory = usize::try_from(memory.bytes() / ID_BYTES).unwrap_or(usize::MAX);
         let ids = IdSet::new(self.config.data.clone(), in_memory);
-        let pass = Pass::new(&row, bytes, limits, self.config.data.clone(), ids)?;
+        let served = self.models.offers(&self.routing).await.served();
+        let pass = Pass::new(&row, bytes, limits, served, self.config.data.clone(), ids)?;
         let blobs = self.blobs.clone();
         let read = async move {
             let _memory = memory;
@@ -221,13 +233,15 @@ impl Pass {
         row: &BatchRow,
         bytes: u64,
         limits: crate::config::Limits,
+        models: Option<BTreeSet<String>>,
         scratch: PathBuf,
         ids: IdSet,
     ) -> Result<Self> {
         let lenient = row.options.lenient;
         let rules = Rules {
             endpoint: Some(row.endpoint.clone()),
-            one_model: false,
+            one_model: row.options.one_model,
+            models,
             limits: Limits {
                 max_lines: limits.lines,
                 max_file_bytes: limits.file_bytes,

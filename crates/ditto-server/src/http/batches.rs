@@ -3,21 +3,19 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName};
-use ditto_llm::wire::{Batch, Page};
+use axum::http::HeaderMap;
+use ditto_llm::wire::{Batch, FailureClass, Page};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::auth::Tenant;
 use super::error::{Answer, Failure};
+use super::extension::{Asked, Wishes};
 use super::incoming::Incoming;
-use super::json::{Object, expect_json};
-use super::params::{Id, PageSize, Params, cursor};
+use super::json::{Object, between_commas, expect_json};
+use super::once::{once, once_about};
+use super::params::{Id, PageSize, Params, cursor, unknown_value};
 use crate::service::{BatchRequest, Once, Service};
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// The official SDKs count here how often they have sent a request before.
-const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
 /// OpenAI's.
 const PAGE: PageSize = PageSize {
@@ -28,75 +26,51 @@ const PAGE: PageSize = PageSize {
 const MAX_BODY: usize = 1 << 20;
 /// It goes into a row.
 const MAX_FILE_ID: usize = 256;
-/// So does this.
-const MAX_KEY: usize = 255;
 
 /// `POST /v1/batches`
 pub(super) async fn create(
     State(service): State<Service>,
     tenant: Tenant,
+    asked: Asked,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Json<Batch>> {
     let mut incoming = Incoming::new(&headers, body);
-    let request = match read(&headers, &mut incoming).await {
+    let (request, wishes) = match read(&headers, &mut incoming).await {
         Ok(request) => request,
         Err(failure) => {
             incoming.drain().await;
             return Err(failure);
         }
     };
-    Ok(Json(service.create_batch(tenant.name(), request).await?))
+    let batch = service.create_batch(tenant.name(), request).await?;
+    Ok(Asked(asked.0 || wishes).sees(batch))
 }
 
-async fn read(headers: &HeaderMap, incoming: &mut Incoming) -> Answer<BatchRequest> {
+/// The request, and whether it has wishes beyond the protocol.
+async fn read(headers: &HeaderMap, incoming: &mut Incoming) -> Answer<(BatchRequest, bool)> {
     expect_json(headers)?;
-    let key = idempotency_key(headers)?;
     let body = incoming.whole(MAX_BODY).await?;
     let mut fields = Object::read(&body)?;
-    let once = Once {
-        key,
-        request_hash: fields.fingerprint(),
-        repeated: is_repeat(headers),
-    };
+    let once = once(headers, &mut fields)?;
+    let wishes = Wishes::read(&mut fields)?;
+    let Wishes {
+        lenient,
+        mixed_models,
+    } = wishes.unwrap_or_default();
     let request = BatchRequest {
         input_file_id: fields.text("input_file_id")?,
         endpoint: fields.text("endpoint")?,
         completion_window: fields.text("completion_window")?,
         metadata: fields.metadata()?,
         output_expires_after: fields.expiry("output_expires_after")?,
+        lenient,
+        mixed_models,
         once: Some(once),
         ..BatchRequest::default()
     };
     check_file_id(&request.input_file_id)?;
-    Ok(request)
-}
-
-/// What the client calls this request.
-fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
-    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(key) = given.next() else {
-        return Ok(None);
-    };
-    let visible = key.as_bytes().iter().all(u8::is_ascii_graphic);
-    let good = visible && (1..=MAX_KEY).contains(&key.len()) && given.next().is_none();
-    match key.to_str() {
-        Ok(key) if good => Ok(Some(key.to_owned())),
-        _ => Err(Failure::invalid(format!(
-            "Invalid 'Idempotency-Key' header: expected one key of 1 to {MAX_KEY} visible ASCII \
-             characters."
-        ))
-        .with_param("Idempotency-Key")
-        .with_code("invalid_value")),
-    }
-}
-
-/// An official SDK sends a request again whose answer it did not get.
-fn is_repeat(headers: &HeaderMap) -> bool {
-    headers
-        .get(RETRY_COUNT)
-        .and_then(|count| count.to_str().ok()?.parse::<u32>().ok())
-        .is_some_and(|count| count >= 1)
+    Ok((request, wishes.is_some()))
 }
 
 fn check_file_id(id: &str) -> Answer<()> {
@@ -125,6 +99,7 @@ pub(super) struct ListParams {
 pub(super) async fn list(
     State(service): State<Service>,
     tenant: Tenant,
+    asked: Asked,
     Params(params): Params<ListParams>,
 ) -> Answer<Json<Page<Batch>>> {
     let limit = PAGE.of(params.limit.as_deref())?;
@@ -132,10 +107,12 @@ pub(super) async fn list(
     let listed = service
         .batches(tenant.name(), limit, after.as_deref())
         .await?;
+    let batches = listed.data.into_iter().map(|batch| asked.sees(batch).0);
+    let data: Vec<_> = batches.collect();
     Ok(Json(Page {
-        first_id: listed.data.first().map(|batch| batch.id.clone()),
-        last_id: listed.data.last().map(|batch| batch.id.clone()),
-        data: listed.data,
+        first_id: data.first().map(|batch| batch.id.clone()),
+        last_id: data.last().map(|batch| batch.id.clone()),
+        data,
         has_more: listed.has_more,
         ..Page::default()
     }))
@@ -145,16 +122,80 @@ pub(super) async fn list(
 pub(super) async fn retrieve(
     State(service): State<Service>,
     tenant: Tenant,
+    asked: Asked,
     Id(id): Id,
 ) -> Answer<Json<Batch>> {
-    Ok(Json(service.batch(tenant.name(), &id).await?))
+    Ok(asked.sees(service.batch(tenant.name(), &id).await?))
 }
 
 /// `POST /v1/batches/{id}/cancel`. A body, if there is one, says nothing.
 pub(super) async fn cancel(
     State(service): State<Service>,
     tenant: Tenant,
+    asked: Asked,
     Id(id): Id,
 ) -> Answer<Json<Batch>> {
-    Ok(Json(service.cancel_batch(tenant.name(), &id).await?))
+    Ok(asked.sees(service.cancel_batch(tenant.name(), &id).await?))
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct RetryParams {
+    /// Classes of failures, with commas.
+    only: Option<String>,
+}
+
+/// `POST /v1/batches/{id}/retry`: ours. `only` stands in the query or in a JSON body.
+pub(super) async fn retry(
+    State(service): State<Service>,
+    tenant: Tenant,
+    Id(id): Id,
+    Params(params): Params<RetryParams>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<Batch>> {
+    let mut incoming = Incoming::new(&headers, body);
+    let read = read_retry(&headers, &mut incoming, &id, params.only).await;
+    let (only, once) = match read {
+        Ok(read) => read,
+        Err(failure) => {
+            incoming.drain().await;
+            return Err(failure);
+        }
+    };
+    let batch = service
+        .retry_batch(tenant.name(), &id, only, Some(once))
+        .await?;
+    Ok(Asked(true).sees(batch))
+}
+
+async fn read_retry(
+    headers: &HeaderMap,
+    incoming: &mut Incoming,
+    id: &str,
+    in_query: Option<String>,
+) -> Answer<(Vec<FailureClass>, Once)> {
+    let body = incoming.whole(MAX_BODY).await?;
+    let mut fields = Object::default();
+    if !body.trim_ascii().is_empty() {
+        expect_json(headers)?;
+        fields = Object::read(&body)?;
+    }
+    let in_query = in_query.map(|only| between_commas(&only));
+    let words = fields.words("only")?.or(in_query).unwrap_or_default();
+    let mut only = words
+        .iter()
+        .map(|word| class(word))
+        .collect::<Answer<Vec<_>>>()?;
+    only.sort_unstable();
+    only.dedup();
+    let once = once_about(&format!("retry {id} {only:?}"), headers, &mut fields)?;
+    fields.nothing_else()?;
+    Ok((only, once))
+}
+
+fn class(word: &str) -> Answer<FailureClass> {
+    FailureClass::parse(word).ok_or_else(|| {
+        let known = FailureClass::ALL.map(FailureClass::as_str);
+        unknown_value("only", word, &known)
+    })
 }

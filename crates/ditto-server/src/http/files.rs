@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use super::auth::Tenant;
 use super::error::{Answer, Failure, Problem};
+use super::file_form;
 use super::incoming::Incoming;
-use super::multipart;
 use super::params::{Id, PageSize, Params, cursor, unknown_value};
 use super::range::{Wanted, wanted};
 use crate::service::{Content, FileList, Service};
@@ -32,7 +32,7 @@ pub(super) async fn upload(
     body: Body,
 ) -> Answer<Json<FileObject>> {
     let mut incoming = Incoming::new(&headers, body);
-    let file = multipart::receive(&service, tenant.name(), &headers, &mut incoming).await;
+    let file = file_form::receive(&service, tenant.name(), &headers, &mut incoming).await;
     if file.is_err() {
         incoming.drain().await;
     }

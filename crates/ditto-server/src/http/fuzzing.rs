@@ -9,8 +9,8 @@ use futures_util::TryStreamExt;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
+use super::file_form::receive;
 use super::incoming::{Broken, Incoming};
-use super::multipart::receive;
 use super::range::{Wanted, wanted};
 use crate::service::{FileList, Service};
 

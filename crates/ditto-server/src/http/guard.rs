@@ -118,7 +118,7 @@ fn preflight() -> Response {
     let methods = HeaderValue::from_static("GET, HEAD, POST, DELETE");
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
     // A star would leave out `Authorization`; OpenAI's client sends many `x-stainless-*` besides.
-    let names = "authorization, content-type, range, if-range, idempotency-key, x-stainless-arch, \
+    let names = "authorization, content-type, ditto-extensions, range, if-range, idempotency-key, x-stainless-arch, \
                  x-stainless-lang, x-stainless-os, x-stainless-package-version, \
                  x-stainless-retry-count, x-stainless-runtime, x-stainless-runtime-version, \
                  x-stainless-timeout";

@@ -21,7 +21,7 @@ pub(super) const EXPIRY_SECONDS: (i64, i64) = (3600, 2_592_000);
 pub(super) const EXPIRY_ANCHOR: &str = "created_at";
 
 /// A JSON object and the path that leads to it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Object {
     fields: Map<String, Value>,
     /// Empty, or with a dot at the end.
@@ -75,11 +75,28 @@ impl Object {
         }
     }
 
+    /// What a body says that is not there.
+    pub(super) fn empty() -> Self {
+        Self {
+            fields: Map::new(),
+            prefix: String::new(),
+        }
+    }
+
+    /// An object with this one field.
+    pub(super) fn of(name: &str, value: Value) -> Self {
+        Self {
+            fields: Map::from_iter([(name.to_owned(), value)]),
+            prefix: String::new(),
+        }
+    }
+
     /// The same for every spelling of the same object: order of fields and white space do not count.
-    pub(super) fn fingerprint(&self) -> [u8; 16] {
+    /// What the object is about counts with it, if it does not say that itself.
+    pub(super) fn fingerprint(&self, about: &str) -> [u8; 16] {
         let mut canonical = Value::Object(self.fields.clone());
         canonical.sort_all_objects();
-        xxh3_128(canonical.to_string().as_bytes()).to_be_bytes()
+        xxh3_128(format!("{about}{canonical}").as_bytes()).to_be_bytes()
     }
 
     fn path(&self, name: &str) -> String {
@@ -96,7 +113,55 @@ impl Object {
         }
     }
 
-    fn object(&mut self, name: &str) -> Answer<Option<Self>> {
+    /// A text that may be left out.
+    pub(super) fn optional_text(&mut self, name: &str) -> Answer<Option<String>> {
+        match self.fields.get(name) {
+            None | Some(Value::Null) => {
+                self.fields.remove(name);
+                Ok(None)
+            }
+            Some(_) => self.text(name).map(Some),
+        }
+    }
+
+    /// `true` or `false`, or left out.
+    pub(super) fn flag(&mut self, name: &str) -> Answer<Option<bool>> {
+        let path = self.path(name);
+        match self.fields.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(other) => Err(wrong_type(&path, "a boolean", &other)),
+        }
+    }
+
+    /// Texts, as a list or in one text with commas between them; or left out.
+    pub(super) fn words(&mut self, name: &str) -> Answer<Option<Vec<String>>> {
+        let path = self.path(name);
+        let list = match self.fields.remove(name) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(text)) => return Ok(Some(between_commas(&text))),
+            Some(Value::Array(list)) => list,
+            Some(other) => return Err(wrong_type(&path, "an array of strings", &other)),
+        };
+        let texts = list.into_iter().map(|value| match value {
+            Value::String(text) => Ok(text),
+            other => Err(wrong_type(&path, "an array of strings", &other)),
+        });
+        texts.collect::<Answer<_>>().map(Some)
+    }
+
+    /// Refuses what no one has asked for: here a misspelt wish would be silence.
+    pub(super) fn nothing_else(&self) -> Answer<()> {
+        let Some(name) = self.fields.keys().next() else {
+            return Ok(());
+        };
+        let path = self.path(name);
+        Err(Failure::invalid(format!("Unknown parameter: '{path}'."))
+            .with_param(path)
+            .with_code("unknown_parameter"))
+    }
+
+    pub(super) fn object(&mut self, name: &str) -> Answer<Option<Self>> {
         let path = self.path(name);
         match self.fields.remove(name) {
             None | Some(Value::Null) => Ok(None),
@@ -108,7 +173,24 @@ impl Object {
         }
     }
 
-    fn integer(&mut self, name: &str) -> Answer<i64> {
+    /// A list of texts that must be there, with one of them at least.
+    pub(super) fn texts(&mut self, name: &str, most: usize) -> Answer<Vec<String>> {
+        let path = self.path(name);
+        let list = match self.fields.remove(name) {
+            None => return Err(missing(&path)),
+            Some(Value::Array(list)) => list,
+            Some(other) => return Err(wrong_type(&path, "an array of strings", &other)),
+        };
+        check_length(&path, list.len(), most)?;
+        let text = |(at, value)| match value {
+            Value::String(text) => Ok(text),
+            other => Err(wrong_type(&format!("{path}[{at}]"), "a string", &other)),
+        };
+        list.into_iter().enumerate().map(text).collect()
+    }
+
+    /// A number that must be there.
+    pub(super) fn integer(&mut self, name: &str) -> Answer<i64> {
         let path = self.path(name);
         let value = self.fields.remove(name).ok_or_else(|| missing(&path))?;
         whole(&value).ok_or_else(|| wrong_type(&path, "an integer", &value))
@@ -149,6 +231,15 @@ impl Object {
     }
 }
 
+/// The words of `a,b, c`.
+pub(super) fn between_commas(text: &str) -> Vec<String> {
+    let words = text.split(',').map(str::trim);
+    words
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
 /// A whole number; one that is too large to be held is as large as can be.
 fn whole(value: &Value) -> Option<i64> {
     let number = value.as_number()?;
@@ -156,6 +247,28 @@ fn whole(value: &Value) -> Option<i64> {
     number
         .as_i64()
         .or_else(|| number.as_f64().filter(|n| large(*n)).map(|n| n as i64))
+}
+
+/// OpenAI's words for a list that is empty or too long.
+fn check_length(path: &str, length: usize, most: usize) -> Answer<()> {
+    let (code, message) = if length == 0 {
+        let message = format!(
+            "Invalid '{path}': empty array. Expected an array with minimum length 1, but got an empty \
+             array instead."
+        );
+        ("empty_array", message)
+    } else if length > most {
+        let message = format!(
+            "Invalid '{path}': array too long. Expected an array with maximum length {most}, but got an \
+             array with length {length} instead."
+        );
+        ("array_above_max_length", message)
+    } else {
+        return Ok(());
+    };
+    Err(Failure::invalid(message)
+        .with_param(path.to_owned())
+        .with_code(code))
 }
 
 fn metadata_pair(key: String, value: Value) -> Answer<(String, String)> {

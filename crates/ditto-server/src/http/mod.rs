@@ -1,4 +1,4 @@
-//! The HTTP face: OpenAI's `/v1/files` and `/v1/batches`, spelled as OpenAI spells them.
+//! The HTTP face: OpenAI's `/v1/files`, `/v1/uploads` and `/v1/batches`, spelled as OpenAI spells them.
 //!
 //! A request passes four doors before it reaches its handler: it gets an id ([`exchange`]), its
 //! `Host` and `Origin` are looked at ([`guard`]), its key becomes a tenant ([`auth`]), and its
@@ -8,6 +8,8 @@ mod auth;
 mod batches;
 mod error;
 mod exchange;
+mod extension;
+mod file_form;
 mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -17,11 +19,14 @@ mod json;
 mod listen;
 mod models;
 mod multipart;
+mod once;
 mod openapi;
 mod ops;
 mod params;
 mod range;
+mod results;
 mod unique;
+mod uploads;
 
 use std::sync::Arc;
 
@@ -43,9 +48,15 @@ pub(crate) fn router(service: Service, config: Arc<Config>) -> Router {
         .route("/v1/files", get(files::list).post(files::upload))
         .route("/v1/files/{id}", get(files::retrieve).delete(files::delete))
         .route("/v1/files/{id}/content", get(files::content))
+        .route("/v1/uploads", post(uploads::create))
+        .route("/v1/uploads/{id}/parts", post(uploads::add_part))
+        .route("/v1/uploads/{id}/complete", post(uploads::complete))
+        .route("/v1/uploads/{id}/cancel", post(uploads::cancel))
         .route("/v1/batches", get(batches::list).post(batches::create))
         .route("/v1/batches/{id}", get(batches::retrieve))
         .route("/v1/batches/{id}/cancel", post(batches::cancel))
+        .route("/v1/batches/{id}/retry", post(batches::retry))
+        .route("/v1/batches/{id}/results", get(results::results))
         .route("/v1/models", get(models::list))
         .route("/healthz", get(ops::health))
         .route("/readyz", get(ops::ready))

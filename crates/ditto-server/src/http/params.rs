@@ -55,13 +55,7 @@ impl PageSize {
         let Some(limit) = limit else {
             return Ok(self.default);
         };
-        let number = whole(limit).ok_or_else(|| {
-            Failure::invalid(format!(
-                "Invalid type for 'limit': expected an integer, but got '{limit}' instead."
-            ))
-            .with_param("limit")
-            .with_code("invalid_type")
-        })?;
+        let number = integer("limit", limit)?;
         let number = in_bounds("limit", number, 1, i64::from(self.max))?;
         Ok(u32::try_from(number).expect("within bounds that are u32"))
     }
@@ -81,6 +75,17 @@ pub(super) fn whole(text: &str) -> Option<i64> {
 /// An empty cursor is none: some clients always send one.
 pub(super) fn cursor(after: Option<String>) -> Option<String> {
     after.filter(|after| !after.is_empty())
+}
+
+/// A number in a query.
+pub(super) fn integer(name: &str, text: &str) -> Answer<i64> {
+    whole(text).ok_or_else(|| {
+        Failure::invalid(format!(
+            "Invalid type for '{name}': expected an integer, but got '{text}' instead."
+        ))
+        .with_param(name.to_owned())
+        .with_code("invalid_type")
+    })
 }
 
 /// OpenAI's words for a number that is too small or too large.

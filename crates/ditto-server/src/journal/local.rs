@@ -7,29 +7,29 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use tokio::sync::Notify;
 
 use self::part::LocalPart;
+use self::unrecorded::Unrecorded;
 use super::disk::{Disk, LocalDisk};
 use super::record::Record;
 use super::scan::{Whole, scan};
 use super::{Journal, OnDurable, Part, PartName, Place};
 use crate::budget::Share;
+use crate::clock::{BootTime, Steady};
 use crate::error::{Error, Result};
 use crate::folder::{self, Found, Pages};
 
 mod part;
 mod pending;
+mod unrecorded;
 
-/// Appended but not durable: what a crash may ask for again, beside what is in flight.
-const UNRECORDED_BYTES: u64 = 4 << 20;
 /// Parts are synced side by side by this many threads; a disk does better with a few at once.
 const FLUSHERS: usize = 3;
 /// How long to leave a disk alone that refused a write.
@@ -52,10 +52,9 @@ struct Shared {
     writers: Mutex<BTreeMap<PartName, Weak<LocalPart>>>,
     dirty: Mutex<Dirty>,
     arrived: Condvar,
-    unrecorded: AtomicU64,
+    unrecorded: Unrecorded,
     /// What is appended and held is drawn from it, also past its limit: a result must be recorded.
     memory: Share,
-    room: Notify,
     /// The disk refused the last write: what comes now could not be recorded.
     refused: AtomicBool,
     stalled: Mutex<Option<String>>,
@@ -79,19 +78,24 @@ struct Dirty {
 impl LocalJournal {
     /// The journal in this folder, which exists; what is not written yet is drawn from this memory.
     pub(crate) fn open(folder: &Path, memory: Share) -> Self {
-        Self::on(Box::new(LocalDisk), folder, memory)
+        Self::on(Box::new(LocalDisk), Box::new(BootTime), folder, memory)
     }
 
-    fn on(disk: Box<dyn Disk>, folder: &Path, memory: Share) -> Self {
+    /// The same on another disk, and by another clock.
+    pub(crate) fn on(
+        disk: Box<dyn Disk>,
+        clock: Box<dyn Steady>,
+        folder: &Path,
+        memory: Share,
+    ) -> Self {
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
             disk,
             writers: Mutex::default(),
             dirty: Mutex::default(),
             arrived: Condvar::new(),
-            unrecorded: AtomicU64::new(0),
+            unrecorded: Unrecorded::new(clock),
             memory,
-            room: Notify::new(),
             refused: AtomicBool::new(false),
             stalled: Mutex::new(None),
         });
@@ -129,12 +133,12 @@ impl Journal for LocalJournal {
 
     async fn room(&self) {
         loop {
-            let notified = self.shared.room.notified();
-            let unrecorded = self.shared.unrecorded.load(Ordering::Relaxed);
-            if unrecorded < UNRECORDED_BYTES && !self.shared.refused.load(Ordering::Relaxed) {
+            let left = self.shared.unrecorded.left();
+            let refused = self.shared.refused.load(Ordering::Relaxed);
+            if !refused && !self.shared.unrecorded.is_at_its_limit() {
                 return;
             }
-            notified.await;
+            left.await;
         }
     }
 
@@ -322,11 +326,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use futures_util::FutureExt;
+    use tempfile::TempDir;
 
     use super::pending::STEP_BYTES;
     use super::*;
     use crate::catalog::{SegmentKey, Usage};
+    use crate::clock::ManualClock;
+    use crate::journal::hanging::HangingDisk;
     use crate::journal::{Kind, contract};
 
     #[tokio::test]
@@ -339,6 +348,39 @@ mod tests {
         segment: SegmentKey { batch: 1, index: 0 },
         epoch: 1,
     };
+
+    const OTHER: PartName = PartName { epoch: 2, ..NAME };
+
+    fn on(disk: &(impl Disk + Clone + 'static), folder: &TempDir) -> LocalJournal {
+        timed(disk, Box::new(BootTime), folder)
+    }
+
+    fn timed(
+        disk: &(impl Disk + Clone + 'static),
+        clock: Box<dyn Steady>,
+        folder: &TempDir,
+    ) -> LocalJournal {
+        LocalJournal::on(
+            Box::new(disk.clone()),
+            clock,
+            folder.path(),
+            Share::endless(),
+        )
+    }
+
+    fn has_room(journal: &LocalJournal) -> bool {
+        journal.room().now_or_never().is_some()
+    }
+
+    async fn until(holds: impl Fn() -> bool) {
+        let asked = async {
+            while !holds() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let asked = tokio::time::timeout(Duration::from_secs(20), asked).await;
+        assert!(asked.is_ok(), "waited in vain");
+    }
 
     fn record(line: u64) -> Record {
         Record {
@@ -374,14 +416,14 @@ mod tests {
     async fn what_was_written_and_not_durable_is_made_so_before_it_counts() {
         let folder = tempfile::tempdir().unwrap();
         let disk = ScriptedDisk::default();
-        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path(), Share::endless());
+        let journal = on(&disk, &folder);
         let open = journal.create(NAME, Box::new(|_| {}));
         open.append(&record(1), b"x");
         open.flushed().await;
         drop((open, journal));
 
         // A new process finds the file. Without a sync its cut could outlive the bytes.
-        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path(), Share::endless());
+        let journal = on(&disk, &folder);
         let synced = lock(&disk.0).synced;
         journal.cut(NAME).await.unwrap();
         assert_eq!(lock(&disk.0).synced, synced + 2, "the file and its folder");
@@ -460,7 +502,7 @@ mod tests {
     async fn refused(refusal: Refusal, says: &str) {
         let folder = tempfile::tempdir().unwrap();
         let disk = ScriptedDisk::default();
-        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path(), Share::endless());
+        let journal = on(&disk, &folder);
         let durable = Arc::new(AtomicU64::new(0));
         let hook = Arc::clone(&durable);
         let open = journal.create(
@@ -516,10 +558,10 @@ mod tests {
     async fn a_part_that_is_fenced_while_the_disk_refuses_gives_its_room_back() {
         let folder = tempfile::tempdir().unwrap();
         let disk = ScriptedDisk::default();
-        let journal = LocalJournal::on(Box::new(disk.clone()), folder.path(), Share::endless());
+        let journal = on(&disk, &folder);
         let open = journal.create(NAME, Box::new(|_| panic!("nothing of it is recorded")));
         lock(&disk.0).next = [Refusal::NoSpace; 1_000].into();
-        open.append(&record(1), &vec![b'x'; UNRECORDED_BYTES as usize]);
+        open.append(&record(1), &vec![b'x'; unrecorded::BYTES as usize]);
         while journal.stalled().is_none() {
             tokio::task::yield_now().await;
         }
@@ -529,7 +571,109 @@ mod tests {
         let room = tokio::time::timeout(Duration::from_secs(20), journal.room());
         assert!(room.await.is_ok(), "sending is stopped for ever");
         assert_eq!(journal.stalled(), None);
-        assert_eq!(journal.shared.unrecorded.load(Ordering::SeqCst), 0);
+        assert!(journal.shared.unrecorded.is_nothing());
+    }
+
+    /// Older than an answer may wait.
+    const TOO_LONG: Duration = unrecorded::AGE.saturating_add(Duration::from_millis(1));
+
+    #[tokio::test]
+    async fn while_an_answer_waits_for_longer_than_a_second_nothing_is_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, clock) = (HangingDisk::default(), ManualClock::at(0));
+        let journal = timed(&disk, Box::new(clock.clone()), &folder);
+        let [one, other] = [NAME, OTHER].map(|name| journal.create(name, Box::new(|_| {})));
+        let hangs = disk.hang();
+        one.append(&record(1), b"few bytes");
+        until(|| disk.waiting() == 1).await;
+        clock.advance(unrecorded::AGE);
+        // Younger than the oldest, one in a part of its own and one behind it.
+        other.append(&record(2), b"of another part");
+        one.append(&record(3), b"behind it");
+        assert!(
+            has_room(&journal),
+            "it has waited for a second and no longer"
+        );
+
+        clock.advance(Duration::from_millis(1));
+        assert!(!has_room(&journal));
+        drop(hangs);
+        journal.room().await;
+        one.flushed().await;
+        other.flushed().await;
+        assert!(journal.shared.unrecorded.is_nothing());
+        clock.advance(TOO_LONG);
+        assert!(has_room(&journal), "nothing waits, so nothing is old");
+    }
+
+    #[tokio::test]
+    async fn what_came_while_the_disk_was_busy_waits_from_when_it_came() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, clock) = (HangingDisk::default(), ManualClock::at(0));
+        let journal = timed(&disk, Box::new(clock.clone()), &folder);
+        let durable = Arc::new(AtomicU64::new(0));
+        let hook = Arc::clone(&durable);
+        let open = journal.create(
+            NAME,
+            Box::new(move |records| hook.store(records as u64, Ordering::SeqCst)),
+        );
+        let hangs = disk.hang();
+        open.append(&record(1), b"being written");
+        until(|| disk.waiting() == 1).await;
+        clock.advance(TOO_LONG);
+        open.append(&record(2), b"behind it");
+        disk.let_one_go();
+        until(|| durable.load(Ordering::SeqCst) == 1 && disk.waiting() == 1).await;
+        assert!(has_room(&journal), "the second has not waited");
+
+        clock.advance(TOO_LONG);
+        assert!(!has_room(&journal), "now it has");
+        drop(hangs);
+        open.flushed().await;
+        assert!(journal.shared.unrecorded.is_nothing() && has_room(&journal));
+    }
+
+    /// A disk that will not have one part as long as this is true.
+    #[derive(Debug, Clone)]
+    struct PickyDisk(Arc<AtomicBool>);
+
+    impl Disk for PickyDisk {
+        fn create(&self, path: &Path) -> io::Result<File> {
+            match self.0.load(Ordering::SeqCst) && path.ends_with(NAME.to_string()) {
+                true => Err(io::Error::from_raw_os_error(28)),
+                false => LocalDisk.create(path),
+            }
+        }
+
+        fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+            LocalDisk.write(file, bytes, at)
+        }
+
+        fn sync(&self, file: &File) -> io::Result<()> {
+            LocalDisk.sync(file)
+        }
+
+        fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+            LocalDisk.sync_folder(folder)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_disk_refused_is_not_forgotten_because_it_took_another_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let refuses = Arc::new(AtomicBool::new(true));
+        let (disk, clock) = (PickyDisk(Arc::clone(&refuses)), ManualClock::at(0));
+        let journal = timed(&disk, Box::new(clock.clone()), &folder);
+        let [one, other] = [NAME, OTHER].map(|name| journal.create(name, Box::new(|_| {})));
+        one.append(&record(1), b"refused");
+        until(|| journal.stalled().is_some()).await;
+        clock.advance(TOO_LONG);
+        other.append(&record(2), b"taken");
+        other.flushed().await;
+        assert!(journal.shared.unrecorded.is_at_its_limit());
+        refuses.store(false, Ordering::SeqCst);
+        one.flushed().await;
+        assert!(journal.shared.unrecorded.is_nothing() && has_room(&journal));
     }
 
     #[tokio::test]

@@ -20,9 +20,11 @@ use crate::folder::{Found, Pages};
 
 #[cfg(test)]
 pub(crate) mod contract;
-mod disk;
+pub(crate) mod disk;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+#[cfg(test)]
+pub(crate) mod hanging;
 pub(crate) mod local;
 pub(crate) mod record;
 pub(crate) mod scan;
@@ -83,8 +85,8 @@ pub(crate) type OnDurable = Box<dyn Fn(usize) + Send + Sync>;
 pub(crate) trait Journal: fmt::Debug + Send + Sync {
     /// A new part, which must not exist yet.
     fn create(&self, name: PartName, on_durable: OnDurable) -> Arc<dyn Part>;
-    /// Waits until there is room: what is appended but not durable is bounded, so that a crash
-    /// repeats little. Returns at once while there is.
+    /// Waits until there is room: what is appended but not durable is bounded in bytes and in age, so
+    /// that a crash repeats little. Returns at once while there is.
     async fn room(&self);
     /// Fences an earlier epoch's part and returns the bytes of it that are whole records, all of
     /// them durable; 0 if there is no such part. From then on its writer records nothing more: what

@@ -8,6 +8,11 @@ use std::time::Duration;
 /// What no row knows goes only when it is older than this, by the clock of the store that holds it.
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
+/// And what a server's own rounds take was named in one of them at least so long ago. The rounds are a
+/// day apart by a clock of their own, and a server may start a little earlier each morning: a whole day
+/// would often be two.
+const NOTICE: Duration = Duration::from_secs(23 * 3600);
+
 /// What may become of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
@@ -28,6 +33,8 @@ pub enum Due {
     File,
     /// A batch that has ended and has no result file any more.
     Batch,
+    /// An upload that was given up or whose time was over, or a part that its file is made without.
+    Upload,
 }
 
 /// A batch, as far as its bytes ask.
@@ -91,9 +98,52 @@ pub fn of_part(batch: Owner, segment: Option<Segment>, epoch: u32) -> Claim {
     }
 }
 
-/// Whether something unknown may go. What has no age, or one from the future, stays.
-pub fn unknown_may_go(age: Option<Duration>) -> bool {
+/// An upload, as far as the bytes of its parts ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadOwner {
+    /// There is no such upload.
+    Missing,
+    /// It takes parts.
+    Pending,
+    /// It is a file, of which this is said.
+    File(Claim),
+    /// It was cancelled, or its time is over.
+    Ended,
+    /// The bytes of its parts are gone.
+    Swept,
+}
+
+/// What a part of an upload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartUse {
+    /// A part of the file.
+    Chosen,
+    /// Not, or not yet.
+    Other,
+}
+
+/// A part of an upload; `None`: no row has its id.
+pub fn of_upload_part(upload: UploadOwner, part: Option<PartUse>) -> Claim {
+    match (upload, part) {
+        (UploadOwner::Missing, _) => Claim::Unknown,
+        (UploadOwner::Swept, _) => Claim::Litter,
+        // The row of a part is there before its first byte, and goes after its last.
+        (UploadOwner::Pending | UploadOwner::File(_) | UploadOwner::Ended, None) => Claim::Unknown,
+        (UploadOwner::Pending, Some(_)) => Claim::Held,
+        (UploadOwner::Ended, Some(_)) => Claim::Due(Due::Upload),
+        (UploadOwner::File(file), Some(PartUse::Chosen)) => file,
+        (UploadOwner::File(_), Some(PartUse::Other)) => Claim::Due(Due::Upload),
+    }
+}
+
+/// Whether something unknown is old enough to go. What has no age, or one from the future, stays.
+pub fn unknown_is_old(age: Option<Duration>) -> bool {
     age.is_some_and(|age| age > UNKNOWN_LIFETIME)
+}
+
+/// Whether something unknown was named long enough ago, if it was, for a person to have read it.
+pub fn notice_is_over(named_for: Option<Duration>) -> bool {
+    named_for.is_some_and(|named_for| named_for >= NOTICE)
 }
 
 #[cfg(test)]
@@ -169,10 +219,45 @@ mod tests {
     }
 
     #[test]
-    fn the_unknown_goes_when_it_is_older_than_a_day_and_its_age_is_known() {
+    fn a_part_of_an_upload_goes_with_its_file_or_without_one() {
+        let uploads = [
+            UploadOwner::Missing,
+            UploadOwner::Pending,
+            UploadOwner::File(Claim::Held),
+            UploadOwner::File(Claim::Due(Due::File)),
+            UploadOwner::Ended,
+            UploadOwner::Swept,
+        ];
+        let claims = |part| uploads.map(|upload| of_upload_part(upload, part));
+        let due = Claim::Due(Due::Upload);
+        let (held, litter, unknown) = (Claim::Held, Claim::Litter, Claim::Unknown);
+        let file = Claim::Due(Due::File);
+        assert_eq!(
+            claims(Some(PartUse::Chosen)),
+            [unknown, held, held, file, due, litter]
+        );
+        assert_eq!(
+            claims(Some(PartUse::Other)),
+            [unknown, held, due, due, due, litter]
+        );
+        assert_eq!(
+            claims(None),
+            [unknown, unknown, unknown, unknown, unknown, litter]
+        );
+    }
+
+    #[test]
+    fn the_unknown_is_old_after_a_day_if_its_age_is_known() {
         let day = UNKNOWN_LIFETIME;
-        assert!(!unknown_may_go(None));
-        assert!(!unknown_may_go(Some(day)));
-        assert!(unknown_may_go(Some(day + Duration::from_secs(1))));
+        assert!(!unknown_is_old(None));
+        assert!(!unknown_is_old(Some(day)));
+        assert!(unknown_is_old(Some(day + Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn a_notice_is_over_on_the_next_day_and_never_without_one() {
+        assert!(!notice_is_over(None));
+        assert!(!notice_is_over(Some(Duration::from_secs(22 * 3600))));
+        assert!(notice_is_over(Some(Duration::from_secs(23 * 3600))));
     }
 }

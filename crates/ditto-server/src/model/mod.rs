@@ -3,11 +3,15 @@
 //! Each file answers one question: [`batch`]: what state comes next? [`plan`]: where do segments
 //! begin? [`policy`]: what becomes of a line? [`lane`]: may a lane send? [`turn`]: whose line is next?
 //! [`litter`]: are bytes that were found still somebody's? [`space`]: may there be more of them?
+//! [`cursor`]: which results has a reader got?
+//! [`upload`]: do its parts make up a file?
 
 pub mod batch;
+pub mod cursor;
 pub mod lane;
 pub mod litter;
 pub mod plan;
 pub mod policy;
 pub mod space;
 pub mod turn;
+pub mod upload;

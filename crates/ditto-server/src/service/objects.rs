@@ -1,14 +1,15 @@
 //! What clients see of a row, and the sentences of what is not there: OpenAI's objects and words.
 
 use ditto_llm::wire::{
-    Batch, BatchErrors, BatchRequestCounts, BatchUsage, FileObject, InputTokensDetails,
-    OutputTokensDetails,
+    Batch, BatchErrors, BatchExtension, BatchRequestCounts, BatchUsage, FileObject,
+    InputTokensDetails, OutputTokensDetails, UploadObject, UploadPartObject,
 };
 
 use super::Listed;
-use crate::catalog::{BatchRow, FileRow, FileState, Rows, Usage};
+use crate::catalog::{BatchRow, FileRow, FileState, PartRow, Retry, Route, Rows, UploadRow, Usage};
 use crate::error::{Error, ErrorKind};
 use crate::model::batch::wire_status;
+use crate::model::upload::Unfit;
 
 pub(super) fn listed<R, T>(rows: Rows<R>, object: impl Fn(&R) -> T) -> Listed<T> {
     Listed {
@@ -25,15 +26,49 @@ pub(super) fn no_such_batch(id: &str) -> Error {
     Error::missing(format!("No batch found with id '{id}'."))
 }
 
-pub(super) fn key_reused(batch: &str) -> Error {
+pub(super) fn key_reused(route: Route, made: &str) -> Error {
+    let (did, noun) = match route {
+        Route::Batches => ("made the batch", "batch"),
+        Route::Files => ("made the file", "file"),
+        Route::Uploads => ("made the upload", "upload"),
+        Route::Parts => ("made the part", "part"),
+        Route::Complete => ("completed the upload", "completion"),
+        Route::Cancel => ("cancelled the upload", "cancel"),
+    };
     Error::new(
         ErrorKind::Conflict,
         format!(
-            "This Idempotency-Key belongs to a request with another body, which made the batch \
-             '{batch}'. Use a new key for a new batch."
+            "This Idempotency-Key belongs to a request with another body, which {did} '{made}'. Use a \
+             new key for a new {noun}."
         ),
     )
     .with_code("idempotency_key_reused")
+}
+
+pub(super) fn no_such_upload(id: &str) -> Error {
+    Error::missing(format!("No such Upload object: {id}")).with_param("id")
+}
+
+/// `verb` is what was asked for: `cancel`.
+pub(super) fn not_pending(verb: &str, upload: &UploadRow) -> Error {
+    Error::invalid(format!(
+        "Cannot {verb} an upload with status '{}'.",
+        upload.state.as_str()
+    ))
+}
+
+pub(super) fn unfit(upload: &UploadRow, why: Unfit<'_>) -> Error {
+    let message = match why {
+        Unfit::Unknown(part) => format!("The upload '{}' has no part '{part}'.", upload.id),
+        Unfit::Twice(part) => format!("The part '{part}' is named more than once."),
+        Unfit::Bytes(sum) => format!(
+            "These parts have {sum} bytes together, and the upload was created for {}.",
+            upload.bytes
+        ),
+    };
+    Error::invalid(message)
+        .with_param("part_ids")
+        .with_code("invalid_value")
 }
 
 pub(super) fn unknown_cursor(after: Option<&str>) -> Error {
@@ -45,8 +80,19 @@ pub(super) fn unknown_cursor(after: Option<&str>) -> Error {
     .with_code("invalid_value")
 }
 
+/// OpenAI's words for a value that is none of those it knows.
+pub(super) fn unknown_value(param: &'static str, value: &str, known: &[String]) -> Error {
+    let quoted: Vec<_> = known.iter().map(|known| format!("'{known}'")).collect();
+    Error::invalid(format!(
+        "Invalid value: '{value}'. Supported values are: {}.",
+        spoken_list(&quoted)
+    ))
+    .with_param(param)
+    .with_code("invalid_value")
+}
+
 /// `'a', 'b', and 'c'`
-pub(super) fn spoken_list(items: &[String]) -> String {
+fn spoken_list(items: &[String]) -> String {
     match items {
         [] => String::new(),
         [one] => one.clone(),
@@ -68,6 +114,29 @@ pub(super) fn file_object(row: &FileRow) -> FileObject {
             FileState::Ready | FileState::Deleted => "processed".to_owned(),
         }),
         ..FileObject::default()
+    }
+}
+
+pub(super) fn upload_object(row: &UploadRow, file: Option<FileObject>) -> UploadObject {
+    UploadObject {
+        id: row.id.clone(),
+        bytes: Some(row.bytes),
+        created_at: Some(row.created_at),
+        filename: Some(row.filename.clone()),
+        purpose: Some(row.purpose.clone()),
+        status: Some(row.state.as_str().to_owned()),
+        expires_at: Some(row.expires_at),
+        file,
+        ..UploadObject::default()
+    }
+}
+
+pub(super) fn part_object(row: &PartRow) -> UploadPartObject {
+    UploadPartObject {
+        id: row.id.clone(),
+        created_at: Some(row.created_at),
+        upload_id: Some(row.upload.clone()),
+        ..UploadPartObject::default()
     }
 }
 
@@ -101,12 +170,26 @@ pub(super) fn batch_object(row: &BatchRow) -> Batch {
             completed: row.completed,
             failed: row.failed,
         }),
+        object: "batch".to_owned(),
         usage: row.state.is_terminal().then(|| usage_object(&row.usage)),
         metadata: row
             .metadata
             .as_deref()
             .and_then(|json| serde_json::from_str(json).ok()),
-        ..Batch::default()
+        ditto: Some(extension(row)),
+    }
+}
+
+fn extension(row: &BatchRow) -> BatchExtension {
+    let words = |retry: &Retry| retry.only.iter().map(ToString::to_string).collect();
+    BatchExtension {
+        mode: match row.options.lenient {
+            true => "lenient".to_owned(),
+            false => "strict".to_owned(),
+        },
+        mixed_models: !row.options.one_model,
+        retry_of: row.retry.as_ref().map(|retry| retry.of.clone()),
+        retry_only: row.retry.as_ref().map(words),
     }
 }
 

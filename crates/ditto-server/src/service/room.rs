@@ -80,6 +80,18 @@ impl Service {
         }
     }
 
+    /// An error if a tenant may not have so much more.
+    pub(super) async fn require_allowance(&self, tenant: &str, more: u64) -> Result<()> {
+        let Some(limit) = self.config.limits.tenant_bytes else {
+            return Ok(());
+        };
+        let held = self.catalog.stored(tenant).await?.sum();
+        match fits(held, more, limit) {
+            true => Ok(()),
+            false => Err(over_limit(held, more, limit)),
+        }
+    }
+
     pub(super) async fn refused(&self, refusal: Refusal) -> Error {
         match refusal {
             Refusal::Tenant { held, asked, limit } => over_limit(held, asked, limit),

@@ -1,46 +1,70 @@
-//! A file that is coming in: streamed to a blob while its lines are counted and indexed.
+//! A file that is coming in, in one request.
 
 use std::time::Duration;
 
 use ditto_llm::wire::FileObject;
 
+use super::intake::{Intake, Most};
+use super::keyed::Keyed;
 use super::objects::file_object;
+use super::pending::Pending;
 use super::{FileDescription, Service};
-use crate::blobs::{BlobWriter, PART, name};
-use crate::budget::Draw;
-use crate::catalog::{NewFile, ReadyFile};
-use crate::error::{Error, ErrorKind, Result};
+use crate::blobs::name;
+use crate::catalog::{NewFile, ReadyFile, Route};
+use crate::error::Result;
 use crate::id;
-use crate::manifest::{LineIndex, Manifest};
+use crate::manifest::{Lines, Manifest};
 
 /// Input files live as long as OpenAI's: 30 days.
 const INPUT_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Not drawn for: a connection's own buffers are as large, and a small file waits for no large one.
-const SMALL_BYTES: usize = 64 * 1024;
-
 /// A file that is coming in. Dropped before [`finish`](Self::finish), it leaves nothing behind.
 #[derive(Debug)]
 pub struct Upload {
+    // In this order they are dropped: first what is being written, then what was, then the place
+    // at work under its key.
+    intake: Intake,
+    /// `None`: its key has made a file before, and its bytes are only compared.
+    file: Option<(Pending, String)>,
+    keyed: Option<Keyed>,
     service: Service,
-    id: String,
-    writer: Option<BlobWriter>,
-    /// Memory for the part that is coming in.
-    part: Option<Draw>,
-    index: LineIndex,
-    lines: u64,
-    at_line_start: bool,
-    /// What its tenant had left when it began.
-    allowance: Option<u64>,
+    tenant: String,
 }
 
 impl Service {
     /// Begins a file whose bytes are about to come; nothing is visible until
     /// [`Upload::finish`]. The id is in the catalog before the first byte is stored.
     ///
-    /// [`ErrorKind::NoSpace`] if the disk has no room for new files, [`ErrorKind::Full`] if the
-    /// tenant has as many bytes as it may.
+    /// [`ErrorKind::NoSpace`](crate::ErrorKind::NoSpace) if the disk has no room for new files,
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full) if the tenant has as many bytes as it may.
     pub async fn upload(&self, tenant: &str) -> Result<Upload> {
+        self.upload_under(tenant, None).await
+    }
+
+    /// The same under a key of the client's own: while it is remembered, the same file under the same
+    /// key is the file that was made, and is not kept twice. Whoever comes second waits for the first.
+    pub async fn upload_under(&self, tenant: &str, key: Option<String>) -> Result<Upload> {
+        let keyed = self.keyed(tenant, Route::Files, key).await?;
+        let known = keyed.as_ref().is_some_and(Keyed::has_made);
+        let (mut intake, file) = if known {
+            (Intake::nowhere(self, self.most_of_file()), None)
+        } else {
+            let (intake, file) = self.new_file(tenant).await?;
+            (intake, Some(file))
+        };
+        if keyed.is_some() {
+            intake = intake.hashed();
+        }
+        Ok(Upload {
+            intake,
+            file,
+            keyed,
+            service: self.clone(),
+            tenant: tenant.to_owned(),
+        })
+    }
+
+    async fn new_file(&self, tenant: &str) -> Result<(Intake, (Pending, String))> {
         self.require_space().await?;
         let allowance = self.allowance(tenant).await?;
         let id = id::file();
@@ -50,138 +74,90 @@ impl Service {
                 tenant: tenant.to_owned(),
             })
             .await?;
-        let writer = self.blobs.writer(&name::data(&id)).await?;
-        Ok(Upload {
-            service: self.clone(),
-            id,
-            writer: Some(writer),
-            part: None,
-            index: LineIndex::default(),
-            lines: 0,
-            at_line_start: true,
-            allowance,
-        })
+        let pending = Pending::file(self, &id);
+        let most = self.most_of_file();
+        let blob = name::data(&id);
+        let intake = Intake::to(self, &blob, most, allowance, Lines::of_file()).await?;
+        Ok((intake, (pending, id)))
+    }
+
+    fn most_of_file(&self) -> Most {
+        Most {
+            bytes: self.config.limits.file_bytes,
+            noun: "file",
+            param: "file",
+        }
     }
 }
 
 impl Upload {
-    /// The next bytes. Past the limit on file size: [`ErrorKind::TooLarge`]; and as
-    /// [`Service::upload`] if the room has gone meanwhile.
+    /// The next bytes. Past the limit on file size:
+    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge); and as [`Service::upload`] if the room has
+    /// gone meanwhile.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let limit = self.service.config.limits.file_bytes;
-        let writer = self.writer.as_mut().expect("present until finish takes it");
-        let before = writer.written();
-        if before + bytes.len() as u64 > limit {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!("The file is larger than the limit of {limit} bytes."),
-            )
-            .with_code("file_too_large")
-            .with_param("file"));
-        }
-        let more = bytes.len() as u64;
-        self.service
-            .require_room(self.allowance, before, more)
-            .await?;
-        self.count_lines(before, bytes);
-        self.write_part(bytes).await
-    }
-
-    async fn write_part(&mut self, bytes: &[u8]) -> Result<()> {
-        let writer = self.writer.as_mut().expect("present until finish takes it");
-        // Nothing of the share is held while it is waited for.
-        if self.part.is_none() && writer.held() + bytes.len() > SMALL_BYTES {
-            self.part = Some(self.service.uploads.draw(PART as u64).await);
-        }
-        writer.write(bytes).await?;
-        if writer.held() == 0 {
-            self.part = None;
-        }
-        Ok(())
-    }
-
-    /// Each byte is seen once, here.
-    fn count_lines(&mut self, before: u64, bytes: &[u8]) {
-        if self.at_line_start && !bytes.is_empty() {
-            self.lines += 1;
-            self.index.line(self.lines, before);
-            self.at_line_start = false;
-        }
-        for at in memchr::memchr_iter(b'\n', bytes) {
-            if at + 1 < bytes.len() {
-                self.lines += 1;
-                self.index.line(self.lines, before + at as u64 + 1);
-            } else {
-                self.at_line_start = true;
-            }
-        }
+        self.intake.write(bytes).await
     }
 
     /// Bytes so far.
     pub fn written(&self) -> u64 {
-        self.writer.as_ref().map_or(0, BlobWriter::written)
+        self.intake.bytes()
     }
 
-    /// Makes the file durable, then visible.
+    /// Makes the file durable, then visible; or finds the one that its key has made.
     ///
     /// If we stop between the two, the pending row and its blobs are litter that the sweeper takes.
-    pub async fn finish(mut self, description: FileDescription) -> Result<FileObject> {
-        let writer = self.writer.take().expect("finish is called once");
-        let bytes = writer.finish().await?;
-        let manifest = Manifest::whole(name::data(&self.id), bytes);
-        self.service
-            .blobs
-            .put_map(&self.id, &manifest, &self.index)
-            .await?;
-        let lifetime = match description.purpose.as_str() {
-            "batch" => Some(description.expires_after.unwrap_or(INPUT_LIFETIME)),
-            _ => description.expires_after,
+    pub async fn finish(self, description: FileDescription) -> Result<FileObject> {
+        let Self {
+            intake,
+            file,
+            keyed,
+            service,
+            tenant,
+        } = self;
+        let taken = intake.finish().await?;
+        let asked = (
+            &description.filename,
+            &description.purpose,
+            description.expires_after.map(|after| after.as_secs()),
+        );
+        let once = keyed.as_ref().map(|keyed| keyed.once(&asked, &taken));
+        let Some((pending, id)) = file else {
+            let made = Keyed::made(keyed.as_ref(), once.as_ref())?;
+            return service.file(&tenant, made).await;
         };
+        let manifest = Manifest::whole(name::data(&id), taken.bytes);
+        let index = taken.lines.index();
+        service.blobs.put_map(&id, &manifest, index).await?;
         let ready = ReadyFile {
+            expires_after: lifetime(&description),
             purpose: description.purpose,
             filename: description.filename,
-            bytes,
-            lines: Some(self.lines),
-            expires_after: lifetime,
-            within: self.service.config.limits.tenant_bytes,
+            bytes: taken.bytes,
+            lines: Some(taken.lines.count()),
+            within: service.config.limits.tenant_bytes,
+            once,
         };
-        // From here on a drop gives nothing up: the row may be ready before we hear of it.
-        let id = std::mem::take(&mut self.id);
-        match self.service.catalog.ready_file(&id, ready).await {
+        let handed = pending.hand_over();
+        match service.catalog.ready_file(&id, ready).await {
             Ok(row) => Ok(file_object(&row)),
-            Err(error) => {
-                if error.kind() == ErrorKind::Full {
-                    self.service.give_up(&id).await?;
-                }
-                Err(error)
-            }
+            Err(error) => Err(handed.refused(error).await?),
         }
     }
 
     /// Gives the file up: its bytes go at once.
-    pub async fn abandon(mut self) -> Result<()> {
-        drop(self.writer.take());
-        let id = std::mem::take(&mut self.id);
-        self.service.give_up(&id).await
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if self.id.is_empty() {
-            return;
+    pub async fn abandon(self) -> Result<()> {
+        drop(self.intake);
+        match self.file {
+            Some((pending, _)) => pending.give_up().await,
+            None => Ok(()),
         }
-        // A client that went away. The engine's task set owns the clean-up, so that a stop waits for it.
-        let (service, id) = (self.service.clone(), std::mem::take(&mut self.id));
-        drop(self.writer.take());
-        let engine = service.engine.clone();
-        engine.clean_up(async move { service.give_up(&id).await });
     }
 }
 
-impl Service {
-    async fn give_up(&self, id: &str) -> Result<()> {
-        self.blobs.delete_below(&name::file(id)).await?;
-        self.catalog.abandon_file(id).await
+/// As asked for; an input lives as long as OpenAI's.
+pub(super) fn lifetime(file: &FileDescription) -> Option<Duration> {
+    match file.purpose.as_str() {
+        "batch" => Some(file.expires_after.unwrap_or(INPUT_LIFETIME)),
+        _ => file.expires_after,
     }
 }

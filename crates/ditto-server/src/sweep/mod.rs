@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blobs::{Blobs, name};
-use crate::catalog::{Catalog, DueRows, Keep, SealedRow};
+use crate::catalog::{Catalog, DueRows, FileRow, Keep, SealedRow};
 use crate::error::Result;
 use crate::folder::{PAGE, Tally};
 use crate::hold::Hold;
 use crate::journal::Journal;
 
 pub(crate) mod names;
+mod notice;
 mod survey;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use notice::Notice;
 pub(crate) use survey::{Act, Survey};
 
 /// Bytes of what was deleted or has expired stay this long: a download that has begun may end, if
@@ -35,6 +37,7 @@ pub(crate) struct Sweeper {
     /// What goes, goes under a pass: nothing while a backup copies. A pass is for one page at the
     /// most, so that no backup waits for long.
     pub(crate) hold: Hold,
+    pub(crate) notice: Notice,
     pub(crate) keep: Keep,
 }
 
@@ -50,7 +53,7 @@ impl Sweeper {
             let files = self.catalog.sweepable_files(self.keep.bytes, ROWS).await?;
             let mut refused = Ok(());
             for file in &files {
-                match self.file(&file.id).await {
+                match self.file(file).await {
                     Ok(bytes) => gone.join(bytes),
                     Err(error) => refused = Err(error),
                 }
@@ -62,10 +65,36 @@ impl Sweeper {
         }
     }
 
-    async fn file(&self, id: &str) -> Result<Tally> {
-        let gone = self.blobs.delete_below(&name::file(id)).await?;
-        self.catalog.file_swept(id).await?;
+    async fn file(&self, file: &FileRow) -> Result<Tally> {
+        let mut gone = self.blobs.delete_below(&name::file(&file.id)).await?;
+        if let Some(upload) = &file.upload {
+            gone.join(self.blobs.delete_below(&name::upload(upload)).await?);
+        }
+        self.catalog.file_swept(&file.id).await?;
         Ok(gone)
+    }
+
+    /// Parts of uploads that became no file, and those that a file is made without, in the same order.
+    pub(crate) async fn uploads(&self) -> Result<Tally> {
+        let mut gone = Tally::default();
+        loop {
+            let Some(_pass) = self.hold.pass() else {
+                return Ok(gone);
+            };
+            let uploads = self.catalog.sweepable_uploads(ROWS).await?;
+            for upload in &uploads {
+                gone.join(self.blobs.delete_below(&name::upload(&upload.id)).await?);
+                self.catalog.upload_swept(&upload.id).await?;
+            }
+            let parts = self.catalog.sweepable_parts(ROWS).await?;
+            for (upload, part) in &parts {
+                gone.join(self.blobs.delete_below(&name::part(upload, part)).await?);
+                self.catalog.abandon_part(part).await?;
+            }
+            if uploads.len() < PAGE && parts.len() < PAGE {
+                return Ok(gone);
+            }
+        }
     }
 
     /// Blobs of batches that have no result file any more, in the same order.
@@ -99,6 +128,7 @@ impl Sweeper {
             self.catalog.forget_batches(age, ROWS).await?,
         ) {}
         while add(&mut gone.files, self.catalog.forget_files(age, ROWS).await?) {}
+        while add(&mut gone.uploads, self.catalog.forget_uploads(ROWS).await?) {}
         Ok(gone)
     }
 

@@ -11,6 +11,10 @@ pub(crate) fn of_blob(path: &Path) -> Option<Named> {
     let (kind, id, rest) = (words.next()?, words.next()?, words.next()?);
     match kind {
         "files" => Some(Named::File(id.to_owned())),
+        "uploads" => Some(Named::UploadPart {
+            upload: id.to_owned(),
+            part: rest.to_owned(),
+        }),
         "batches" => Some(match (rest, words.next().and_then(seal)) {
             ("segments", Some((index, epoch))) => Named::Blob {
                 batch: id.to_owned(),
@@ -56,7 +60,14 @@ mod tests {
             index: 7,
             epoch: 2,
         });
+        let part = Some(Named::UploadPart {
+            upload: "upload_1".to_owned(),
+            part: "part_1".to_owned(),
+        });
         let table = [
+            (name::part_data("upload_1", "part_1"), &part),
+            (name::part_data("upload_1", "part_1") + "#1", &part),
+            ("uploads/notes.txt".to_owned(), &None),
             (name::data("file-1"), &file),
             (name::map("file-1"), &file),
             (name::data("file-1") + "#1", &file),

@@ -10,12 +10,13 @@ use std::time::SystemTime;
 
 use futures_util::TryStreamExt;
 
+use super::notice::Notified;
 use super::{Sweeper, names};
 use crate::catalog::Named;
 use crate::error::Result;
 use crate::folder::{Found, Pages, Tally};
 use crate::journal::PartName;
-use crate::model::litter::{Claim, Due, unknown_may_go};
+use crate::model::litter::{Claim, Due, notice_is_over, unknown_is_old};
 
 /// Unknown objects named in a report; the others are counted.
 const FIRST: usize = 20;
@@ -25,9 +26,12 @@ const FIRST: usize = 20;
 pub(crate) enum Act {
     /// It only looks.
     Look,
-    /// Litter goes; what is unknown is reported.
+    /// Litter goes.
     Litter,
-    /// What is unknown goes too, once it is older than a day.
+    /// What is unknown is named, and goes too once it has been for long enough and is older than a
+    /// day.
+    Round,
+    /// What is unknown goes once it is older than a day: a person asked for it.
     All,
 }
 
@@ -42,10 +46,13 @@ pub(crate) struct Survey {
     pub(crate) unknown: Tally,
     /// Unknown, and too young to go.
     pub(crate) young: Tally,
+    /// Of what is unknown, how many objects have gone.
+    pub(crate) unknown_gone: u64,
     /// Some of what is unknown, by name.
     pub(crate) first_unknown: Vec<String>,
     /// A backup copies: what may go is still there.
     pub(crate) put_off: bool,
+    notified: Notified,
 }
 
 /// Where something was found.
@@ -76,13 +83,21 @@ impl Sweeper {
     /// Everything there is, a page at a time.
     pub(crate) async fn survey(&self, act: Act) -> Result<Survey> {
         let mut survey = Survey::default();
+        if act == Act::Round {
+            // Small, and once a day: here and now, as its writing below.
+            survey.notified = self.notice.read();
+        }
         let (blobs, journal) = (self.blobs.found_below("")?, self.journal.found());
         let now = self.blobs.now().await?;
-        self.look_through(Place::Blobs, blobs, now, act, &mut survey)
-            .await?;
+        let of_blobs = self.look_through(Place::Blobs, blobs, now, act, &mut survey);
+        let of_blobs = of_blobs.await?;
         let now = self.journal.now().await?;
-        self.look_through(Place::Journal, journal, now, act, &mut survey)
-            .await?;
+        let of_journal = self.look_through(Place::Journal, journal, now, act, &mut survey);
+        let of_journal = of_journal.await?;
+        if act == Act::Round {
+            self.notice.write(&survey.notified)?;
+        }
+        of_blobs.and(of_journal)?;
         Ok(survey)
     }
 
@@ -102,7 +117,7 @@ impl Sweeper {
         let now = SystemTime::UNIX_EPOCH;
         let mut survey = Survey::default();
         self.look_through(place, found, now, Act::Litter, &mut survey)
-            .await?;
+            .await??;
         Ok(!survey.put_off)
     }
 
@@ -127,6 +142,8 @@ impl Sweeper {
         Ok(())
     }
 
+    /// An error is that of a look which did not come to its end. Inside of it is that of an object
+    /// which would not go: it holds up no other.
     async fn look_through(
         &self,
         place: Place,
@@ -134,28 +151,27 @@ impl Sweeper {
         now: SystemTime,
         act: Act,
         survey: &mut Survey,
-    ) -> Result<()> {
+    ) -> Result<Result<()>> {
+        let mut refused = Ok(());
         while let Some(page) = pages.try_next().await? {
             let pass = match act {
                 Act::Look => None,
-                Act::Litter | Act::All => self.hold.pass(),
+                Act::Litter | Act::Round | Act::All => self.hold.pass(),
             };
             survey.put_off |= act != Act::Look && pass.is_none();
             let claims = self.claims(place, &page).await?;
             for (found, claim) in page.iter().zip(claims) {
-                let age = now.duration_since(found.modified).ok();
-                let may_go = survey.count(place, found, claim, unknown_may_go(age));
-                let goes = match act {
-                    Act::Look => false,
-                    Act::Litter => claim == Claim::Litter,
-                    Act::All => may_go,
-                };
-                if goes && pass.is_some() {
-                    self.remove(place, found).await?;
+                let may_go = survey.sees(act, place, found, claim, now);
+                if !may_go || pass.is_none() {
+                    continue;
+                }
+                match self.remove(place, found).await {
+                    Ok(()) => survey.has_gone(place, found, claim),
+                    Err(error) => refused = Err(error),
                 }
             }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// One for each, in order.
@@ -180,10 +196,30 @@ impl Sweeper {
 }
 
 impl Survey {
-    /// Counts it where it belongs; whether this alone may take it away.
-    fn count(&mut self, place: Place, found: &Found, claim: Claim, old: bool) -> bool {
+    /// Counts and names it; whether it may go.
+    fn sees(
+        &mut self,
+        act: Act,
+        place: Place,
+        found: &Found,
+        claim: Claim,
+        now: SystemTime,
+    ) -> bool {
+        let is_old = unknown_is_old(now.duration_since(found.modified).ok());
+        self.count(place, found, claim, is_old);
+        match (act, claim) {
+            (_, Claim::Held | Claim::Due(_)) | (Act::Look, _) => false,
+            (Act::Litter | Act::Round | Act::All, Claim::Litter) => true,
+            (Act::Litter, Claim::Unknown) => false,
+            (Act::Round, Claim::Unknown) => self.notice_is_over(place, found, now) && is_old,
+            (Act::All, Claim::Unknown) => is_old,
+        }
+    }
+
+    /// Counts it where it belongs.
+    fn count(&mut self, place: Place, found: &Found, claim: Claim, old: bool) {
         let tally = match claim {
-            Claim::Held => return false,
+            Claim::Held => return,
             Claim::Due(due) => self.due.entry(due).or_default(),
             Claim::Litter => &mut self.litter,
             Claim::Unknown if old => &mut self.unknown,
@@ -193,10 +229,19 @@ impl Survey {
         if claim == Claim::Unknown && self.first_unknown.len() < FIRST {
             self.first_unknown.push(place.shown(&found.path));
         }
-        match claim {
-            Claim::Litter => true,
-            Claim::Unknown => old,
-            Claim::Held | Claim::Due(_) => false,
+    }
+
+    /// Names what is unknown; whether that was done long enough ago.
+    fn notice_is_over(&mut self, place: Place, found: &Found, now: SystemTime) -> bool {
+        // Two names that are no text may look the same.
+        let is_text = found.path.to_str().is_some();
+        is_text && notice_is_over(self.notified.name(&place.shown(&found.path), now))
+    }
+
+    fn has_gone(&mut self, place: Place, found: &Found, claim: Claim) {
+        if claim == Claim::Unknown {
+            self.unknown_gone += 1;
+            self.notified.forget(&place.shown(&found.path));
         }
     }
 }

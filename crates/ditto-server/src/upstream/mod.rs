@@ -20,7 +20,7 @@ pub(crate) mod routing;
 pub(crate) use arriving::Keep;
 pub(crate) use models::Models;
 pub use probe::Probed;
-pub(crate) use routing::Routing;
+pub(crate) use routing::{Offers, Routing};
 
 /// One line on its way.
 #[derive(Debug)]

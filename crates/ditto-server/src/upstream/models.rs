@@ -1,20 +1,28 @@
 //! The models that the upstreams offer, asked for at most once a minute.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::Routing;
-use crate::error::Result;
+use super::routing::Offers;
+use crate::error::{Error, Result};
 
 /// Clients ask for the list at every start; a new model is seen a minute later at most.
 const KEPT_FOR: Duration = Duration::from_secs(60);
+/// An upstream that did not answer is asked again after this: each time costs its time-out.
+const PAUSE: Duration = Duration::from_secs(5);
 
-/// The list as last heard. The lock is held while asking, so that many clients are one question.
+/// What each upstream said that it offers, in the order of the configuration.
+pub(crate) type Heard = Arc<Vec<Result<Vec<Value>>>>;
+
+/// The lists as last heard. The lock is held while asking, so that many clients are one question.
 #[derive(Debug, Default)]
-pub(crate) struct Models(Mutex<Option<(Instant, Vec<Value>)>>);
+pub(crate) struct Models(Mutex<Option<(Instant, Heard)>>);
 
 impl Models {
     /// What the upstreams that answer offer, each model once, in the order of the configuration.
@@ -23,37 +31,54 @@ impl Models {
     ///
     /// Only if none of them answers: one upstream that is away does not hide the others.
     pub(crate) async fn list(&self, routing: &Routing) -> Result<Vec<Value>> {
-        let mut known = self.0.lock().await;
-        if let Some((heard, models)) = known.as_ref()
-            && heard.elapsed() < KEPT_FOR
-        {
-            return Ok(models.clone());
+        let heard = self.heard(routing).await;
+        if let Some(error) = failed(&heard) {
+            return Err(Error::new(error.kind(), error.message()));
         }
-        let models = ask(routing).await?;
-        *known = Some((Instant::now(), models.clone()));
-        Ok(models)
+        let mut seen = HashSet::new();
+        let models = heard.iter().flatten().flatten();
+        let once = models.filter(|model| seen.insert(model["id"].to_string()));
+        Ok(once.cloned().collect())
+    }
+
+    /// The lists, asked for anew if they are old.
+    pub(crate) async fn heard(&self, routing: &Routing) -> Heard {
+        let mut known = self.0.lock().await;
+        if let Some((at, heard)) = known.as_ref()
+            && at.elapsed() < kept_for(heard)
+        {
+            return Arc::clone(heard);
+        }
+        let heard: Heard = Arc::new(ask(routing).await);
+        *known = Some((Instant::now(), Arc::clone(&heard)));
+        heard
+    }
+
+    /// What the upstreams serve, as far as their lists decide.
+    pub(crate) async fn offers(&self, routing: &Routing) -> Offers {
+        match routing.asks_for_lists() {
+            true => routing.offers(Some(&self.heard(routing).await)),
+            false => routing.offers(None),
+        }
     }
 }
 
-async fn ask(routing: &Routing) -> Result<Vec<Value>> {
-    let mut seen = HashSet::new();
-    let mut models = Vec::new();
-    let mut failed = None;
-    let mut answered = false;
-    for upstream in routing.all() {
-        match upstream.models().await {
-            Ok(own) => {
-                answered = true;
-                models.extend(
-                    own.into_iter()
-                        .filter(|model| seen.insert(model["id"].to_string())),
-                );
-            }
-            Err(error) => failed = Some(error),
-        }
+fn kept_for(heard: &[Result<Vec<Value>>]) -> Duration {
+    match heard.iter().all(Result::is_ok) {
+        true => KEPT_FOR,
+        false => PAUSE,
     }
-    match failed {
-        Some(error) if !answered => Err(error),
-        Some(_) | None => Ok(models),
+}
+
+/// Side by side: one that is away does not keep the others waiting.
+async fn ask(routing: &Routing) -> Vec<Result<Vec<Value>>> {
+    join_all(routing.all().map(|upstream| upstream.models())).await
+}
+
+/// Why nobody answered, if nobody did.
+fn failed(heard: &[Result<Vec<Value>>]) -> Option<&Error> {
+    match heard.iter().any(Result::is_ok) {
+        true => None,
+        false => heard.iter().find_map(|list| list.as_ref().err()),
     }
 }

@@ -1,6 +1,9 @@
 //! Which upstream serves a model.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use serde_json::Value;
 
 use super::http::HttpUpstream;
 use super::{Keep, Upstream};
@@ -17,10 +20,55 @@ pub(crate) struct Routing {
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) upstream: Arc<dyn Upstream>,
-    /// `None`: every model.
+    /// As configured; `None`: as it says itself.
     models: Option<Vec<String>>,
     /// Requests in flight at once in each lane.
     pub(crate) concurrency: usize,
+}
+
+/// In the configured list of an upstream: whatever it is asked for.
+const EVERY: &str = "*";
+
+/// What an upstream serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Offer {
+    These(BTreeSet<String>),
+    Every,
+    /// Its list could not be read: it may serve anything.
+    Unheard,
+}
+
+/// What the upstreams serve, in the order of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Offers(Vec<Offer>);
+
+impl Offers {
+    /// The first that lists the model, else the first that takes every model, else the first that
+    /// could not be asked: a model is not refused while one may serve it.
+    fn upstream(&self, model: &str) -> Option<usize> {
+        let lists = |offer: &Offer| matches!(offer, Offer::These(models) if models.contains(model));
+        let first = |is: &dyn Fn(&Offer) -> bool| self.0.iter().position(is);
+        first(&lists)
+            .or_else(|| first(&|offer| *offer == Offer::Every))
+            .or_else(|| first(&|offer| *offer == Offer::Unheard))
+    }
+
+    /// All models that are served; `None` if that cannot be told.
+    pub(crate) fn served(&self) -> Option<BTreeSet<String>> {
+        let mut all = BTreeSet::new();
+        for offer in &self.0 {
+            match offer {
+                Offer::These(models) => all.extend(models.iter().cloned()),
+                Offer::Every | Offer::Unheard => return None,
+            }
+        }
+        Some(all)
+    }
+}
+
+fn ids(list: &[Value]) -> BTreeSet<String> {
+    let ids = list.iter().filter_map(|model| model["id"].as_str());
+    ids.map(str::to_owned).collect()
 }
 
 impl Routing {
@@ -64,23 +112,119 @@ impl Routing {
         }
     }
 
-    /// The first upstream that lists the model, else the first that takes every model.
-    pub(crate) fn route(&self, model: &str) -> Option<(usize, &Route)> {
-        let lists = |route: &&Route| {
-            route
-                .models
-                .as_ref()
-                .is_some_and(|models| models.iter().any(|m| m == model))
+    /// Whether the upstreams' own lists decide who serves a model: one alone serves every model that
+    /// it is asked for.
+    pub(crate) fn asks_for_lists(&self) -> bool {
+        self.routes.len() > 1 && self.routes.iter().any(|route| route.models.is_none())
+    }
+
+    /// What each upstream serves, by the configuration and by what was heard of it.
+    pub(crate) fn offers(&self, heard: Option<&[Result<Vec<Value>>]>) -> Offers {
+        let offer = |(at, route): (usize, &Route)| match &route.models {
+            Some(models) if models.iter().any(|model| model == EVERY) => Offer::Every,
+            Some(models) => Offer::These(models.iter().cloned().collect()),
+            None if self.routes.len() == 1 => Offer::Every,
+            None => heard
+                .and_then(|heard| heard[at].as_ref().ok())
+                .map_or(Offer::Unheard, |list| Offer::These(ids(list))),
         };
-        let position = self
-            .routes
-            .iter()
-            .position(|route| lists(&route))
-            .or_else(|| self.routes.iter().position(|route| route.models.is_none()))?;
-        Some((position, &self.routes[position]))
+        Offers(self.routes.iter().enumerate().map(offer).collect())
+    }
+
+    /// The upstream for a model; `None` if nobody serves it.
+    pub(crate) fn route(&self, model: &str, offers: &Offers) -> Option<(usize, &Route)> {
+        let at = offers.upstream(model)?;
+        Some((at, &self.routes[at]))
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<dyn Upstream>> {
         self.routes.iter().map(|route| &route.upstream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn routing(lists: &[Option<&[&str]>]) -> Routing {
+        let route = |models: &Option<&[&str]>| Route {
+            upstream: Arc::new(Silent),
+            models: models.map(|models| models.iter().map(|m| (*m).to_owned()).collect()),
+            concurrency: 1,
+        };
+        Routing {
+            routes: lists.iter().map(route).collect(),
+        }
+    }
+
+    #[derive(Debug)]
+    struct Silent;
+
+    #[async_trait::async_trait]
+    impl Upstream for Silent {
+        fn name(&self) -> &str {
+            "silent"
+        }
+
+        async fn send(&self, _: super::super::Request<'_>) -> super::super::Reply {
+            super::super::Reply::Timeout
+        }
+
+        async fn models(&self) -> Result<Vec<Value>> {
+            Ok(Vec::new())
+        }
+
+        fn secret(&self) -> Option<&str> {
+            None
+        }
+    }
+
+    fn heard(lists: &[Option<&[&str]>]) -> Vec<Result<Vec<Value>>> {
+        let list = |list: &Option<&[&str]>| match list {
+            Some(models) => Ok(models.iter().map(|m| json!({ "id": m })).collect()),
+            None => Err(Error::invalid("away")),
+        };
+        lists.iter().map(list).collect()
+    }
+
+    /// Who serves `a`, `b` and `c`.
+    fn served_by(routing: &Routing, heard: &[Result<Vec<Value>>]) -> [Option<usize>; 3] {
+        let offers = routing.offers(Some(heard));
+        ["a", "b", "c"].map(|model| routing.route(model, &offers).map(|(at, _)| at))
+    }
+
+    #[test]
+    fn one_upstream_alone_serves_whatever_it_is_asked_for() {
+        let alone = routing(&[None]);
+        assert!(!alone.asks_for_lists());
+        let offers = alone.offers(None);
+        assert!(alone.route("any", &offers).is_some());
+        assert_eq!(offers.served(), None);
+    }
+
+    #[test]
+    fn several_decide_by_their_lists_and_nobody_serves_what_none_lists() {
+        let both = routing(&[None, Some(&["b"])]);
+        assert!(both.asks_for_lists());
+        let heard = heard(&[Some(&["a", "b"]), Some(&[])]);
+        assert_eq!(served_by(&both, &heard), [Some(0), Some(0), None]);
+        let served = both.offers(Some(&heard)).served().unwrap();
+        assert_eq!(served.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_model_is_not_refused_while_a_list_could_not_be_read() {
+        let both = routing(&[None, Some(&["b"])]);
+        let away = heard(&[None, Some(&[])]);
+        assert_eq!(served_by(&both, &away), [Some(0), Some(1), Some(0)]);
+        assert_eq!(both.offers(Some(&away)).served(), None);
+    }
+
+    #[test]
+    fn a_star_is_every_model_behind_those_that_are_named() {
+        let both = routing(&[Some(&["*"]), Some(&["b"])]);
+        assert!(!both.asks_for_lists());
+        assert_eq!(served_by(&both, &[]), [Some(0), Some(1), Some(0)]);
     }
 }

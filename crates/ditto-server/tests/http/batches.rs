@@ -1,6 +1,6 @@
 //! `/v1/batches`
 
-use ditto_server::Window;
+use ditto_server::{CompletionWindow, Window};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -322,10 +322,182 @@ async fn an_ended_batch_cannot_be_cancelled() {
 
 #[tokio::test]
 async fn a_batch_has_an_end_where_the_operator_wants_one() {
-    let server = TestServer::start_with(|config| config.window = Window::Expire).await;
+    let server = TestServer::start_with(|config| {
+        config.windows = vec![CompletionWindow::day(Window::Expire)];
+    })
+    .await;
     let batch = server.submit("file-any").await;
     let created = batch["created_at"].as_i64().unwrap();
     assert_eq!(batch["expires_at"], created + 24 * 3600);
-    let server = TestServer::start_with(|config| config.window = Window::KeepGoing).await;
+    let server = TestServer::start_with(|config| {
+        config.windows = vec![CompletionWindow::day(Window::KeepGoing)];
+    })
+    .await;
     assert!(server.submit("file-any").await["expires_at"].is_null());
+}
+
+#[tokio::test]
+async fn other_windows_are_taken_where_the_operator_allows_them() {
+    let server = TestServer::start().await;
+    let ask = |window: &str| {
+        let mut body = crate::server::create_body("file-any");
+        body["completion_window"] = json!(window);
+        body
+    };
+    server.post("/v1/batches", &ask("48h")).await.refuses(
+        400,
+        "Invalid value: '48h'. Supported values are: '24h'.",
+        Some("completion_window"),
+        Some("invalid_value"),
+    );
+    let server = TestServer::start_with(|config| {
+        config.windows.push(CompletionWindow {
+            name: "48h".to_owned(),
+            length: std::time::Duration::from_secs(48 * 3600),
+            end: Window::Expire,
+        });
+    })
+    .await;
+    let batch = server.post("/v1/batches", &ask("48h")).await.ok();
+    assert_eq!(batch["completion_window"], "48h");
+    let created = batch["created_at"].as_i64().unwrap();
+    assert_eq!(batch["expires_at"], created + 48 * 3600);
+    let refused = server.post("/v1/batches", &ask("1h")).await.json();
+    let message = "Invalid value: '1h'. Supported values are: '24h' and '48h'.";
+    assert_eq!(refused["error"]["message"], message);
+}
+
+/// Two lines that name two models, and one that is no JSON.
+fn uneven(bad: bool) -> String {
+    let mut lines = crate::server::requests(2).replacen("demo-small", "demo-large", 1);
+    if bad {
+        lines.push_str("{\n");
+    }
+    lines
+}
+
+async fn submit_uneven(server: &TestServer, bad: bool, ditto: Value) -> Value {
+    let form = crate::form::Form::new()
+        .field("purpose", "batch")
+        .file("in.jsonl", &uneven(bad));
+    let file = server.send(form).await.ok()["id"].clone();
+    let mut body = crate::server::create_body(file.as_str().unwrap());
+    if !ditto.is_null() {
+        body["ditto"] = ditto;
+    }
+    let batch = server.post("/v1/batches", &body).await.ok();
+    assert_eq!(batch.get("ditto").is_some(), body.get("ditto").is_some());
+    let ended = server.ended(batch["id"].as_str().unwrap()).await;
+    assert!(ended.get("ditto").is_none(), "nobody has asked for it");
+    ended
+}
+
+#[tokio::test]
+async fn as_shipped_a_batch_has_one_model_and_no_bad_line() {
+    let server = TestServer::start().await;
+    let failed = submit_uneven(&server, false, Value::Null).await;
+    assert_eq!(failed["status"], "failed");
+    let expected = json!([{
+        "code": "mismatched_model",
+        "message": "All requests in a batch must use the same model; expected 'demo-large', found 'demo-small'.",
+        "param": "body.model",
+        "line": 2,
+    }]);
+    assert_eq!(failed["errors"]["data"], expected);
+}
+
+#[tokio::test]
+async fn a_batch_may_be_more_lenient_than_its_server_and_stricter() {
+    let server = TestServer::start().await;
+    let lenient = submit_uneven(&server, true, json!({"mode": "lenient"})).await;
+    assert_eq!(
+        lenient["request_counts"],
+        json!({"total": 3, "completed": 2, "failed": 1})
+    );
+    let mixed = submit_uneven(&server, false, json!({"mixed_models": true})).await;
+    assert_eq!(mixed["request_counts"]["completed"], 2);
+    let bad = submit_uneven(&server, true, json!({"mixed_models": true})).await;
+    assert_eq!(bad["errors"]["data"][0]["code"], "invalid_json_line");
+
+    let server = TestServer::start_with(|config| config.mode = ditto_server::Mode::Lenient).await;
+    let strict = submit_uneven(&server, false, json!({"mode": "strict"})).await;
+    assert_eq!(strict["errors"]["data"][0]["code"], "mismatched_model");
+}
+
+#[tokio::test]
+async fn extensions_are_told_to_those_who_ask() {
+    let server = TestServer::start().await;
+    let batch = server.submit("file-any").await;
+    for path in [
+        format!("/v1/batches/{}", batch["id"].as_str().unwrap()),
+        "/v1/batches".to_owned(),
+    ] {
+        let asked = server
+            .ask(reqwest::Method::GET, &path)
+            .header("ditto-extensions", "1");
+        let told = crate::server::answer(asked).await.ok();
+        let told = told["data"].get(0).unwrap_or(&told);
+        let expected = json!({
+            "mode": "strict", "mixed_models": false, "retry_of": null, "retry_only": null,
+        });
+        assert_eq!(told["ditto"], expected, "{path}");
+    }
+    let mut body = crate::server::create_body("file-any");
+    body["ditto"] = json!({"mode": "sloppy"});
+    server.post("/v1/batches", &body).await.refuses(
+        400,
+        "Invalid value: 'sloppy'. Supported values are: 'strict' and 'lenient'.",
+        Some("ditto.mode"),
+        Some("invalid_value"),
+    );
+}
+
+#[tokio::test]
+async fn a_model_that_no_list_has_fails_its_batch_unless_a_list_could_not_be_read() {
+    let other = ditto_sim::Sim::start(ditto_sim::SimConfig::default()).unwrap();
+    let two = |address: String| {
+        move |config: &mut ditto_server::Config| {
+            let other = ditto_server::UpstreamConfig::new("other", address);
+            config.upstreams.push(other);
+        }
+    };
+    let unlisted = crate::server::requests(2).replace("demo-small", "nobody-has-it");
+    let submit = async |server: &TestServer| {
+        let form = crate::form::Form::new()
+            .field("purpose", "batch")
+            .file("in.jsonl", &unlisted);
+        let file = server.send(form).await.ok()["id"].clone();
+        server.submit(file.as_str().unwrap()).await["id"].clone()
+    };
+
+    let server = TestServer::start_with(two(other.base_url())).await;
+    let id = submit(&server).await;
+    let failed = server.ended(id.as_str().unwrap()).await;
+    let error = |line: u32| {
+        json!({
+            "code": "model_not_found",
+            "message": "The provided model 'nobody-has-it' is not supported by the Batch API.",
+            "param": "body.model",
+            "line": line,
+        })
+    };
+    assert_eq!(failed["errors"]["data"], json!([error(1), error(2)]));
+
+    // Nobody listens there: who knows what it serves.
+    let server = TestServer::start_with(two("http://127.0.0.1:9/v1".to_owned())).await;
+    let id = submit(&server).await;
+    let path = format!("/v1/batches/{}", id.as_str().unwrap());
+    let validated = async {
+        while server.get(&path).await.ok()["status"] == "validating" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), validated)
+        .await
+        .unwrap();
+    assert_eq!(server.get(&path).await.ok()["status"], "in_progress");
+    server
+        .post(&format!("{path}/cancel"), &json!({}))
+        .await
+        .ok();
 }

@@ -105,6 +105,44 @@ async fn a_key_is_1_to_255_visible_ascii_characters_and_comes_once() {
     assert_eq!(count_batches(&server).await, 4);
 }
 
+#[tokio::test]
+async fn a_key_in_the_body_is_as_good_as_one_in_the_header_and_no_part_of_the_request() {
+    let server = TestServer::start().await;
+    let body = create_body("file-any");
+    let mut with_key = body.clone();
+    with_key["idempotency_key"] = json!("k");
+    let first = server.post("/v1/batches", &with_key).await.ok();
+    for again in [
+        server.post("/v1/batches", &with_key).await.ok(),
+        keyed(&server, "k", &body).await.ok(),
+        keyed(&server, "k", &with_key).await.ok(),
+    ] {
+        assert_eq!(id(&again), id(&first));
+    }
+    keyed(&server, "other", &with_key).await.refuses(
+        400,
+        "The 'Idempotency-Key' header and 'idempotency_key' in the body differ: send one of them, or \
+         the same twice.",
+        Some("idempotency_key"),
+        Some("invalid_value"),
+    );
+    with_key["idempotency_key"] = json!("two words");
+    server.post("/v1/batches", &with_key).await.refuses(
+        400,
+        "Invalid 'idempotency_key': expected a key of 1 to 255 visible ASCII characters.",
+        Some("idempotency_key"),
+        Some("invalid_value"),
+    );
+    with_key["idempotency_key"] = json!(7);
+    server.post("/v1/batches", &with_key).await.refuses(
+        400,
+        "Invalid type for 'idempotency_key': expected a string, but got an integer instead.",
+        Some("idempotency_key"),
+        Some("invalid_type"),
+    );
+    assert_eq!(count_batches(&server).await, 1);
+}
+
 fn with_two_tenants(config: &mut Config) {
     let keys = [("a", "sk-alpha-1"), ("a", "sk-alpha-2"), ("b", "sk-beta-1")];
     config.keys.extend(keys.map(|(tenant, key)| TenantKey {

@@ -78,6 +78,30 @@ async fn files_are_listed_by_purpose_and_in_either_order() {
 }
 
 #[tokio::test]
+async fn a_reader_who_deletes_what_he_has_listed_walks_to_the_end() {
+    for order in ["desc", "asc"] {
+        let server = TestServer::start().await;
+        for _ in 0..5 {
+            server.upload(1).await;
+        }
+        let (mut deleted, mut after) = (0, String::new());
+        loop {
+            let query = format!("/v1/files?limit=2&order={order}&after={after}");
+            let page = server.get(&query).await.ok();
+            for id in ids(&page) {
+                server.delete(&format!("/v1/files/{id}")).await.ok();
+                deleted += 1;
+                after = id;
+            }
+            if page["has_more"] == false {
+                break;
+            }
+        }
+        assert_eq!((deleted, server.count_files().await), (5, 0), "{order}");
+    }
+}
+
+#[tokio::test]
 async fn a_bad_query_is_refused_by_name() {
     let server = TestServer::start().await;
     let bounds = |path: &str, limit: &str, what: &str| {

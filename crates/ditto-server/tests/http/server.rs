@@ -184,6 +184,20 @@ impl TestServer {
     }
 }
 
+/// Asks again and again until there is something.
+pub(crate) async fn until<T>(what: &str, mut ready: impl AsyncFnMut() -> Option<T>) -> T {
+    let asked = async {
+        loop {
+            if let Some(there) = ready().await {
+                return there;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let asked = tokio::time::timeout(PATIENCE, asked).await;
+    asked.unwrap_or_else(|_| panic!("not in time: {what}"))
+}
+
 pub(crate) async fn answer(request: RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     Answer {
@@ -250,6 +264,8 @@ fn scrub(value: &mut Value) {
                     Value::Number(_) if key.ends_with("_at") => *value = json!("TIME"),
                     Value::String(id) if id.starts_with("file-") => *value = json!("file-ID"),
                     Value::String(id) if id.starts_with("batch_") => *value = json!("batch_ID"),
+                    Value::String(id) if id.starts_with("upload_") => *value = json!("upload_ID"),
+                    Value::String(id) if id.starts_with("part_") => *value = json!("part_ID"),
                     other => scrub(other),
                 }
             }

@@ -138,12 +138,31 @@ async fn a_lifetime_is_read_in_every_spelling_and_held_to_its_bounds() {
         Some("expires_after.anchor"),
         Some("invalid_value"),
     );
-    send(&[("expires_after", "tomorrow")]).await.refuses(
+    for no_json in [
+        "tomorrow",
+        r#"{"anchor": "created_at", "seconds": 3600}, "x": {}"#,
+    ] {
+        send(&[("expires_after", no_json)]).await.refuses(
+            400,
+            "Invalid type for 'expires_after': expected an object.",
+            Some("expires_after"),
+            Some("invalid_type"),
+        );
+    }
+    send(&[("expires_after", "3600")]).await.refuses(
         400,
-        "Invalid type for 'expires_after': expected an object.",
+        "Invalid type for 'expires_after': expected an object, but got an integer instead.",
         Some("expires_after"),
         Some("invalid_type"),
     );
+    send(&[("expires_after", r#"{"anchor": "created_at"}"#)])
+        .await
+        .refuses(
+            400,
+            "Missing required parameter: 'expires_after.seconds'.",
+            Some("expires_after.seconds"),
+            Some("missing_required_parameter"),
+        );
     assert_eq!(server.count_files().await, good.len());
 }
 

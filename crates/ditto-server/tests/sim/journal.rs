@@ -1,7 +1,7 @@
 //! The journal of a simulated world: parts on a disk that refuses on command, and whose unsynced
 //! tails a crash tears.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use super::laws::claim_on_part;
 use super::life::{Life, refused};
 use super::world::Bug;
+use crate::clock::Steady;
 use crate::error::{Error, Result};
 use crate::folder::{Found, Pages};
 use crate::journal::record::{self, HEAD, MAGIC};
@@ -24,6 +25,10 @@ use crate::journal::{Journal, Long, OnDurable, Part, PartName, Place, Record};
 
 /// Little, so that it is often used up.
 const UNRECORDED_BYTES: usize = 4_000;
+/// As the real one.
+const UNRECORDED_AGE: Duration = Duration::from_secs(1);
+/// A sync on a disk that hangs takes up to this long.
+const HANG_MS: u64 = 4_000;
 /// Between two tries of a disk that refuses.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -36,9 +41,31 @@ pub(super) struct SimJournal {
 /// What the parts of one life share.
 #[derive(Debug, Default)]
 struct Shared {
-    unrecorded: Mutex<usize>,
+    unrecorded: Mutex<Unrecorded>,
     room: Notify,
     refused: AtomicBool,
+}
+
+/// What is appended and not durable.
+#[derive(Debug, Default)]
+struct Unrecorded {
+    bytes: usize,
+    /// When the oldest of each part was appended.
+    oldest: BTreeMap<PartName, Duration>,
+}
+
+impl Unrecorded {
+    fn is_full(&self, now: Duration) -> bool {
+        let oldest = self.oldest.values().min().copied().unwrap_or(now);
+        self.bytes >= UNRECORDED_BYTES || now.saturating_sub(oldest) > UNRECORDED_AGE
+    }
+
+    /// So much of a part has left; what is left of it waits since then.
+    fn leaves(&mut self, part: PartName, bytes: usize, since: Option<Duration>) {
+        self.bytes -= bytes;
+        self.oldest.remove(&part);
+        self.oldest.extend(since.map(|since| (part, since)));
+    }
 }
 
 impl SimJournal {
@@ -49,9 +76,15 @@ impl SimJournal {
         }
     }
 
+    fn is_full(&self) -> bool {
+        let unrecorded = self.shared.unrecorded.lock().unwrap();
+        unrecorded.is_full(self.life.now())
+    }
+
     /// The process is gone. What was synced stays; of what was only written any part may.
     pub(super) fn crash(&self) {
         let world = &self.life.world;
+        world.laws().ended(self.life.number);
         let mut parts = world.parts.lock().unwrap();
         for part in parts
             .values_mut()
@@ -94,7 +127,7 @@ impl Journal for SimJournal {
     async fn room(&self) {
         loop {
             let notified = self.shared.room.notified();
-            let full = *self.shared.unrecorded.lock().unwrap() >= UNRECORDED_BYTES;
+            let full = self.is_full() && !self.life.world.has(Bug::OpenGate);
             if !full && !self.shared.refused.load(Ordering::SeqCst) {
                 return;
             }
@@ -219,12 +252,27 @@ struct SimPart {
 
 #[derive(Debug, Default)]
 struct Buffer {
-    pending: VecDeque<(u64, Vec<u8>)>,
+    pending: VecDeque<Pending>,
     appended: u64,
     durable: u64,
     durable_records: usize,
     flushing: bool,
     fenced: bool,
+}
+
+/// A record that is not written yet.
+#[derive(Debug)]
+struct Pending {
+    line: u64,
+    since: Duration,
+    bytes: Vec<u8>,
+}
+
+/// What was written and is to be synced.
+#[derive(Debug)]
+struct Written {
+    lines: Vec<u64>,
+    bytes: usize,
 }
 
 impl fmt::Debug for SimPart {
@@ -248,8 +296,13 @@ impl Part for SimPart {
                 record.line, self.name
             ));
             buffer.appended += bytes.len() as u64;
-            *self.shared.unrecorded.lock().unwrap() += bytes.len();
-            buffer.pending.push_back((record.line, bytes));
+            let since = self.life.now();
+            self.note_unrecorded(since, bytes.len());
+            buffer.pending.push_back(Pending {
+                line: record.line,
+                since,
+                bytes,
+            });
             if !std::mem::replace(&mut buffer.flushing, true) {
                 self.start_flush();
             }
@@ -283,6 +336,14 @@ impl Part for SimPart {
 }
 
 impl SimPart {
+    fn note_unrecorded(&self, now: Duration, bytes: usize) {
+        let mut unrecorded = self.shared.unrecorded.lock().unwrap();
+        unrecorded.bytes += bytes;
+        unrecorded.oldest.entry(self.name).or_insert(now);
+        let mut laws = self.life.world.laws();
+        laws.appended(self.life.number, self.name, now, bytes);
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "it ends with the process's runtime"
@@ -303,12 +364,16 @@ impl SimPart {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
-            let Some(lines) = self.write() else {
-                return self.fenced();
+            let Some(written) = self.write() else {
+                return self.fenced(0);
             };
             self.life.point("a sync").await;
-            if !self.synced(&lines) {
-                return self.fenced();
+            if self.life.world.per_mille(self.life.world.weather().hang) {
+                self.life.note(format_args!("hangs in {}", self.name));
+                tokio::time::sleep(Duration::from_millis(self.life.world.below(HANG_MS))).await;
+            }
+            if !self.synced(&written) {
+                return self.fenced(written.bytes);
             }
             self.shared.refused.store(false, Ordering::SeqCst);
             self.shared.room.notify_waiters();
@@ -328,7 +393,7 @@ impl SimPart {
     }
 
     /// What is pending is on the disk, though not durable; `None`: another has fenced the part.
-    fn write(&self) -> Option<Vec<u64>> {
+    fn write(&self) -> Option<Written> {
         let mut parts = self.life.world.parts.lock().unwrap();
         let part = parts.entry(self.name).or_default();
         if self.is_late() {
@@ -341,16 +406,20 @@ impl SimPart {
         if part.written.is_empty() {
             part.written.extend_from_slice(MAGIC);
         }
-        let pending: Vec<_> = buffer.pending.drain(..).collect();
-        for (_, bytes) in &pending {
-            part.written.extend_from_slice(bytes);
-            *self.shared.unrecorded.lock().unwrap() -= bytes.len();
+        let mut written = Written {
+            lines: Vec::new(),
+            bytes: 0,
+        };
+        for Pending { line, bytes, .. } in buffer.pending.drain(..) {
+            part.written.extend_from_slice(&bytes);
+            written.lines.push(line);
+            written.bytes += bytes.len();
         }
-        Some(pending.into_iter().map(|(line, _)| line).collect())
+        Some(written)
     }
 
     /// False: it was fenced while it was synced. What the cut has counts, and others tell of it.
-    fn synced(&self, lines: &[u64]) -> bool {
+    fn synced(&self, written: &Written) -> bool {
         let world = &self.life.world;
         let records = {
             let mut parts = world.parts.lock().unwrap();
@@ -365,12 +434,16 @@ impl SimPart {
                 laws.recorded_behind_a_fence(self.name);
             }
             part.synced = part.written.len();
-            for line in lines {
+            for line in &written.lines {
                 laws.recorded(self.name, *line);
             }
+            laws.is_durable(self.life.number, self.name, written.lines.len());
             let mut buffer = self.buffer.lock().unwrap();
             buffer.durable = part.synced as u64;
-            buffer.durable_records += lines.len();
+            buffer.durable_records += written.lines.len();
+            let since = buffer.pending.front().map(|record| record.since);
+            let mut unrecorded = self.shared.unrecorded.lock().unwrap();
+            unrecorded.leaves(self.name, written.bytes, since);
             buffer.durable_records
         };
         self.life
@@ -379,15 +452,22 @@ impl SimPart {
         true
     }
 
-    fn fenced(&self) {
+    /// With what was written and will never count.
+    fn fenced(&self, written: usize) {
         self.life.note(format_args!("is fenced in {}", self.name));
-        self.life.world.laws().fenced += 1;
+        self.life
+            .world
+            .laws()
+            .is_fenced(self.life.number, self.name);
         let mut buffer = self.buffer.lock().unwrap();
         buffer.fenced = true;
         buffer.flushing = false;
-        let dropped: usize = buffer.pending.drain(..).map(|(_, bytes)| bytes.len()).sum();
+        let pending = buffer.pending.drain(..);
+        let dropped: usize = pending.map(|record| record.bytes.len()).sum();
         drop(buffer);
-        *self.shared.unrecorded.lock().unwrap() -= dropped;
+        let mut unrecorded = self.shared.unrecorded.lock().unwrap();
+        unrecorded.leaves(self.name, written + dropped, None);
+        drop(unrecorded);
         // As the real one: the next line finds out how the disk is.
         self.shared.refused.store(false, Ordering::SeqCst);
         self.shared.room.notify_waiters();

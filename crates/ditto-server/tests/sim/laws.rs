@@ -1,6 +1,7 @@
 //! The laws, and the memory that is needed to hold a run against them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -9,6 +10,11 @@ use crate::model::batch::BatchState;
 
 /// Offences named; a run that has broken one law soon breaks others.
 const NAMED: usize = 10;
+
+/// Before a line is sent no answer has waited longer to become durable,
+const UNRECORDED_AGE: Duration = Duration::from_secs(1);
+/// and no more than this waits in a journal of this world.
+const UNRECORDED_BYTES: usize = 4_000;
 
 /// A line by its batch's row number and its own number.
 pub(super) type LineKey = (i64, u64);
@@ -23,6 +29,8 @@ pub(super) struct Laws {
     segments: BTreeMap<LineKey, (i64, u32)>,
     /// How often a segment was leased to be sent.
     leases: BTreeMap<(i64, u32), u32>,
+    /// What is appended and not durable, by life and part: when it came, and its size.
+    unrecorded: BTreeMap<(u32, PartName), VecDeque<(Duration, usize)>>,
     /// Answers that count against a line's attempts, by line.
     charged: BTreeMap<LineKey, u32>,
     /// How each batch was seen last.
@@ -52,7 +60,9 @@ impl Laws {
         &self.broken
     }
 
-    pub(super) fn sent(&mut self, line: LineKey) {
+    /// A life sends a line, at this time of its own.
+    pub(super) fn sent(&mut self, life: u32, line: LineKey, now: Duration) {
+        self.look_at_unrecorded(life, now);
         self.sent += 1;
         self.sent_again += u64::from(!self.once.insert(line));
         if self.recorded.contains(&line) {
@@ -61,6 +71,51 @@ impl Laws {
                 format_args!("line {line:?}"),
             );
         }
+    }
+
+    /// What a crash may ask for again is bounded, beside what is in flight.
+    fn look_at_unrecorded(&mut self, life: u32, now: Duration) {
+        let of_life = self.unrecorded.iter().filter(|((of, _), _)| *of == life);
+        let waiting: Vec<_> = of_life.flat_map(|(_, records)| records).copied().collect();
+        let oldest = waiting
+            .iter()
+            .map(|(since, _)| now.saturating_sub(*since))
+            .max();
+        if let Some(age) = oldest.filter(|age| *age > UNRECORDED_AGE) {
+            self.broke(
+                "nothing is sent while an answer waits for more than a second",
+                format_args!("it has waited for {age:?}"),
+            );
+        }
+        let bytes: usize = waiting.iter().map(|(_, bytes)| bytes).sum();
+        if bytes >= UNRECORDED_BYTES {
+            self.broke(
+                "nothing is sent while too much waits for the disk",
+                format_args!("{bytes} bytes wait"),
+            );
+        }
+    }
+
+    pub(super) fn appended(&mut self, life: u32, part: PartName, now: Duration, bytes: usize) {
+        let records = self.unrecorded.entry((life, part)).or_default();
+        records.push_back((now, bytes));
+    }
+
+    /// So many records, the oldest ones of its writer.
+    pub(super) fn is_durable(&mut self, life: u32, part: PartName, records: usize) {
+        let waiting = self.unrecorded.entry((life, part)).or_default();
+        waiting.drain(..records);
+    }
+
+    /// A late flush was refused: whoever took the segment over sends its lines.
+    pub(super) fn is_fenced(&mut self, life: u32, part: PartName) {
+        self.fenced += 1;
+        self.unrecorded.remove(&(life, part));
+    }
+
+    /// What was not durable may be asked for again from now on.
+    pub(super) fn ended(&mut self, life: u32) {
+        self.unrecorded.retain(|(of, _), _| *of != life);
     }
 
     /// An answer that the policy always charges to its line.

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::engine::{Around, Engine, Host, Workers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
-use crate::service::Service;
+use crate::service::{AtWork, Service};
 use crate::upstream::Routing;
 
 /// Requests in flight at once.
@@ -36,18 +36,14 @@ const PERMITS: usize = 8;
 pub(super) struct Life {
     pub(super) number: u32,
     pub(super) world: Arc<World>,
-    /// The world's time at this life's beginning.
+    /// The world's time at this life's beginning, and its own.
     begun: Duration,
+    start: tokio::time::Instant,
     dead: AtomicBool,
     died: Notify,
 }
 
 impl Life {
-    /// The time of this life: that of the world at its beginning, and its own since.
-    pub(super) fn now(&self, start: tokio::time::Instant) -> Duration {
-        self.begun + start.elapsed()
-    }
-
     pub(super) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
     }
@@ -113,16 +109,11 @@ impl Gate for LifeGate {
     }
 }
 
-/// The steady clock of a life; also tells the world how far it has come.
-#[derive(Debug)]
-struct LifeClock {
-    life: Arc<Life>,
-    start: tokio::time::Instant,
-}
-
-impl Steady for LifeClock {
+/// The time of this life, asked within its runtime: that of the world at its beginning, and its own
+/// since.
+impl Steady for Life {
     fn now(&self) -> Duration {
-        self.life.now(self.start)
+        self.begun + self.start.elapsed()
     }
 }
 
@@ -131,7 +122,6 @@ pub(super) struct Process {
     pub(super) life: Arc<Life>,
     pub(super) service: Service,
     runtime: Option<Runtime>,
-    start: tokio::time::Instant,
     stop: CancellationToken,
     ended: Arc<AtomicBool>,
     journal: Arc<SimJournal>,
@@ -155,6 +145,7 @@ impl Process {
             number,
             world: Arc::clone(world),
             begun: world.now(),
+            start,
             dead: AtomicBool::new(false),
             died: Notify::new(),
         });
@@ -172,10 +163,7 @@ impl Process {
             blobs: blobs.clone(),
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             routing: Routing::only(Arc::new(SimUpstream(Arc::clone(&life))), PERMITS),
-            host: Host::simulated(Arc::new(LifeClock {
-                life: Arc::clone(&life),
-                start,
-            })),
+            host: Host::simulated(Arc::clone(&life) as Arc<dyn Steady>),
             workers,
             budget: budget.clone(),
         };
@@ -188,6 +176,7 @@ impl Process {
             blobs,
             engine: engine.clone(),
             uploads: budget.uploads,
+            at_work: AtWork::default(),
         };
         let (stop, ended) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
         let (stopped, done) = (stop.clone().cancelled_owned(), Arc::clone(&ended));
@@ -200,7 +189,6 @@ impl Process {
             life,
             service,
             runtime: Some(runtime),
-            start,
             stop,
             ended,
             journal,
@@ -233,7 +221,7 @@ impl Process {
     }
 
     fn now(&self) -> Duration {
-        self.life.now_at(self.runtime(), self.start)
+        self.runtime().block_on(async { self.life.now() })
     }
 
     fn runtime(&self) -> &Runtime {
@@ -263,12 +251,6 @@ impl Process {
     /// It is gone, or its engine has come to its end.
     pub(super) fn is_over(&self) -> bool {
         self.life.is_dead() || self.ended.load(Ordering::SeqCst)
-    }
-}
-
-impl Life {
-    fn now_at(&self, runtime: &Runtime, start: tokio::time::Instant) -> Duration {
-        runtime.block_on(async { self.now(start) })
     }
 }
 

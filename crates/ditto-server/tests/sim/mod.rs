@@ -19,8 +19,9 @@ mod upstream;
 mod world;
 
 use std::ops::Range;
+use std::time::Duration;
 
-use run::{Tally, frozen, run};
+use run::{Canceller, Tally, filled, frozen, run};
 use world::Bug;
 
 /// Runs each seed twice.
@@ -85,6 +86,22 @@ fn a_worker_that_was_frozen_past_its_lease_sends_and_records_nothing_of_what_was
         "{sum:?}"
     );
     println!("{sum:?}");
+}
+
+/// Seeds in which the fillers of a cancelled batch are not under way soon.
+fn late(canceller: Canceller, soon: Duration) -> Vec<(u64, Duration)> {
+    let runs = (0..3).map(|seed| (seed, filled(seed, canceller)));
+    runs.filter(|(_, after)| *after > soon).collect()
+}
+
+#[test]
+fn what_a_cancel_leaves_untouched_is_filled_at_once_while_another_batch_is_sent() {
+    assert_eq!(late(Canceller::Client, Duration::from_millis(100)), []);
+}
+
+#[test]
+fn what_another_process_cancels_is_filled_with_the_next_look_while_another_batch_is_sent() {
+    assert_eq!(late(Canceller::Elsewhere, Duration::from_millis(1_200)), []);
 }
 
 /// `SEED=17` shows the end of a seed's story, `SEED=1000..1300` looks for seeds that break a law.
@@ -153,6 +170,18 @@ fn a_batch_that_runs_again_after_its_end_is_found() {
 #[test]
 fn an_input_that_is_swept_while_it_is_read_is_found() {
     is_found(Bug::SweptInput, "nothing is swept that a row can claim");
+}
+
+#[test]
+fn lines_that_are_sent_while_the_disk_hangs_are_found() {
+    is_found(
+        Bug::OpenGate,
+        "nothing is sent while an answer waits for more than a second",
+    );
+    is_found(
+        Bug::OpenGate,
+        "nothing is sent while too much waits for the disk",
+    );
 }
 
 #[test]

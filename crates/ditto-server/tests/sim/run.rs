@@ -131,6 +131,40 @@ pub(super) fn frozen(seed: u64) -> Ended {
     run.end()
 }
 
+/// Who cancels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Canceller {
+    /// A client of the process that works on the batch.
+    Client,
+    /// A client of another process: only the catalog knows of it.
+    Elsewhere,
+}
+
+/// A batch is cancelled while the lines of another are sent; how long after it nothing of it is
+/// untouched any more.
+pub(super) fn filled(seed: u64, canceller: Canceller) -> Duration {
+    let mut run = Run::of_seed(seed, None, Some(1));
+    run.turn(TURN);
+    run.submit(Job::plain(8_000), None);
+    run.submit(Job::plain(8_000), None);
+    while run.number("SELECT count(*) FROM batches WHERE completed > 0") < 2 {
+        run.turn(TURN);
+    }
+    // Not in step with what looks once a second.
+    run.turn(TURN * u32::try_from(run.world.below(20)).unwrap());
+    let cancelled = run.world.now();
+    match canceller {
+        Canceller::Client => run.cancel(),
+        Canceller::Elsewhere => run.cancel_elsewhere(),
+    }
+    let sql = "SELECT count(*) FROM batches WHERE ending IS NOT NULL AND cursor < plan_segments";
+    assert!(run.number(sql) == 1, "nothing is left to be filled");
+    while run.number(sql) > 0 {
+        run.turn(TURN);
+    }
+    run.world.now() - cancelled
+}
+
 impl Run {
     fn of_seed(seed: u64, bug: Option<Bug>, processes: Option<u64>) -> Self {
         fastrand::seed(seed);
@@ -151,6 +185,7 @@ impl Run {
         config.sending.grace = Duration::from_secs(1 + world.below(8));
         config.limits.line_bytes = 2_000;
         config.space = crate::model::space::Floor::NONE;
+        config.mixed_models = Some(true);
         let workers = if processes == 1 {
             Workers::Alone
         } else {
@@ -191,6 +226,7 @@ impl Run {
             catalog: or_none(40),
             store: or_none(60),
             journal: or_none(150),
+            hang: or_none(100),
             upstream: [20, 100, 400][world.below(3) as usize],
             outage: world.below(6) == 0,
         };
@@ -243,6 +279,11 @@ impl Run {
         conn.query_row(sql, [], |row| row.get(0)).ok()
     }
 
+    fn number(&self, sql: &str) -> u32 {
+        let conn = self.world.conn.lock().unwrap();
+        conn.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
     fn submit_any(&mut self) {
         let job = Job::make(&self.world);
         let deadline = self
@@ -274,6 +315,13 @@ impl Run {
             self.world.note(format_args!("cancels {id}"));
             process.call(process.service.cancel_batch(TENANT, &id));
         }
+    }
+
+    fn cancel_elsewhere(&self) {
+        let id = self.one("SELECT id FROM batches ORDER BY key DESC");
+        let process = self.awake().unwrap();
+        let catalog = &process.service.catalog;
+        process.call(catalog.cancel_batch(TENANT, &id.unwrap()));
     }
 
     fn delete_input(&self) {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::life::Life;
 use crate::budget::Share;
+use crate::clock::Steady;
 use crate::error::Result;
 use crate::upstream::{Content, Reply, Request, Upstream};
 
@@ -32,7 +33,7 @@ impl Upstream for SimUpstream {
         }
         life.note(format_args!("sends {}", request.line_id));
         let line = life.world.line(request.line_id);
-        life.world.laws().sent(line);
+        life.world.laws().sent(life.number, line, life.now());
         life.point("a request").await;
         let slow = if life.world.per_mille(20) { 8_000 } else { 400 };
         tokio::time::sleep(Duration::from_millis(1 + life.world.below(slow))).await;

@@ -34,6 +34,8 @@ pub(super) enum Bug {
     SweptInput,
     /// A line is tried more often than the limit says.
     OneTryTooMany,
+    /// Lines are sent however much waits for the disk, and for however long.
+    OpenGate,
 }
 
 /// How often what goes wrong, in one of a thousand calls.
@@ -47,6 +49,8 @@ pub(super) struct Weather {
     pub(super) store: u32,
     /// The journal's disk refuses.
     pub(super) journal: u32,
+    /// It takes seconds for a sync.
+    pub(super) hang: u32,
     /// A line gets no good answer.
     pub(super) upstream: u32,
     /// The upstream is away altogether.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ditto_server::model::space::Floor;
-use ditto_server::{Config, Mode, Sending, UpstreamConfig, Window};
+use ditto_server::{CompletionWindow, Config, Mode, Sending, UpstreamConfig, Window};
 use ditto_sim::Sim;
 use secrecy::SecretString;
 
@@ -103,7 +103,7 @@ impl Settings {
         let mut config = Config::new(data, vec![upstream]);
         config.endpoints = vec![endpoint];
         config.mode = Mode::Lenient;
-        config.window = Window::KeepGoing;
+        config.windows = vec![CompletionWindow::day(Window::KeepGoing)];
         // Whoever runs a job on his own disk is not kept from it; a disk that is full stalls the job,
         // loses nothing, and says so.
         config.space = Floor::NONE;

@@ -1,5 +1,6 @@
 //! The shape of the config file.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,9 +21,10 @@ pub(super) struct ConfigFile {
     pub(super) origins: Vec<String>,
     pub(super) endpoints: Option<Vec<String>>,
     pub(super) lenient: bool,
+    pub(super) mixed_models: Option<bool>,
     #[serde(deserialize_with = "typed_time")]
     pub(super) timeout: Option<Duration>,
-    pub(super) windows: Windows,
+    pub(super) windows: BTreeMap<String, WindowEnd>,
     pub(super) limits: LimitsTable,
     pub(super) retention: RetentionTable,
     pub(super) space: SpaceTable,
@@ -49,14 +51,7 @@ pub(super) struct KeyTable {
     pub(super) env: String,
 }
 
-/// `[windows]`: what the end of each completion window does.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Windows {
-    #[serde(rename = "24h")]
-    pub(super) day: Option<WindowEnd>,
-}
-
+/// What the end of a completion window does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(super) enum WindowEnd {
     #[serde(rename = "expire")]
@@ -70,6 +65,8 @@ pub(super) enum WindowEnd {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LimitsTable {
     pub(super) file_bytes: Option<u64>,
+    #[serde(deserialize_with = "typed_time")]
+    pub(super) upload_time: Option<Duration>,
     pub(super) tenant_bytes: Option<u64>,
     pub(super) lines: Option<u64>,
     pub(super) line_bytes: Option<usize>,

@@ -1,12 +1,13 @@
 //! What was typed, and what it means: flags and environment before the config file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ditto_server::{
-    Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode, TenantKey, UpstreamConfig, Window,
+    CompletionWindow, Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode, TenantKey,
+    UpstreamConfig, Window,
 };
 
 use super::ServeArgs;
@@ -16,6 +17,7 @@ use super::config_file::{
 use super::floor;
 use super::keys::{self, KeyOf};
 use super::upstream::{Target, UpstreamFlag};
+use crate::duration;
 use crate::failure::{Failure, Result};
 use crate::key;
 
@@ -89,7 +91,8 @@ impl Settings {
         };
         let timeout = args.timeout.or(file.timeout);
         config.sending.timeout = timeout.unwrap_or(config.sending.timeout);
-        config.window = window(file.windows.day, &config.keys);
+        config.mixed_models = file.mixed_models;
+        config.windows = windows(&file.windows, &config.keys)?;
         config.limits = limits(&file.limits);
         config.retention = retention(&file.retention)?;
         config.space = floor::of(file.space.free.as_ref())?;
@@ -258,20 +261,43 @@ fn client_key(table: KeyTable) -> Result<TenantKey> {
     })
 }
 
-/// On one's own machine nobody waits for a deadline; where there are tenants, they rely on it.
-fn window(said: Option<WindowEnd>, keys: &[TenantKey]) -> Window {
-    match said {
-        Some(WindowEnd::Expire) => Window::Expire,
-        Some(WindowEnd::KeepGoing) => Window::KeepGoing,
-        None if keys.is_empty() => Window::KeepGoing,
-        None => Window::Expire,
+/// 24h, as in the protocol, and the others that are named. On one's own machine nobody waits for a
+/// deadline; where there are tenants, they rely on it.
+fn windows(
+    said: &BTreeMap<String, WindowEnd>,
+    keys: &[TenantKey],
+) -> Result<Vec<CompletionWindow>> {
+    let day = CompletionWindow::day(match keys.is_empty() {
+        true => Window::KeepGoing,
+        false => Window::Expire,
+    });
+    let mut windows = vec![day];
+    for (name, end) in said {
+        let length = duration::parse(name).map_err(|wanted| {
+            Failure::usage(format!(
+                "in the config file, [windows]: `{name}` is not {wanted}"
+            ))
+        })?;
+        let end = match end {
+            WindowEnd::Expire => Window::Expire,
+            WindowEnd::KeepGoing => Window::KeepGoing,
+        };
+        windows.retain(|window| window.name != *name);
+        windows.push(CompletionWindow {
+            name: name.clone(),
+            length,
+            end,
+        });
     }
+    windows.sort_by_key(|window| window.length);
+    Ok(windows)
 }
 
 fn limits(table: &LimitsTable) -> Limits {
     let shipped = Limits::default();
     Limits {
         file_bytes: table.file_bytes.unwrap_or(shipped.file_bytes),
+        upload_lifetime: table.upload_time.unwrap_or(shipped.upload_lifetime),
         tenant_bytes: table.tenant_bytes.or(shipped.tenant_bytes),
         lines: table.lines.unwrap_or(shipped.lines),
         line_bytes: table.line_bytes.unwrap_or(shipped.line_bytes),
@@ -330,6 +356,7 @@ mod tests {
 
         [limits]
         lines = 7
+        upload_time = "30m"
         tenant_bytes = 8
 
         [space]
@@ -345,9 +372,14 @@ mod tests {
         assert_eq!(settings.listen.port(), 9000);
         assert_eq!(settings.config.data, PathBuf::from("/srv/batches"));
         assert_eq!(settings.config.endpoints, ["/v1/rerank"]);
-        assert_eq!(settings.config.window, Window::Expire);
+        assert_eq!(
+            settings.config.windows,
+            [CompletionWindow::day(Window::Expire)]
+        );
         assert_eq!(settings.config.sending.timeout, Duration::from_secs(90));
         assert_eq!(settings.config.limits.lines, 7);
+        let half_an_hour = Duration::from_secs(1_800);
+        assert_eq!(settings.config.limits.upload_lifetime, half_an_hour);
         assert_eq!(settings.config.limits.errors, Limits::default().errors);
         assert_eq!(settings.config.limits.tenant_bytes, Some(8));
         assert_eq!(settings.config.retention.as_secs(), 30 * 24 * 3600);
@@ -384,7 +416,10 @@ mod tests {
         let settings = merged(&["--upstream", "sim"], "").unwrap();
         assert_eq!(settings.listen, "127.0.0.1:8650".parse().unwrap());
         assert_eq!(settings.config.data, PathBuf::from("ditto-data"));
-        assert_eq!(settings.config.window, Window::KeepGoing);
+        assert_eq!(
+            settings.config.windows,
+            [CompletionWindow::day(Window::KeepGoing)]
+        );
         assert_eq!(settings.config.mode, Mode::Strict);
         assert_eq!(settings.config.sending.timeout, Duration::from_secs(600));
         assert_eq!(settings.config.retention, DEFAULT_RETENTION);
@@ -405,14 +440,44 @@ mod tests {
             (Some(WindowEnd::Expire), nobody, Window::Expire),
             (Some(WindowEnd::KeepGoing), tenants, Window::KeepGoing),
         ];
-        for (said, keys, expected) in table {
+        for (said, keys, end) in table {
+            let said: BTreeMap<_, _> = said
+                .map(|end| ("24h".to_owned(), end))
+                .into_iter()
+                .collect();
+            let expected = [CompletionWindow::day(end)];
             assert_eq!(
-                window(said, keys),
+                windows(&said, keys).unwrap(),
                 expected,
                 "{said:?}, {} keys",
                 keys.len()
             );
         }
+    }
+
+    #[test]
+    fn other_windows_are_known_if_they_are_named_and_a_day_always_is() {
+        let said = |names: &[&str]| {
+            let said = names
+                .iter()
+                .map(|name| ((*name).to_owned(), WindowEnd::Expire));
+            windows(&said.collect(), &[])
+        };
+        let known: Vec<_> = said(&["7d", "1h"])
+            .unwrap()
+            .into_iter()
+            .map(|window| (window.name, window.length.as_secs(), window.end))
+            .collect();
+        let expected = [
+            ("1h", 3_600, Window::Expire),
+            ("24h", 86_400, Window::KeepGoing),
+            ("7d", 604_800, Window::Expire),
+        ];
+        assert_eq!(
+            known,
+            expected.map(|(name, s, end)| (name.to_owned(), s, end))
+        );
+        assert!(said(&["soon"]).is_err());
     }
 
     #[test]

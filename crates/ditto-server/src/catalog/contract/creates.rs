@@ -107,6 +107,55 @@ pub(super) async fn two_tenants_with_one_key_have_a_batch_each(
     }
 }
 
+fn under(key: &str, body: u8) -> ReadyFile {
+    ReadyFile {
+        once: keyed("", key, body).once,
+        ..description()
+    }
+}
+
+async fn made(catalog: &dyn Catalog, route: Route, key: &str) -> Option<(String, [u8; 16])> {
+    let made = catalog.made(TENANT, route, key).await.unwrap();
+    made.map(|made| (made.id, made.request_hash))
+}
+
+pub(super) async fn a_file_is_remembered_by_its_key_for_a_day_and_by_its_own_route(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    pending(catalog, "file-1").await;
+    assert_eq!(made(catalog, Route::Files, "k").await, None);
+    catalog.ready_file("file-1", under("k", 1)).await.unwrap();
+    let file = Some(("file-1".to_owned(), [1; 16]));
+    create(catalog, keyed("batch_1", "k", 2)).await;
+    assert_eq!(made(catalog, Route::Files, "k").await, file);
+    let batch = Some(("batch_1".to_owned(), [2; 16]));
+    assert_eq!(made(catalog, Route::Batches, "k").await, batch);
+    let stranger = catalog.made("stranger", Route::Files, "k").await.unwrap();
+    assert_eq!(stranger, None);
+
+    clock.advance(DAY - MOMENT);
+    assert_eq!(made(catalog, Route::Files, "k").await, file);
+    clock.advance(MOMENT);
+    assert_eq!(made(catalog, Route::Files, "k").await, None);
+}
+
+pub(super) async fn a_key_that_has_made_a_file_meanwhile_makes_no_other(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    for id in ["file-1", "file-2"] {
+        pending(catalog, id).await;
+    }
+    catalog.ready_file("file-1", under("k", 1)).await.unwrap();
+    for body in [1, 2] {
+        let refused = catalog.ready_file("file-2", under("k", body)).await;
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Busy);
+    }
+    assert_eq!(catalog.file(TENANT, "file-2").await.unwrap(), None);
+    assert_eq!(catalog.stored(TENANT).await.unwrap().bytes, 100);
+}
+
 /// How many of these, all on their way together, made a batch; the ids they were told.
 async fn all_at_once(
     catalog: &dyn Catalog,

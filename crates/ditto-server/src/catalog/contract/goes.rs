@@ -233,6 +233,29 @@ pub(super) async fn a_file_that_is_gone_is_a_cursor_for_its_time_and_then_forgot
     assert!(page.await.unwrap().is_none());
 }
 
+pub(super) async fn a_file_that_is_gone_is_a_cursor_for_30_days_however_short_rows_are_kept(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    let keep = Keep { rows: DAY, ..KEEP };
+    for id in ["file-1", "file-2"] {
+        file(catalog, id).await;
+    }
+    catalog.delete_file(TENANT, "file-2").await.unwrap();
+    catalog.file_swept("file-2").await.unwrap();
+    clock.advance(DAY * 30 - Duration::from_millis(1));
+    assert_eq!(catalog.due_rows(keep).await.unwrap().files, 0);
+    assert_eq!(catalog.forget_files(keep.rows, 10).await.unwrap(), 0);
+    assert_eq!(
+        file_ids(catalog, query(10, Some("file-2"))).await,
+        ["file-1"]
+    );
+
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(catalog.due_rows(keep).await.unwrap().files, 1);
+    assert_eq!(catalog.forget_files(keep.rows, 10).await.unwrap(), 1);
+}
+
 pub(super) async fn a_batch_is_forgotten_long_after_its_end_and_never_before_its_results(
     catalog: &dyn Catalog,
     clock: &ManualClock,

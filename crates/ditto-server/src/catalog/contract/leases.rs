@@ -2,6 +2,30 @@
 
 use super::*;
 
+pub(super) async fn what_nobody_holds_is_told_with_what_is_recorded_of_it(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 4).await;
+    let leased = lease(catalog, ME, 4).await;
+    assert!(catalog.waiting_segments(key).await.unwrap().is_empty());
+    let published = publication(&leased[1], 2, 1);
+    catalog.renew(ME, LEASE, &[published]).await.unwrap();
+    for (at, pause) in [(1, Duration::ZERO), (2, LEASE)] {
+        let park = catalog.park(ME, leased[at].key, cut(1, 100), pause).await;
+        assert!(park.unwrap());
+    }
+    // To be fenced before anything of it counts.
+    catalog.let_go(ME, leased[3].key, 1).await.unwrap();
+    let waiting = catalog.waiting_segments(key).await.unwrap();
+    let told: Vec<_> = waiting
+        .iter()
+        .map(|one| (one.key.index, one.cuts.clone(), one.published))
+        .collect();
+    assert_eq!(told, [(1, vec![cut(1, 100)], 3), (2, vec![cut(1, 100)], 0)]);
+}
+
 pub(super) async fn a_plan_is_leased_in_order_and_each_entry_once(
     catalog: &dyn Catalog,
     _: &ManualClock,

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use super::sqlite::SqliteCatalog;
 use super::{
-    BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Created, Cut, Demand, FileQuery, FileRow,
-    FileState, Finish, Gap, Keep, Leased, Named, NewBatch, NewFile, Once, Order, Publication,
-    ReadyFile, Refusal, SealOutcome, Sealed, SegmentKey, Stored, Usage, Validated,
+    Asked, BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Completion, Created, Cut, Demand,
+    FileQuery, FileRow, FileState, Finish, Gap, Keep, Leased, Named, NewBatch, NewFile, NewUpload,
+    Once, Order, PENDING_UPLOADS, PartRow, Publication, ReadyFile, ReadyPart, Refusal, Route,
+    SealOutcome, Sealed, SegmentKey, Stored, UploadRow, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
 use crate::model::batch::{BatchState, Ending};
 use crate::model::litter::{Claim, Due};
+use crate::model::upload::{PART_BYTES, UploadState};
 
 mod batches;
 mod creates;
@@ -25,6 +27,7 @@ mod goes;
 mod leases;
 mod seals;
 mod space;
+mod uploads;
 mod validation;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -41,6 +44,7 @@ fn description() -> ReadyFile {
         lines: Some(7),
         expires_after: None,
         within: None,
+        once: None,
     }
 }
 
@@ -81,6 +85,8 @@ fn new_batch(id: &str, tenant: &str) -> NewBatch {
         expires_after: None,
         metadata: None,
         options: BatchOptions::default(),
+        retry: None,
+        lines: None,
         once: None,
         bounds: Bounds::default(),
     }
@@ -267,12 +273,15 @@ promises! {
     creates::a_repeat_of_another_body_or_tenant_makes_a_batch,
     creates::creates_that_are_no_repeats_make_a_batch_each,
     creates::creates_are_forgotten_when_no_repeat_can_mean_them_and_a_few_at_a_time,
+    creates::a_file_is_remembered_by_its_key_for_a_day_and_by_its_own_route,
+    creates::a_key_that_has_made_a_file_meanwhile_makes_no_other,
     validation::the_oldest_batch_is_validated_first_and_by_one_worker,
     validation::a_try_that_failed_is_made_again_after_all_others,
     validation::a_validator_that_died_is_replaced_and_its_outcome_refused,
     validation::what_validation_found_is_kept_with_the_batch,
     validation::a_refused_batch_has_failed_with_its_errors,
     validation::a_batch_without_a_request_is_finalizing_right_away,
+    leases::what_nobody_holds_is_told_with_what_is_recorded_of_it,
     leases::a_plan_is_leased_in_order_and_each_entry_once,
     leases::a_released_segment_comes_back_first_with_its_cut_and_nothing_to_fence,
     leases::a_crash_leaves_an_epoch_to_be_fenced_once,
@@ -315,6 +324,7 @@ promises! {
     goes::what_a_batch_has_is_held_until_both_results_are_gone,
     goes::a_batchs_blobs_outlast_the_readers_of_its_results,
     goes::a_file_that_is_gone_is_a_cursor_for_its_time_and_then_forgotten,
+    goes::a_file_that_is_gone_is_a_cursor_for_30_days_however_short_rows_are_kept,
     goes::a_batch_is_forgotten_long_after_its_end_and_never_before_its_results,
     goes::a_batch_that_a_repeated_create_would_name_is_not_forgotten,
     space::a_file_counts_from_ready_to_deleted,
@@ -326,4 +336,20 @@ promises! {
     space::creating_and_cancelling_in_a_loop_ends_at_the_limit,
     space::what_is_promised_to_all_tenants_has_its_own_bound,
     space::a_create_that_comes_again_is_answered_when_there_is_no_room_any_more,
+    uploads::parts_in_the_order_of_the_client_are_a_file,
+    uploads::a_part_is_none_before_its_bytes_are_there,
+    uploads::a_part_that_was_given_up_cannot_get_ready_and_a_ready_one_stays,
+    uploads::another_tenant_has_no_part_in_an_upload,
+    uploads::a_completion_that_does_not_fit_changes_nothing,
+    uploads::a_completion_without_a_pending_file_changes_nothing,
+    uploads::an_upload_that_has_ended_takes_nothing_more,
+    uploads::parts_count_from_ready_until_their_upload_ends,
+    uploads::a_part_over_what_its_tenant_may_have_does_not_get_ready,
+    uploads::an_upload_takes_no_more_bytes_than_it_can_need,
+    uploads::a_loop_that_only_creates_uploads_ends,
+    uploads::a_file_of_parts_takes_them_with_it,
+    uploads::parts_of_an_upload_that_became_no_file_may_go,
+    uploads::an_upload_is_forgotten_a_day_after_its_end_and_not_before_its_parts,
+    uploads::the_same_key_is_the_same_upload_as_it_is_now,
+    uploads::a_part_and_a_completion_are_remembered_by_their_keys,
 }

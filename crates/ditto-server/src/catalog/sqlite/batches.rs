@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::named_params;
 
-use super::super::{BatchRow, Cancelled, NewBatch, Rows};
+use super::super::{BatchRow, Cancelled, NewBatch, NewFile, Rows};
 use super::files::{self, cut_page};
 use super::rows::{self, Life};
 use super::runner::Tx;
@@ -15,8 +15,16 @@ use crate::model::batch::{BatchState, Ending, Event, Step, advance};
 /// With so many bytes set aside for it.
 pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch, reserved: u64) -> Result<BatchRow> {
     let mut options = batch.options.clone();
-    // In the transaction that makes the batch: a delete comes before it or after it.
-    options.input_there = files::get(tx, &batch.tenant, &batch.input_file_id)?.is_some();
+    // In the transaction that makes the batch: a delete comes before it or after it. The input of a
+    // retry is to be made; its id is taken here, so that no blob of it is litter.
+    options.input_there = match &batch.retry {
+        Some(_) => {
+            let (id, tenant) = (batch.input_file_id.clone(), batch.tenant.clone());
+            files::create(tx, &NewFile { id, tenant })?;
+            true
+        }
+        None => files::get(tx, &batch.tenant, &batch.input_file_id)?.is_some(),
+    };
     let options = serde_json::to_string(&options)
         .map_err(|e| Error::internal(format!("options of {}: {e}", batch.id)))?;
     let params = named_params! {
@@ -31,6 +39,10 @@ pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch, reserved: u64) -> Result<Bat
         ":now": tx.now_ms,
         ":expires": batch.expires_after.map(|after| tx.later(after)),
         ":reserved": rows::stored(reserved),
+        ":retry_of": batch.retry.as_ref().map(|retry| &retry.of),
+        ":retry_only": batch.retry.as_ref().map(|retry| rows::classes(&retry.only)),
+        ":retry_input": batch.retry.as_ref().map(|retry| &retry.input),
+        ":retry_errors": batch.retry.as_ref().map(|retry| &retry.errors),
     };
     tenants::reserve(tx, &batch.tenant, reserved)?;
     let row = tx.row(sql::CREATE_BATCH, params, rows::batch)?;

@@ -4,9 +4,11 @@ use rusqlite::{Row, named_params};
 
 use super::super::{DueRows, Keep, Named, SegmentKey};
 use super::runner::Tx;
-use super::{files, rows, sql};
+use super::{files, rows, sql, uploads};
 use crate::error::{Error, Result};
-use crate::model::litter::{Claim, Due, Owner, Segment, of_batch, of_blob, of_part};
+use crate::model::litter::{
+    Claim, Due, Owner, PartUse, Segment, UploadOwner, of_batch, of_blob, of_part, of_upload_part,
+};
 
 /// One lookup by key for each name; the caller asks in pages.
 pub(super) fn of(tx: &Tx<'_>, names: &[Named], keep: Keep) -> Result<Vec<Claim>> {
@@ -16,6 +18,7 @@ pub(super) fn of(tx: &Tx<'_>, names: &[Named], keep: Keep) -> Result<Vec<Claim>>
 fn claim(tx: &Tx<'_>, name: &Named, keep: Keep) -> Result<Claim> {
     match name {
         Named::File(id) => file(tx, id, keep),
+        Named::UploadPart { upload, part } => upload_part(tx, upload, part, keep),
         Named::Batch(id) => Ok(of_batch(batch(tx, id, 0, keep)?.0)),
         Named::Blob {
             batch: id,
@@ -43,6 +46,32 @@ fn file(tx: &Tx<'_>, id: &str, keep: Keep) -> Result<Claim> {
         Some("due") => Ok(Claim::Due(Due::File)),
         Some(other) => Err(unexpected(other)),
     }
+}
+
+fn upload_part(tx: &Tx<'_>, upload: &str, part: &str, keep: Keep) -> Result<Claim> {
+    let params = named_params! { ":id": upload, ":part": part, ":now": tx.now_ms };
+    let found = tx.row(sql::CLAIM_UPLOAD_PART, params, |row| {
+        Ok((
+            row.get::<_, String>("owner")?,
+            row.get::<_, Option<String>>("file_id")?,
+            row.get::<_, Option<String>>("part")?,
+        ))
+    })?;
+    let Some((owner, file_id, part)) = found else {
+        return Ok(of_upload_part(UploadOwner::Missing, None));
+    };
+    let owner = match (owner.as_str(), file_id) {
+        ("pending", _) => UploadOwner::Pending,
+        ("ended", _) => UploadOwner::Ended,
+        ("swept", _) => UploadOwner::Swept,
+        ("completed", Some(id)) => UploadOwner::File(file(tx, &id, keep)?),
+        (other, _) => return Err(unexpected(other)),
+    };
+    let part = part.map(|state| match state.as_str() {
+        "chosen" => PartUse::Chosen,
+        _ => PartUse::Other,
+    });
+    Ok(of_upload_part(owner, part))
 }
 
 fn batch(tx: &Tx<'_>, id: &str, index: u32, keep: Keep) -> Result<(Owner, Option<Segment>)> {
@@ -86,12 +115,18 @@ fn unexpected(word: &str) -> Error {
 }
 
 pub(super) fn due_rows(tx: &Tx<'_>, keep: Keep) -> Result<DueRows> {
-    let params = named_params! { ":now": tx.now_ms, ":before": tx.earlier(keep.rows) };
+    let params = named_params! {
+        ":now": tx.now_ms,
+        ":before": tx.earlier(keep.rows),
+        ":files_before": files::forgotten_before(tx, keep.rows),
+        ":uploads_before": uploads::forgotten_before(tx),
+    };
     let due = tx.row(sql::DUE_ROWS, params, |row| {
         Ok(DueRows {
             creates: rows::count(row, "creates")?,
             files: rows::count(row, "files")?,
             batches: rows::count(row, "batches")?,
+            uploads: rows::count(row, "uploads")?,
         })
     })?;
     Ok(due.unwrap_or_default())

@@ -1,19 +1,32 @@
-//! Creates that may come again: which of them makes a batch, and which is one that was made.
+//! Creates that may come again: which of them makes something, and which is one that was made.
 
 use rusqlite::named_params;
 
-use super::super::{BatchRow, Created, KEY_LIFETIME, NewBatch, Once, REPEAT_LIFETIME};
+use super::super::{Created, KEY_LIFETIME, Made, NewBatch, Once, REPEAT_LIFETIME, Route};
 use super::runner::Tx;
-use super::{batches, rows, sql, tenants};
-use crate::error::Result;
+use super::{batches, sql, tenants};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What an earlier create was found to have made, by its id.
+#[derive(Debug)]
+pub(super) enum Earlier {
+    /// It asked for the same.
+    Same(String),
+    /// It had the same key and asked for something else.
+    Other(String),
+}
 
 /// Looks and makes in one transaction, and there is one writer: a second create that arrives
 /// meanwhile finds the first. If we stop before the commit, neither the batch nor its key is there.
 pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch) -> Result<Created> {
-    if let Some(once) = &batch.once
-        && let Some(earlier) = earlier(tx, &batch.tenant, once)?
-    {
-        return Ok(earlier);
+    let again = |id: &str| {
+        let row = batches::get(tx, &batch.tenant, id)?;
+        row.map(Box::new).ok_or_else(|| lost(id))
+    };
+    match earlier(tx, Route::Batches, &batch.tenant, batch.once.as_ref())? {
+        Some(Earlier::Same(id)) => return Ok(Created::Again(again(&id)?)),
+        Some(Earlier::Other(id)) => return Ok(Created::Mismatch(again(&id)?)),
+        None => {}
     }
     let reserved = match tenants::admit(tx, batch)? {
         Ok(reserved) => reserved,
@@ -21,56 +34,107 @@ pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch) -> Result<Created> {
     };
     let row = batches::create(tx, batch, reserved)?;
     if let Some(once) = &batch.once {
-        remember(tx, &row, once)?;
+        remember(tx, Route::Batches, &batch.tenant, once, &row.id)?;
     }
     Ok(Created::New(Box::new(row)))
 }
 
 /// What this create has done already.
-fn earlier(tx: &Tx<'_>, tenant: &str, once: &Once) -> Result<Option<Created>> {
+pub(super) fn earlier(
+    tx: &Tx<'_>,
+    route: Route,
+    tenant: &str,
+    once: Option<&Once>,
+) -> Result<Option<Earlier>> {
+    let Some(once) = once else {
+        return Ok(None);
+    };
     match &once.key {
-        Some(key) => by_key(tx, tenant, key, once.request_hash),
-        None if once.repeated => by_hash(tx, tenant, once.request_hash),
+        Some(key) => {
+            let made = made(tx, route, tenant, key)?;
+            Ok(
+                made.map(|made| match made.request_hash == once.request_hash {
+                    true => Earlier::Same(made.id),
+                    false => Earlier::Other(made.id),
+                }),
+            )
+        }
+        None if once.repeated => by_hash(tx, route, tenant, once.request_hash),
         None => Ok(None),
     }
 }
 
-fn by_key(tx: &Tx<'_>, tenant: &str, key: &str, hash: [u8; 16]) -> Result<Option<Created>> {
-    let params = named_params! { ":tenant": tenant, ":key": key, ":now": tx.now_ms };
+/// What a key has made.
+pub(super) fn made(tx: &Tx<'_>, route: Route, tenant: &str, key: &str) -> Result<Option<Made>> {
+    let params = named_params! {
+        ":tenant": tenant, ":route": route.as_str(), ":key": key, ":now": tx.now_ms,
+    };
     tx.row(sql::CREATE_BY_KEY, params, |row| {
-        let same = row.get::<_, [u8; 16]>("request_hash")? == hash;
-        let batch = Box::new(rows::batch(row)?);
-        Ok(if same {
-            Created::Again(batch)
-        } else {
-            Created::Mismatch(batch)
+        Ok(Made {
+            id: row.get("made")?,
+            request_hash: row.get("request_hash")?,
         })
     })
 }
 
-fn by_hash(tx: &Tx<'_>, tenant: &str, hash: [u8; 16]) -> Result<Option<Created>> {
-    let since = tx.earlier(REPEAT_LIFETIME);
-    let params = named_params! { ":tenant": tenant, ":request_hash": hash, ":since": since };
+fn by_hash(tx: &Tx<'_>, route: Route, tenant: &str, hash: [u8; 16]) -> Result<Option<Earlier>> {
+    let params = named_params! {
+        ":tenant": tenant,
+        ":route": route.as_str(),
+        ":request_hash": hash,
+        ":since": tx.earlier(REPEAT_LIFETIME),
+    };
     tx.row(sql::CREATE_BY_HASH, params, |row| {
-        Ok(Created::Again(Box::new(rows::batch(row)?)))
+        Ok(Earlier::Same(row.get("made")?))
     })
 }
 
-fn remember(tx: &Tx<'_>, batch: &BatchRow, once: &Once) -> Result<()> {
+/// Remembers what a request with a key has made, unless the key has made something meanwhile: whoever
+/// asked for it first was not heard of before.
+pub(super) fn claim(
+    tx: &Tx<'_>,
+    route: Route,
+    tenant: &str,
+    once: &Once,
+    made: &str,
+) -> Result<()> {
+    if earlier(tx, route, tenant, Some(once))?.is_some() {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            "another request with this Idempotency-Key was answered a moment ago; nothing was changed \
+             by this one: send it again",
+        ));
+    }
+    remember(tx, route, tenant, once, made)
+}
+
+/// In the transaction that makes it.
+pub(super) fn remember(
+    tx: &Tx<'_>,
+    route: Route,
+    tenant: &str,
+    once: &Once,
+    made: &str,
+) -> Result<()> {
     let lifetime = match once.key {
         Some(_) => KEY_LIFETIME,
         None => REPEAT_LIFETIME,
     };
     let params = named_params! {
-        ":batch": batch.key,
-        ":tenant": batch.tenant,
+        ":tenant": tenant,
+        ":route": route.as_str(),
         ":key": once.key,
         ":request_hash": once.request_hash,
+        ":made": made,
         ":now": tx.now_ms,
         ":expires": tx.later(lifetime),
     };
     tx.execute(sql::REMEMBER_CREATE, params)?;
     Ok(())
+}
+
+fn lost(id: &str) -> Error {
+    Error::internal(format!("a create names {id}, which is gone"))
 }
 
 pub(super) fn forget(tx: &Tx<'_>, limit: u32) -> Result<u32> {

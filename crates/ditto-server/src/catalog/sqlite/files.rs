@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use rusqlite::{Row, named_params};
 
-use super::super::{FileQuery, FileRow, NewFile, Order, ReadyFile, Rows, over_limit};
+use super::super::{
+    CURSOR_LIFETIME, FileQuery, FileRow, NewFile, Order, ReadyFile, Route, Rows, over_limit,
+};
 use super::rows::{self, stored};
 use super::runner::Tx;
-use super::{batches, sql, tenants};
+use super::{batches, creates, sql, tenants, uploads};
 use crate::error::{Error, Result};
 use crate::model::space::fits;
 
@@ -39,6 +41,9 @@ pub(super) fn ready(tx: &Tx<'_>, id: &str, file: &ReadyFile) -> Result<FileRow> 
             // An error takes the whole change back.
             return Err(over_limit(held, row.bytes, limit));
         }
+    }
+    if let Some(once) = &file.once {
+        creates::claim(tx, Route::Files, &row.tenant, once, &row.id)?;
     }
     tenants::file_came(tx, &row.tenant, row.bytes)?;
     Ok(row)
@@ -146,16 +151,30 @@ pub(super) fn swept(tx: &Tx<'_>, id: &str) -> Result<()> {
         tenants::file_went(tx, file)?;
     }
     let swept = tx.row(sql::SWEEP_FILE, named_params! { ":id": id }, |row| {
-        row.get::<_, Option<i64>>("batch")
+        Ok((
+            row.get::<_, Option<i64>>("batch")?,
+            row.get::<_, Option<String>>("upload")?,
+        ))
     })?;
-    if let Some(batch) = swept.flatten() {
+    let (batch, upload) = swept.unwrap_or_default();
+    if let Some(batch) = batch {
         tx.execute(sql::DROP_RESULT, named_params! { ":batch": batch })?;
     }
-    Ok(())
+    match upload {
+        Some(upload) => uploads::swept(tx, &upload),
+        None => Ok(()),
+    }
+}
+
+/// Files that went before this are no cursors any more.
+pub(super) fn forgotten_before(tx: &Tx<'_>, unreadable: Duration) -> i64 {
+    tx.earlier(unreadable.max(CURSOR_LIFETIME))
 }
 
 pub(super) fn forget(tx: &Tx<'_>, unreadable: Duration, limit: u32) -> Result<u32> {
-    let params = named_params! { ":before": tx.earlier(unreadable), ":limit": limit };
+    let params = named_params! {
+        ":before": forgotten_before(tx, unreadable), ":limit": limit,
+    };
     let forgotten = tx.execute(sql::FORGET_FILES, params)?;
     Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
 }

@@ -53,10 +53,7 @@ impl Inline {
         // A command that panicked left its transaction to the rollback below.
         let mut conn = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = conn.transaction()?;
-        let value = command(&Tx {
-            conn: &transaction,
-            now_ms: self.clock.now_ms(),
-        })?;
+        let value = command(&Tx::on(&transaction, self.clock.now_ms()))?;
         transaction.commit()?;
         Ok(value)
     }

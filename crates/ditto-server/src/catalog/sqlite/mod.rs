@@ -14,9 +14,10 @@ use self::runner::Runner;
 pub(crate) use self::snapshot::Snapshot;
 use self::turns::Turns;
 use super::{
-    BatchRow, Cancelled, Catalog, Created, Cut, Demand, DueRows, FileQuery, FileRow, Finish,
-    FinishWork, Gap, Keep, Leased, Named, NewBatch, NewFile, Publication, ReadyFile, Renewal, Rows,
-    SealOutcome, Sealed, SealedRow, SegmentKey, Stored, Validated,
+    Asked, BatchRow, Cancelled, Catalog, Completion, Created, Cut, Demand, DueRows, FileQuery,
+    FileRow, Finish, FinishWork, Gap, Keep, Leased, Made, Named, NewBatch, NewFile, NewUpload,
+    Once, PartRow, Publication, ReadyFile, ReadyPart, Renewal, Route, Rows, SealOutcome, Sealed,
+    SealedRow, SegmentKey, Stored, UploadRow, Validated, WaitingSegment,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,8 +38,11 @@ mod schema;
 mod segments;
 mod snapshot;
 mod sql;
+#[cfg(test)]
+pub(crate) mod tally;
 mod tenants;
 mod turns;
+mod uploads;
 mod validation;
 
 /// Readers beside the writer: clients that poll do not wait for each other's lists.
@@ -96,6 +100,12 @@ impl SqliteCatalog {
         Ok(Arc::new(Mutex::new(schema::open_memory()?)))
     }
 
+    /// What has been asked of its file, by whichever thread.
+    #[cfg(test)]
+    pub(crate) fn tally(&self) -> &tally::Tally {
+        self.runner.tally()
+    }
+
     fn on(runner: Runner) -> Self {
         Self {
             runner,
@@ -143,6 +153,82 @@ impl Catalog for SqliteCatalog {
             .await
     }
 
+    async fn made(&self, tenant: &str, route: Route, key: &str) -> Result<Option<Made>> {
+        let (tenant, key) = (tenant.to_owned(), key.to_owned());
+        self.runner
+            .read(move |tx| creates::made(tx, route, &tenant, &key))
+            .await
+    }
+
+    async fn create_upload(&self, upload: NewUpload) -> Result<Asked<UploadRow>> {
+        self.runner
+            .write(move |tx| uploads::create(tx, &upload))
+            .await
+    }
+
+    async fn upload(&self, tenant: &str, id: &str) -> Result<Option<UploadRow>> {
+        let (tenant, id) = (tenant.to_owned(), id.to_owned());
+        self.runner
+            .read(move |tx| uploads::get(tx, &tenant, &id))
+            .await
+    }
+
+    async fn create_part(&self, tenant: &str, upload: &str, id: &str) -> Result<Asked<()>> {
+        let (tenant, upload, id) = (tenant.to_owned(), upload.to_owned(), id.to_owned());
+        self.runner
+            .write(move |tx| uploads::create_part(tx, &tenant, &upload, &id))
+            .await
+    }
+
+    async fn ready_part(&self, tenant: &str, id: &str, part: ReadyPart) -> Result<Asked<PartRow>> {
+        let (tenant, id) = (tenant.to_owned(), id.to_owned());
+        self.runner
+            .write(move |tx| uploads::ready_part(tx, &tenant, &id, &part))
+            .await
+    }
+
+    async fn abandon_part(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.runner
+            .write(move |tx| uploads::abandon_part(tx, &id))
+            .await
+    }
+
+    async fn part(&self, tenant: &str, id: &str) -> Result<Option<PartRow>> {
+        let (tenant, id) = (tenant.to_owned(), id.to_owned());
+        self.runner
+            .read(move |tx| uploads::get_part(tx, &tenant, &id))
+            .await
+    }
+
+    async fn parts(&self, upload: i64) -> Result<Vec<PartRow>> {
+        self.runner.read(move |tx| uploads::parts(tx, upload)).await
+    }
+
+    async fn complete_upload(
+        &self,
+        tenant: &str,
+        id: &str,
+        completion: Completion,
+    ) -> Result<Asked<UploadRow>> {
+        let (tenant, id) = (tenant.to_owned(), id.to_owned());
+        self.runner
+            .write(move |tx| uploads::complete(tx, &tenant, &id, &completion))
+            .await
+    }
+
+    async fn cancel_upload(
+        &self,
+        tenant: &str,
+        id: &str,
+        once: Option<Once>,
+    ) -> Result<Asked<UploadRow>> {
+        let (tenant, id) = (tenant.to_owned(), id.to_owned());
+        self.runner
+            .write(move |tx| uploads::cancel(tx, &tenant, &id, once.as_ref()))
+            .await
+    }
+
     async fn stored(&self, tenant: &str) -> Result<Stored> {
         let tenant = tenant.to_owned();
         self.runner.read(move |tx| tenants::of(tx, &tenant)).await
@@ -173,6 +259,23 @@ impl Catalog for SqliteCatalog {
         self.runner.write(move |tx| batches::swept(tx, batch)).await
     }
 
+    async fn sweepable_uploads(&self, limit: u32) -> Result<Vec<UploadRow>> {
+        self.runner
+            .write(move |tx| uploads::sweepable(tx, limit))
+            .await
+    }
+
+    async fn upload_swept(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.runner.write(move |tx| uploads::swept(tx, &id)).await
+    }
+
+    async fn sweepable_parts(&self, limit: u32) -> Result<Vec<(String, String)>> {
+        self.runner
+            .read(move |tx| uploads::sweepable_parts(tx, limit))
+            .await
+    }
+
     async fn forget_creates(&self, limit: u32) -> Result<u32> {
         self.runner
             .write(move |tx| creates::forget(tx, limit))
@@ -188,6 +291,12 @@ impl Catalog for SqliteCatalog {
     async fn forget_batches(&self, ended: Duration, limit: u32) -> Result<u32> {
         self.runner
             .write(move |tx| batches::forget(tx, ended, limit))
+            .await
+    }
+
+    async fn forget_uploads(&self, limit: u32) -> Result<u32> {
+        self.runner
+            .write(move |tx| uploads::forget(tx, limit))
             .await
     }
 
@@ -365,6 +474,12 @@ impl Catalog for SqliteCatalog {
             .await
     }
 
+    async fn waiting_segments(&self, batch: i64) -> Result<Vec<WaitingSegment>> {
+        self.runner
+            .read(move |tx| segments::waiting(tx, batch))
+            .await
+    }
+
     async fn reopen(&self, incarnation: &str, batch: i64, gaps: Vec<Gap>) -> Result<bool> {
         let incarnation = incarnation.to_owned();
         self.runner
@@ -426,6 +541,8 @@ mod tests {
             expires_after: None,
             metadata: None,
             options: BatchOptions::default(),
+            retry: None,
+            lines: None,
             once: None,
             bounds: Bounds::default(),
         }
@@ -640,12 +757,70 @@ mod tests {
         e.stored_bytes, e.reserved_bytes)
         FROM tenants a, tenants e WHERE a.name = 'tenant' AND e.name = '' AND ?1 = 0";
     const STORED_BY_SCAN: &str = "SELECT format('%d %d %d %d',
-        (SELECT coalesce(sum(bytes), 0) FROM files WHERE state = 'ready' AND tenant = 'tenant'),
+        (SELECT coalesce(sum(bytes), 0) FROM files WHERE state = 'ready' AND tenant = 'tenant')
+            + (SELECT coalesce(sum(p.bytes), 0) FROM upload_parts p JOIN uploads u ON u.key = p.upload
+                WHERE u.state = 'pending' AND p.state = 'ready' AND u.tenant = 'tenant'),
         (SELECT coalesce(sum(reserved_bytes), 0) FROM batches
             WHERE state = 'validating' AND tenant = 'tenant'),
-        (SELECT coalesce(sum(bytes), 0) FROM files WHERE state = 'ready'),
+        (SELECT coalesce(sum(bytes), 0) FROM files WHERE state = 'ready')
+            + (SELECT coalesce(sum(p.bytes), 0) FROM upload_parts p JOIN uploads u ON u.key = p.upload
+                WHERE u.state = 'pending' AND p.state = 'ready'),
         (SELECT coalesce(sum(reserved_bytes), 0) FROM batches WHERE state = 'validating'))
         WHERE ?1 = 0";
+
+    /// One random thing that a tenant does with one of its uploads.
+    async fn one_call_of_an_upload(
+        catalog: &SqliteCatalog,
+        tenant: &str,
+        chance: &mut fastrand::Rng,
+    ) {
+        let id = format!("upload_{tenant}-{}", chance.u8(0..6));
+        let part = format!("part_of_{id}-{}", chance.u8(0..3));
+        let file = format!("file-of-{id}");
+        match chance.u8(0..5) {
+            0 => {
+                let new = NewUpload {
+                    id,
+                    tenant: tenant.to_owned(),
+                    filename: "in.jsonl".to_owned(),
+                    purpose: "batch".to_owned(),
+                    bytes: 10,
+                    expires_after: LEASE,
+                    file_expires_after: chance.bool().then_some(LEASE),
+                    once: None,
+                };
+                // Its id may be taken, here and below.
+                let _ = catalog.create_upload(new).await;
+            }
+            1..=2 => {
+                let _ = catalog.create_part(tenant, &id, &part).await;
+                let ready = ReadyPart {
+                    bytes: chance.u64(5..15),
+                    breaks: 0,
+                    ends_line: false,
+                    index_bytes: 0,
+                    within: chance.bool().then_some(3_000),
+                    once: None,
+                };
+                let _ = catalog.ready_part(tenant, &part, ready).await;
+            }
+            3 => {
+                let new = NewFile {
+                    id: file.clone(),
+                    tenant: tenant.to_owned(),
+                };
+                let _ = catalog.create_file(new).await;
+                let completion = Completion {
+                    parts: vec![part],
+                    file_id: file,
+                    lines: 1,
+                    once: None,
+                };
+                let _ = catalog.complete_upload(tenant, &id, completion).await;
+            }
+            _ => drop(catalog.cancel_upload(tenant, &id, None).await.unwrap()),
+        }
+    }
 
     /// One random thing that one of two tenants does with one of its files or batches.
     async fn one_call(catalog: &SqliteCatalog, clock: &ManualClock, chance: &mut fastrand::Rng) {
@@ -653,7 +828,8 @@ mod tests {
         // Neighbours of the two that are often the same, so that calls meet.
         let file = format!("file-{tenant}-{}", chance.u8(0..9));
         let batch = format!("batch_{tenant}-{}", chance.u8(0..40));
-        match chance.u8(0..8) {
+        match chance.u8(0..11) {
+            8..=10 => one_call_of_an_upload(catalog, tenant, chance).await,
             0..=1 => {
                 let new = NewFile {
                     id: file.clone(),
@@ -669,6 +845,7 @@ mod tests {
                     lines: Some(bytes / 10),
                     expires_after: chance.bool().then_some(LEASE),
                     within: chance.bool().then_some(3_000),
+                    once: None,
                 };
                 // It may be ready, or too large.
                 let _ = catalog.ready_file(&file, ready).await;
@@ -678,6 +855,9 @@ mod tests {
                 clock.advance(LEASE / 4);
                 for file in catalog.sweepable_files(Duration::ZERO, 2).await.unwrap() {
                     catalog.file_swept(&file.id).await.unwrap();
+                }
+                for upload in catalog.sweepable_uploads(2).await.unwrap() {
+                    catalog.upload_swept(&upload.id).await.unwrap();
                 }
             }
             4..=5 => {

@@ -1,11 +1,18 @@
 //! Rows as values: what the columns mean.
 
+use std::time::Duration;
+
+use ditto_llm::wire::FailureClass;
 use rusqlite::Row;
 use rusqlite::types::Type;
 use serde::de::DeserializeOwned;
 
-use super::super::{BatchRow, Cut, FileRow, FileState, Sealed, SealedRow, SegmentKey, Usage};
+use super::super::{
+    BatchRow, Cut, FileRow, FileState, PartRow, Retry, Sealed, SealedRow, SegmentKey, UploadRow,
+    Usage,
+};
 use crate::model::batch::{BatchState, Ending};
+use crate::model::upload::UploadState;
 
 type Read<T> = rusqlite::Result<T>;
 
@@ -65,6 +72,43 @@ pub(super) fn file(row: &Row<'_>) -> Read<FileRow> {
         lines: lines.map(|lines| lines.max(0).unsigned_abs()),
         created_at: seconds(row, "created_ms")?.unwrap_or_default(),
         expires_at: seconds(row, "expires_ms")?,
+        upload: row.get("upload")?,
+    })
+}
+
+/// As it is at this time.
+pub(super) fn upload(now_ms: i64) -> impl Fn(&Row<'_>) -> Read<UploadRow> {
+    move |row| {
+        let state: String = row.get("state")?;
+        let state = UploadState::parse(&state)
+            .ok_or_else(|| unreadable(format!("upload state {state:?}")))?;
+        let lifetime: Option<i64> = row.get("file_lifetime_s")?;
+        Ok(UploadRow {
+            key: row.get("key")?,
+            id: row.get("id")?,
+            tenant: row.get("tenant")?,
+            state: state.at(row.get("expires_ms")?, now_ms),
+            filename: row.get("filename")?,
+            purpose: row.get("purpose")?,
+            bytes: count(row, "bytes")?,
+            file_expires_after: lifetime.map(|s| Duration::from_secs(s.max(0).unsigned_abs())),
+            created_at: seconds(row, "created_ms")?.unwrap_or_default(),
+            expires_at: seconds(row, "expires_ms")?.unwrap_or_default(),
+            file_id: row.get("file_id")?,
+        })
+    }
+}
+
+pub(super) fn part(row: &Row<'_>) -> Read<PartRow> {
+    Ok(PartRow {
+        id: row.get("id")?,
+        upload: row.get("upload_id")?,
+        bytes: count(row, "bytes")?,
+        breaks: count(row, "breaks")?,
+        ends_line: row.get("ends_line")?,
+        index_bytes: count(row, "index_bytes")?,
+        created_at: seconds(row, "created_ms")?.unwrap_or_default(),
+        place: row.get("place")?,
     })
 }
 
@@ -97,6 +141,7 @@ pub(super) fn batch(row: &Row<'_>) -> Read<BatchRow> {
         completion_window: row.get("completion_window")?,
         metadata: row.get("metadata")?,
         options: json(row, "options")?,
+        retry: retry(row)?,
         state: state(row)?,
         ending: ending(row)?,
         model: row.get("model")?,
@@ -117,6 +162,27 @@ pub(super) fn batch(row: &Row<'_>) -> Read<BatchRow> {
         cancelling_at: seconds(row, "cancelling_ms")?,
         cancelled_at: seconds(row, "cancelled_ms")?,
     })
+}
+
+fn retry(row: &Row<'_>) -> Read<Option<Retry>> {
+    let Some(of) = row.get("retry_of")? else {
+        return Ok(None);
+    };
+    let only: String = row.get("retry_only")?;
+    let class =
+        |word| FailureClass::parse(word).ok_or_else(|| unreadable(format!("retry_only {only:?}")));
+    Ok(Some(Retry {
+        of,
+        only: only.split(',').map(class).collect::<Read<_>>()?,
+        input: row.get("retry_input")?,
+        errors: row.get("retry_errors")?,
+    }))
+}
+
+/// Classes as stored.
+pub(super) fn classes(only: &[FailureClass]) -> String {
+    let words: Vec<_> = only.iter().map(|class| class.as_str()).collect();
+    words.join(",")
 }
 
 fn usage(row: &Row<'_>) -> Read<Usage> {

@@ -11,6 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 
 #[cfg(test)]
 use super::inline::Inline;
+#[cfg(test)]
+use super::tally::{Counted, Tally};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -23,16 +25,38 @@ const GROUP: usize = 256;
 /// What a command works with.
 #[derive(Debug)]
 pub(super) struct Tx<'a> {
-    /// Inside a transaction.
-    pub(super) conn: &'a Connection,
+    /// Inside a transaction. Nobody else's, so that no statement runs past the tally.
+    conn: &'a Connection,
     /// The time of day of the whole transaction.
     pub(super) now_ms: i64,
+    #[cfg(test)]
+    tally: Option<&'a Tally>,
 }
 
-impl Tx<'_> {
+impl<'a> Tx<'a> {
+    /// On a connection that is not a runner's.
+    pub(super) fn on(conn: &'a Connection, now_ms: i64) -> Self {
+        Self {
+            conn,
+            now_ms,
+            #[cfg(test)]
+            tally: None,
+        }
+    }
+
+    #[cfg(not(test))]
+    fn statement(&self, sql: &str) -> rusqlite::Result<rusqlite::CachedStatement<'a>> {
+        self.conn.prepare_cached(sql)
+    }
+
+    #[cfg(test)]
+    fn statement(&self, sql: &str) -> rusqlite::Result<Counted<'a>> {
+        Ok(Counted::new(self.conn.prepare_cached(sql)?, self.tally))
+    }
+
     /// Runs a statement; how many rows it changed.
     pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<usize> {
-        Ok(self.conn.prepare_cached(sql)?.execute(params)?)
+        Ok(self.statement(sql)?.execute(params)?)
     }
 
     /// The first row of an answer.
@@ -42,11 +66,7 @@ impl Tx<'_> {
         params: impl Params,
         map: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>> {
-        Ok(self
-            .conn
-            .prepare_cached(sql)?
-            .query_row(params, map)
-            .optional()?)
+        Ok(self.statement(sql)?.query_row(params, map).optional()?)
     }
 
     /// All rows of an answer.
@@ -56,11 +76,9 @@ impl Tx<'_> {
         params: impl Params,
         map: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
-        Ok(self
-            .conn
-            .prepare_cached(sql)?
-            .query_map(params, map)?
-            .collect::<Result<_, _>>()?)
+        let mut statement = self.statement(sql)?;
+        let rows = statement.query_map(params, map)?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// This long from now, in milliseconds.
@@ -97,6 +115,8 @@ pub(super) struct Threads {
     writer: Worker,
     readers: Vec<Worker>,
     next_reader: AtomicUsize,
+    #[cfg(test)]
+    tally: Arc<Tally>,
 }
 
 #[derive(Debug)]
@@ -113,21 +133,36 @@ impl Runner {
         readers: Vec<Connection>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self> {
+        #[cfg(test)]
+        let tally = Arc::<Tally>::default();
+        let session = |conn, begin| Session {
+            conn,
+            clock: Arc::clone(clock),
+            begin,
+            #[cfg(test)]
+            tally: Arc::clone(&tally),
+        };
         let readers = readers
             .into_iter()
-            .map(|conn| Worker::start("catalog-reader", conn, Arc::clone(clock), "BEGIN DEFERRED"))
+            .map(|conn| Worker::start("catalog-reader", session(conn, "BEGIN DEFERRED")))
             .collect::<Result<_>>()?;
-        let writer = Worker::start(
-            "catalog-writer",
-            writer,
-            Arc::clone(clock),
-            "BEGIN IMMEDIATE",
-        )?;
+        let writer = Worker::start("catalog-writer", session(writer, "BEGIN IMMEDIATE"))?;
         Ok(Self::Threads(Threads {
             writer,
             readers,
             next_reader: AtomicUsize::new(0),
+            #[cfg(test)]
+            tally,
         }))
+    }
+
+    /// What its threads run.
+    #[cfg(test)]
+    pub(super) fn tally(&self) -> &Tally {
+        match self {
+            Self::Threads(threads) => &threads.tally,
+            Self::Inline(_) => panic!("statements are counted where they run as shipped"),
+        }
     }
 
     /// Runs a change; durable when this returns. If it fails, nothing of it stays.
@@ -161,16 +196,11 @@ impl Runner {
 }
 
 impl Worker {
-    fn start(
-        name: &str,
-        conn: Connection,
-        clock: Arc<dyn Clock>,
-        begin: &'static str,
-    ) -> Result<Self> {
+    fn start(name: &str, session: Session) -> Result<Self> {
         let (queue, commands) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || work(&conn, commands, &*clock, begin))
+            .spawn(move || work(&session, commands))
             .map_err(|e| Error::storage("could not start a thread for the catalog", e))?;
         Ok(Self {
             queue: Some(queue),
@@ -211,20 +241,43 @@ impl Drop for Worker {
     }
 }
 
+/// What a thread works with.
+struct Session {
+    conn: Connection,
+    clock: Arc<dyn Clock>,
+    /// How its transactions begin.
+    begin: &'static str,
+    #[cfg(test)]
+    tally: Arc<Tally>,
+}
+
+impl Session {
+    /// Inside the transaction that has begun, or is about to.
+    fn tx(&self) -> Tx<'_> {
+        Tx {
+            #[cfg(test)]
+            tally: Some(&self.tally),
+            ..Tx::on(&self.conn, self.clock.now_ms())
+        }
+    }
+
+    /// Begins or ends a transaction.
+    fn turn(&self, sql: &str) -> rusqlite::Result<()> {
+        #[cfg(test)]
+        self.tally.add(0);
+        self.conn.execute_batch(sql)
+    }
+}
+
 /// A thread's whole life. If the process dies here, no caller of the open transaction has been
 /// answered and nothing of it stays.
-fn work(
-    conn: &Connection,
-    mut commands: mpsc::Receiver<Command>,
-    clock: &dyn Clock,
-    begin: &'static str,
-) {
+fn work(session: &Session, mut commands: mpsc::Receiver<Command>) {
     while let Some(first) = commands.blocking_recv() {
         let mut answers = Vec::new();
-        let outcome = group(conn, first, &mut commands, clock, begin, &mut answers);
-        if outcome.is_err() && !conn.is_autocommit() {
+        let outcome = group(session, first, &mut commands, &mut answers);
+        if outcome.is_err() && !session.conn.is_autocommit() {
             // Its failure would change nothing: the next BEGIN fails and says so.
-            let _ = conn.execute_batch("ROLLBACK");
+            let _ = session.turn("ROLLBACK");
         }
         for answer in answers {
             answer(outcome.as_ref().err());
@@ -234,18 +287,13 @@ fn work(
 
 /// Runs what is queued in one transaction: one fsync for all that arrived during the last one.
 fn group(
-    conn: &Connection,
+    session: &Session,
     first: Command,
     commands: &mut mpsc::Receiver<Command>,
-    clock: &dyn Clock,
-    begin: &'static str,
     answers: &mut Vec<Answer>,
 ) -> Result<(), rusqlite::Error> {
-    let tx = Tx {
-        conn,
-        now_ms: clock.now_ms(),
-    };
-    if let Err(e) = conn.execute_batch(begin) {
+    let tx = session.tx();
+    if let Err(e) = session.turn(session.begin) {
         // Not run at all: its savepoint would be a transaction of its own.
         answers.push(first(None));
         return Err(e);
@@ -253,7 +301,7 @@ fn group(
     let mut next = Some(first);
     while let Some(command) = next {
         answers.push(command(Some(&tx)));
-        if conn.is_autocommit() {
+        if session.conn.is_autocommit() {
             // A full disk, for one, undoes the whole transaction and not only a savepoint.
             return Err(rusqlite::Error::SqliteFailure(
                 rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT),
@@ -266,19 +314,19 @@ fn group(
             None
         };
     }
-    conn.execute_batch("COMMIT")
+    session.turn("COMMIT")
 }
 
 fn in_savepoint<T>(tx: &Tx<'_>, command: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
-    tx.conn.prepare_cached("SAVEPOINT command")?.execute([])?;
+    tx.execute("SAVEPOINT command", [])?;
     let result = command(tx);
     if tx.conn.is_autocommit() {
         return result;
     }
     if result.is_err() {
-        tx.conn.prepare_cached("ROLLBACK TO command")?.execute([])?;
+        tx.execute("ROLLBACK TO command", [])?;
     }
-    tx.conn.prepare_cached("RELEASE command")?.execute([])?;
+    tx.execute("RELEASE command", [])?;
     result
 }
 

@@ -15,6 +15,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
     include_str!("schema/0003.sql"),
+    include_str!("schema/0004.sql"),
+    include_str!("schema/0005.sql"),
 ];
 /// Marks the file as ours: "Dtto".
 const APPLICATION_ID: i64 = 0x4474_746f;
@@ -24,7 +26,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// one is left to `doctor`, so that a restart does not wait for it.
 const CHECKED_BYTES: u64 = 256 << 20;
 /// Every statement there is stays prepared.
-const STATEMENTS: usize = 128;
+const STATEMENTS: usize = 160;
 /// 8 MiB: the rows of a few thousand open segments.
 const CACHE_KIB: i64 = 8 * 1024;
 
@@ -294,6 +296,30 @@ mod tests {
         );
     }
 
+    #[test]
+    fn creates_of_an_older_catalog_still_name_their_batches() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        set_up(&conn).unwrap();
+        for step in &MIGRATIONS[..3] {
+            conn.execute_batch(step).unwrap();
+        }
+        conn.execute_batch(
+            "INSERT INTO batches (key, id, tenant, input_file_id, endpoint, completion_window,
+                options, state, created_ms)
+            VALUES (7, 'batch_7', 'a', 'file-1', '/v1/x', '24h', '{}', 'running', 1);
+            INSERT INTO creates VALUES (7, 'a', 'key', zeroblob(16), 1, 2);
+            PRAGMA user_version = 3",
+        )
+        .unwrap();
+        conn.pragma_update(None, "application_id", APPLICATION_ID)
+            .unwrap();
+        migrate(&mut conn).unwrap();
+        let sql =
+            "SELECT tenant || ' ' || route || ' ' || idempotency_key || ' ' || made FROM creates";
+        let create: String = conn.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(create, "a batches key batch_7");
+    }
+
     /// Names and bytes of all files.
     fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         let entries = std::fs::read_dir(folder).unwrap();
@@ -328,7 +354,7 @@ mod tests {
         });
         assert_eq!(
             message,
-            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 3); \
+            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 5); \
              nothing was changed: start that release, or name another data folder"
         );
     }

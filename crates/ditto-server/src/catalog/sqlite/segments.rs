@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rusqlite::named_params;
 
-use super::super::{Cut, Demand, Leased, SealOutcome, Sealed, SealedRow, SegmentKey};
+use super::super::{
+    Cut, Demand, Leased, SealOutcome, Sealed, SealedRow, SegmentKey, WaitingSegment,
+};
 use super::rows::{self, SegmentRow, stored};
 use super::runner::Tx;
 use super::turns::{Queue, Turns};
@@ -286,6 +288,20 @@ fn count_seal(tx: &Tx<'_>, segment: &SegmentRow, sealed: &Sealed) -> Result<bool
     };
     let last = tx.row(sql::SEAL_BATCH, params, |row| row.get("last"))?;
     last.ok_or_else(|| Error::internal(format!("batch {} is gone", segment.key.batch)))
+}
+
+pub(super) fn waiting(tx: &Tx<'_>, batch: i64) -> Result<Vec<WaitingSegment>> {
+    let found = tx.rows(
+        sql::WAITING_SEGMENTS,
+        named_params! { ":batch": batch },
+        rows::segment,
+    )?;
+    let waiting = found.into_iter().map(|segment| WaitingSegment {
+        key: segment.key,
+        cuts: segment.cuts,
+        published: segment.published_answers + segment.published_errors,
+    });
+    Ok(waiting.collect())
 }
 
 /// Lines of a batch as clients count them: what an ending wrote is none.

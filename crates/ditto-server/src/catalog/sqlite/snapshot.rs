@@ -69,6 +69,20 @@ impl Snapshot {
         self.has(sql::FILE_HAS_BYTES, id)
     }
 
+    /// Whether this upload has parts that somebody may still need.
+    pub(crate) fn has_upload(&self, id: &str) -> Result<bool> {
+        let params = named_params! { ":id": id, ":now": self.now_ms };
+        let found = self
+            .tx()
+            .row(sql::UPLOAD_HAS_PARTS, params, |row| row.get::<_, bool>(0))?;
+        Ok(found.unwrap_or(false))
+    }
+
+    /// Whether this part of such an upload is whole, and of use.
+    pub(crate) fn needs_upload_part(&self, id: &str) -> Result<bool> {
+        self.has(sql::PART_IS_NEEDED, id)
+    }
+
     /// Whether this batch has blobs that somebody may still read.
     pub(crate) fn has_batch(&self, id: &str) -> Result<bool> {
         self.has(sql::BATCH_HAS_BLOBS, id)
@@ -87,9 +101,6 @@ impl Snapshot {
     }
 
     fn tx(&self) -> Tx<'_> {
-        Tx {
-            conn: &self.conn,
-            now_ms: self.now_ms,
-        }
+        Tx::on(&self.conn, self.now_ms)
     }
 }

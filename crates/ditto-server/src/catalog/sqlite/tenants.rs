@@ -73,7 +73,8 @@ pub(super) fn admit(tx: &Tx<'_>, batch: &NewBatch) -> Result<Result<u64, Refusal
         ":id": batch.input_file_id, ":tenant": batch.tenant, ":now": tx.now_ms,
     };
     let input = tx.row(sql::FILE, params, rows::file)?;
-    let asked = reservation(input.and_then(|file| file.lines).unwrap_or_default());
+    let lines = batch.lines.or(input.and_then(|file| file.lines));
+    let asked = reservation(lines.unwrap_or_default());
     let Bounds { tenant, promised } = batch.bounds;
     if let Some(limit) = tenant {
         let held = of(tx, &batch.tenant)?.sum();

@@ -38,7 +38,9 @@ impl Nearly {
         let id = rig.submit(lines.as_bytes()).await;
         let catalog = catalog(&rig);
         until(rig.service(), "all but one are sealed", async || {
-            (sealed(&catalog) as usize == LINES / 16 - 1).then_some(())
+            let counts = rig.batch(&id).await.request_counts.unwrap();
+            let recorded = (counts.completed + counts.failed) as usize;
+            (sealed(&catalog) as usize == LINES / 16 - 1 && recorded == LINES - 1).then_some(())
         })
         .await;
         rig.stop().await;

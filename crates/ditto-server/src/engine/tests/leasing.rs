@@ -8,7 +8,7 @@ use super::rig::{Rig, TENANT, ended, lines, submit};
 use crate::Server;
 use crate::catalog::Demand;
 use crate::engine::LEASE;
-use crate::engine::lease::{OPEN_SEGMENTS, Stock, is_cramped, wanted};
+use crate::engine::lease::{OPEN_SEGMENTS, Stock, fillers, is_cramped, wanted};
 use crate::model::plan::MAX_BYTES;
 
 const MEMORY: u64 = 32 << 20;
@@ -53,6 +53,11 @@ fn only_leases_for_batches_that_ran_dry_make_it_cramped() {
         ..NOTHING
     };
     assert!(is_cramped(full));
+}
+
+#[test]
+fn beside_lines_that_wait_to_be_sent_one_run_is_filled_and_never_none() {
+    assert_eq!([0, 1, PLENTY].map(fillers), [2, 1, 1]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod leasing;
 mod litter;
 mod outage;
 mod replies;
+mod results;
 mod rig;
 mod scripted;
 mod space;

@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::clock::ManualClock;
+use crate::journal::hanging::HangingDisk;
 use crate::model::space::Floor;
 use crate::service::{BatchRequest, FileDescription, Service};
 use crate::{Config, Server, UpstreamConfig};
@@ -62,6 +64,8 @@ pub(super) fn config(data: &TempDir, base_url: String) -> Config {
     config.upstreams[0].concurrency = 8;
     // The disk that tests run on is nobody's claim.
     config.space = Floor::NONE;
+    // Several lanes in one batch: what is strict of models is asked over HTTP.
+    config.mixed_models = Some(true);
     config.sending.attempts = 3;
     config.sending.timeout = Duration::from_secs(10);
     config.sending.grace = Duration::from_secs(10);
@@ -101,6 +105,17 @@ impl Rig {
 
     pub(super) async fn open(&mut self) {
         let server = Server::open(self.config.clone()).await.unwrap();
+        self.run(server);
+    }
+
+    /// With a journal on a disk and by a clock that the test has in hand.
+    pub(super) async fn open_on(&mut self, disk: &HangingDisk, clock: &ManualClock) {
+        let (disk, clock) = (Box::new(disk.clone()), Box::new(clock.clone()));
+        let server = Server::open_on(self.config.clone(), disk, clock).await;
+        self.run(server.unwrap());
+    }
+
+    fn run(&mut self, server: Server) {
         let service = server.service();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(server.run_engine(async move {

@@ -1,10 +1,13 @@
 //! Storage that refuses: work stands still, says why, and goes on by itself.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ditto_llm::wire::BatchStatus;
 
 use super::rig::{Rig, TENANT, lines, prompts, until};
+use crate::clock::ManualClock;
+use crate::journal::hanging::HangingDisk;
 
 /// A folder that was moved away and is put back when asked to.
 struct Away(PathBuf);
@@ -45,11 +48,7 @@ async fn a_journal_that_cannot_be_written_stalls_sending_and_loses_nothing() {
     let away = Away::take(&rig, "journal");
     let id = rig.submit(&lines(500)).await;
     until_refused(&rig, "journal").await;
-    until(rig.service(), "every slot waits for room", async || {
-        let lanes = rig.service().lanes();
-        (lanes.first()?.in_flight == 0 && rig.sim.stats().in_flight == 0).then_some(())
-    })
-    .await;
+    until_every_slot_waits(&rig).await;
     let asked = rig.sim.stats().requests;
     assert!(
         asked < 60,
@@ -62,6 +61,43 @@ async fn a_journal_that_cannot_be_written_stalls_sending_and_loses_nothing() {
     left.is_conserved(500);
     assert_eq!(rig.sim.stats().asked_more_than_once, 0);
     until_ready(&rig).await;
+}
+
+/// Nothing is in flight, although lines wait.
+async fn until_every_slot_waits(rig: &Rig) {
+    until(rig.service(), "every slot waits for room", async || {
+        let lanes = rig.service().lanes();
+        (lanes.first()?.in_flight == 0 && rig.sim.stats().in_flight == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_for_longer_than_a_second_stops_sending_until_it_goes_on() {
+    let mut rig = Rig::stopped(|sim| sim.latency = "20ms".parse().unwrap(), |_| {});
+    let (disk, clock) = (HangingDisk::default(), ManualClock::at(0));
+    rig.open_on(&disk, &clock).await;
+    let id = rig.submit(&lines(1_000)).await;
+    let hangs = disk.hang();
+    until(rig.service(), "a sync hangs", async || {
+        (disk.waiting() > 0).then_some(())
+    })
+    .await;
+    let asked_first = rig.sim.stats().requests;
+    until(rig.service(), "it sends on for a second", async || {
+        (rig.sim.stats().requests > asked_first + 20).then_some(())
+    })
+    .await;
+
+    clock.advance(Duration::from_secs(2));
+    until_every_slot_waits(&rig).await;
+    let asked = rig.sim.stats().requests;
+    assert!(asked < 1_000, "a few hundred bytes each, far from 4 MiB");
+
+    drop(hangs);
+    rig.ended(&id).await.is_conserved(1_000);
+    let stats = rig.sim.stats();
+    assert_eq!((stats.requests, stats.asked_more_than_once), (1_000, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

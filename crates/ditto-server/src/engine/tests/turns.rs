@@ -41,9 +41,9 @@ async fn a_batch_whose_lane_is_paused_does_not_hold_up_another() {
         |_| {},
         |config| {
             config.upstreams[0].models = Some(vec!["m".to_owned()]);
-            config
-                .upstreams
-                .push(UpstreamConfig::new("bad", bad.base_url()));
+            let mut bad = UpstreamConfig::new("bad", bad.base_url());
+            bad.models = Some(vec!["*".to_owned()]);
+            config.upstreams.push(bad);
         },
     )
     .await;
@@ -69,9 +69,9 @@ async fn a_model_whose_lane_is_paused_does_not_hold_up_another_of_the_same_file(
         |_| {},
         |config| {
             config.upstreams[0].models = Some(vec!["m".to_owned()]);
-            config
-                .upstreams
-                .push(UpstreamConfig::new("bad", bad.base_url()));
+            let mut bad = UpstreamConfig::new("bad", bad.base_url());
+            bad.models = Some(vec!["*".to_owned()]);
+            config.upstreams.push(bad);
         },
     )
     .await;

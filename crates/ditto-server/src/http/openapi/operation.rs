@@ -21,7 +21,9 @@ pub(super) struct Operation {
     query: Option<Shape>,
     headers: Vec<Header>,
     body: Option<(&'static str, Shape)>,
-    narrowed: Option<(&'static str, &'static str, Value)>,
+    narrowed: Map<String, Value>,
+    /// Its body may be left out.
+    optional: bool,
     answer: (&'static str, Shape),
     /// Statuses of refusals beside those that any call may meet.
     refusals: Vec<u16>,
@@ -54,7 +56,8 @@ impl Operation {
             query: None,
             headers: Vec::new(),
             body: None,
-            narrowed: None,
+            narrowed: Map::new(),
+            optional: false,
             answer: ("application/json", Schemas::written::<T>),
             refusals: Vec::new(),
             partial: false,
@@ -102,6 +105,18 @@ impl Operation {
         self
     }
 
+    /// Its body is this, if there is one.
+    pub(super) fn optional_body<T: JsonSchema>(mut self, content_type: &'static str) -> Self {
+        self.optional = true;
+        self.body::<T>(content_type)
+    }
+
+    /// Answers with one JSON object a line.
+    pub(super) fn lines(mut self) -> Self {
+        self.answer = ("application/jsonl", |_| json!({}));
+        self
+    }
+
     /// Answers with the bytes of a file, or with some of them.
     pub(super) fn bytes(mut self) -> Self {
         self.answer = ("*/*", |_| json!({}));
@@ -116,7 +131,8 @@ impl Operation {
         keyword: &'static str,
         to: Value,
     ) -> Self {
-        self.narrowed = Some((property, keyword, to));
+        self.narrowed
+            .insert(property.to_owned(), json!({ keyword: to }));
         self
     }
 
@@ -138,11 +154,11 @@ impl Operation {
         }
         if let Some((content_type, shape)) = self.body {
             let mut schema = shape(schemas);
-            if let Some((property, keyword, to)) = self.narrowed {
-                schema["properties"] = json!({ property: { keyword: to } });
+            if !self.narrowed.is_empty() {
+                schema["properties"] = Value::Object(self.narrowed);
             }
             operation["requestBody"] = json!({
-                "required": true,
+                "required": !self.optional,
                 "content": { content_type: { "schema": schema } },
             });
         }

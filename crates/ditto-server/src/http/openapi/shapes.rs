@@ -24,13 +24,6 @@ enum Anchor {
     CreatedAt,
 }
 
-/// How long a batch may take.
-#[derive(Deserialize, JsonSchema)]
-enum CompletionWindow {
-    #[serde(rename = "24h")]
-    Day,
-}
-
 /// Read by [`batches::create`](crate::http::batches::create).
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct CreateBatch {
@@ -39,7 +32,8 @@ pub(super) struct CreateBatch {
     input_file_id: String,
     /// What every line of the file asks.
     endpoint: String,
-    completion_window: CompletionWindow,
+    /// How long it may take.
+    completion_window: String,
     /// At most 16 pairs; keys of up to 64 characters, values of up to 512.
     #[schemars(with = "Option<BTreeMap<String, MetadataValue>>")]
     #[schemars(extend("maxProperties" = 16, "propertyNames" = { "maxLength": 64 }))]
@@ -48,6 +42,44 @@ pub(super) struct CreateBatch {
     /// From the making of the result files.
     #[serde(default)]
     output_expires_after: Option<ExpiresAfter>,
+    /// Beyond the protocol.
+    #[serde(default)]
+    ditto: Option<Wishes>,
+}
+
+/// Read by [`Wishes::read`](crate::http::extension::Wishes::read).
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Wishes {
+    #[serde(default)]
+    mode: Option<Mode>,
+    /// Lines may name several models.
+    #[serde(default)]
+    mixed_models: Option<bool>,
+}
+
+/// What a bad line does.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Mode {
+    Strict,
+    Lenient,
+}
+
+/// Read by [`batches::retry`](crate::http::batches::retry).
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetryBatch {
+    /// Classes of failures, as a list or in one text with commas.
+    #[serde(default)]
+    only: Option<Only>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Only {
+    List(Vec<String>),
+    Text(String),
 }
 
 /// A value of metadata.
@@ -82,6 +114,41 @@ pub(super) struct UploadForm {
     #[serde(rename = "expires_after[seconds]", default)]
     #[schemars(with = "i64", range(min = 3600, max = 2_592_000))]
     seconds: Option<i64>,
+}
+
+/// Read by [`uploads::create`](crate::http::uploads::create).
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct CreateUpload {
+    /// For a batch one that ends in `.jsonl`.
+    #[schemars(length(min = 1))]
+    filename: String,
+    purpose: Purpose,
+    /// Of all parts together.
+    #[schemars(range(min = 1))]
+    bytes: i64,
+    mime_type: String,
+    #[serde(default)]
+    expires_after: Option<ExpiresAfter>,
+}
+
+/// Read by [`uploads::add_part`](crate::http::uploads::add_part).
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct PartForm {
+    /// Up to 64 MiB.
+    #[schemars(extend("format" = "binary"))]
+    data: String,
+}
+
+/// Read by [`uploads::complete`](crate::http::uploads::complete).
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct CompleteUpload {
+    /// In the order that they have in the file.
+    #[schemars(length(min = 1))]
+    part_ids: Vec<String>,
+    /// Of the whole file, in hexadecimal.
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{32}$"))]
+    #[serde(default)]
+    md5: Option<String>,
 }
 
 /// In the upstreams' own words.

@@ -100,7 +100,7 @@ fn purposes_are_those_that_an_upload_may_have() {
     let purposes = document["components"]["schemas"]["Purpose"]["enum"].clone();
     let mut purposes: Vec<String> = serde_json::from_value(purposes).unwrap();
     purposes.sort();
-    let mut known = crate::http::multipart::PURPOSES.to_vec();
+    let mut known = crate::http::file_form::PURPOSES.to_vec();
     known.sort_unstable();
     assert_eq!(purposes, known);
 }

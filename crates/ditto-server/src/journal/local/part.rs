@@ -168,12 +168,18 @@ impl LocalPart {
             return Place { offset, length };
         }
         let grown = record::HEAD as u64 + u64::from(length);
+        let since = *buffer
+            .pending
+            .since
+            .get_or_insert_with(|| self.shared.unrecorded.now());
         add(&mut buffer.pending);
         buffer.pending.records += 1;
         buffer.pending.length += grown;
         buffer.appended += grown;
-        self.shared.unrecorded.fetch_add(grown, Ordering::Relaxed);
+        self.shared.unrecorded.appended(grown);
         if !std::mem::replace(&mut buffer.queued, true) {
+            let unrecorded = &self.shared.unrecorded;
+            unrecorded.oldest_moved(self.name, None, Some(since));
             self.queue();
         }
         Place { offset, length }
@@ -208,7 +214,7 @@ impl LocalPart {
         };
         match self.write(&pending, durable) {
             Ok(Written::UpTo(length)) => self.wrote(pending, length),
-            Ok(Written::Fenced) => self.gave_up(pending.length),
+            Ok(Written::Fenced) => self.gave_up(&pending),
             Err(error) => self.failed(pending, durable, &error),
         }
     }
@@ -262,24 +268,25 @@ impl LocalPart {
             let mut buffer = lock(&self.buffer);
             buffer.fenced = true;
             buffer.hurry = true;
-            std::mem::replace(&mut buffer.pending, Pending::none(&self.shared.memory)).length
+            std::mem::replace(&mut buffer.pending, Pending::none(&self.shared.memory))
         };
         self.hurried.notify_all();
-        self.forgot(dropped);
+        self.forgot(&dropped);
     }
 
     /// What was appended will never be recorded: whoever fenced the part sends the lines.
-    fn forgot(&self, bytes: u64) {
-        self.shared.unrecorded.fetch_sub(bytes, Ordering::Relaxed);
-        self.shared.room.notify_waiters();
+    fn forgot(&self, dropped: &Pending) {
+        let unrecorded = &self.shared.unrecorded;
+        unrecorded.oldest_moved(self.name, dropped.since, None);
+        unrecorded.leaves(dropped.length);
         self.durable.notify_waiters();
     }
 
     /// A part that is fenced is not tried again. If it was the one that the disk refused, nobody else
     /// may be left to find out that the disk is well: the next line does.
-    fn gave_up(&self, bytes: u64) {
+    fn gave_up(&self, pending: &Pending) {
         self.shared.take_disk_for_well();
-        self.forgot(bytes);
+        self.forgot(pending);
     }
 
     fn wrote(&self, pending: Pending, length: u64) {
@@ -288,6 +295,7 @@ impl LocalPart {
             long,
             records,
             length: grown,
+            since,
             held,
         } = pending;
         // Memory and spool files go back before anybody hears that there is room again.
@@ -302,14 +310,15 @@ impl LocalPart {
                 buffer.spare = bytes;
             }
             buffer.queued = buffer.pending.records > 0;
+            let unrecorded = &self.shared.unrecorded;
+            unrecorded.oldest_moved(self.name, since, buffer.pending.since);
             if buffer.queued {
                 self.queue();
             }
             buffer.durable_records
         };
         self.shared.take_disk_for_well();
-        self.shared.unrecorded.fetch_sub(grown, Ordering::Relaxed);
-        self.shared.room.notify_waiters();
+        self.shared.unrecorded.leaves(grown);
         (self.on_durable)(durable_records);
         self.durable.notify_waiters();
     }
@@ -331,7 +340,7 @@ impl LocalPart {
             let mut buffer = lock(&self.buffer);
             if buffer.fenced {
                 drop(buffer);
-                return self.gave_up(pending.length);
+                return self.gave_up(&pending);
             }
             let later = std::mem::replace(&mut buffer.pending, Pending::none(&self.shared.memory));
             pending.append(later);

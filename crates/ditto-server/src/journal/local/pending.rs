@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::Long;
 use super::super::disk::Disk;
@@ -21,6 +22,8 @@ pub(super) struct Pending {
     pub(super) records: usize,
     /// Bytes of all of them in the file.
     pub(super) length: u64,
+    /// When the first of them was appended; `None` if there is none.
+    pub(super) since: Option<Duration>,
     pub(super) held: Draw,
 }
 
@@ -39,6 +42,7 @@ impl Pending {
             long: Vec::new(),
             records: 0,
             length: 0,
+            since: None,
             held: memory.nothing(),
         }
     }
@@ -54,6 +58,7 @@ impl Pending {
             }));
         self.records += later.records;
         self.length += later.length;
+        self.since = self.since.or(later.since);
         self.held.overgrow(later.held.bytes());
     }
 

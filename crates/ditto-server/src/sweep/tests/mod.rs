@@ -1,5 +1,6 @@
 //! Sweeps over a real folder, with a catalog whose clock the test turns.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,8 +11,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::catalog::{
-    BatchOptions, Bounds, Created, Cut, Demand, Leased, NewBatch, NewFile, ReadyFile, Sealed,
-    Usage, Validated,
+    Asked, BatchOptions, Bounds, Completion, Created, Cut, Demand, Leased, NewBatch, NewFile,
+    NewUpload, ReadyFile, ReadyPart, Sealed, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::hold::Hold;
@@ -22,6 +23,7 @@ use crate::server::local_blobs;
 
 const ME: &str = "inc_me";
 const LEASE: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 struct Place {
@@ -47,6 +49,7 @@ impl Place {
                 crate::budget::Share::endless(),
             )),
             hold: Hold::of(data.path()),
+            notice: Notice::of(data.path()),
             keep: Keep {
                 bytes: READERS,
                 rows: DAY * 90,
@@ -85,6 +88,19 @@ impl Place {
         self.path(name).exists()
     }
 
+    /// Makes the notice as old as if so much time had gone by, during which the server was stopped.
+    fn age_notice(&self, by: Duration) {
+        let file = self.path("unknown.json");
+        let names = std::fs::read(&file).unwrap();
+        let mut names: BTreeMap<String, u64> = serde_json::from_slice(&names).unwrap();
+        names.values_mut().for_each(|since| *since -= by.as_secs());
+        std::fs::write(file, serde_json::to_vec(&names).unwrap()).unwrap();
+    }
+
+    async fn round(&self) -> Survey {
+        self.sweeper.survey(Act::Round).await.unwrap()
+    }
+
     async fn pending(&self, id: &str) {
         let file = NewFile {
             id: id.to_owned(),
@@ -102,8 +118,52 @@ impl Place {
             lines: Some(1),
             expires_after: None,
             within: None,
+            once: None,
         };
         self.sweeper.catalog.ready_file(id, ready).await.unwrap();
+    }
+
+    /// An upload of five bytes with these parts of five, each with its blob.
+    async fn upload(&self, id: &str, parts: &[&str]) {
+        let new = NewUpload {
+            id: id.to_owned(),
+            tenant: "tenant".to_owned(),
+            filename: "in.jsonl".to_owned(),
+            purpose: "batch".to_owned(),
+            bytes: 5,
+            expires_after: HOUR,
+            file_expires_after: None,
+            once: None,
+        };
+        let catalog = &self.sweeper.catalog;
+        catalog.create_upload(new).await.unwrap();
+        for part in parts {
+            let ready = ReadyPart {
+                bytes: 5,
+                breaks: 1,
+                ends_line: true,
+                index_bytes: 0,
+                within: None,
+                once: None,
+            };
+            catalog.create_part("tenant", id, part).await.unwrap();
+            catalog.ready_part("tenant", part, ready).await.unwrap();
+            self.put(&part_of(id, part), Duration::ZERO);
+        }
+    }
+
+    /// Makes a file of this part, under this id.
+    async fn complete(&self, upload: &str, part: &str, file: &str) {
+        self.pending(file).await;
+        let completion = Completion {
+            parts: vec![part.to_owned()],
+            file_id: file.to_owned(),
+            lines: 1,
+            once: None,
+        };
+        let catalog = &self.sweeper.catalog;
+        let completed = catalog.complete_upload("tenant", upload, completion).await;
+        assert!(matches!(completed.unwrap(), Asked::Done(_)));
     }
 
     /// A batch of one segment, leased for the second time.
@@ -139,6 +199,8 @@ impl Place {
             expires_after: None,
             metadata: None,
             options: BatchOptions::default(),
+            retry: None,
+            lines: None,
             once: None,
             bounds: Bounds::default(),
         };
@@ -182,6 +244,98 @@ fn parts(leased: &Leased) -> [String; 2] {
         };
         format!("journal/{name}")
     })
+}
+
+fn part_of(upload: &str, part: &str) -> String {
+    format!("blobs/{}", name::part_data(upload, part))
+}
+
+#[tokio::test]
+async fn parts_of_an_upload_that_was_cancelled_or_has_expired_go() {
+    let place = Place::new();
+    place.upload("upload_1", &["part_1", "part_2"]).await;
+    place.upload("upload_2", &["part_3"]).await;
+    place.put(&(part_of("upload_2", "part_4") + "#1"), Duration::ZERO);
+    assert_eq!(place.sweeper.uploads().await.unwrap(), Tally::default());
+
+    let catalog = &place.sweeper.catalog;
+    let cancelled = catalog.cancel_upload("tenant", "upload_1", None).await;
+    assert!(matches!(cancelled.unwrap(), Asked::Done(_)));
+    assert_eq!(place.sweeper.uploads().await.unwrap().bytes, 10);
+    assert!(!place.is_there("blobs/uploads/upload_1"));
+    assert!(place.is_there(&part_of("upload_2", "part_3")));
+
+    place.clock.advance(HOUR);
+    assert_eq!(place.sweeper.uploads().await.unwrap().bytes, 10);
+    assert!(
+        !place.is_there("blobs/uploads/upload_2"),
+        "not even a folder"
+    );
+    assert_eq!(place.sweeper.uploads().await.unwrap(), Tally::default());
+}
+
+#[tokio::test]
+async fn a_file_of_parts_keeps_them_for_its_readers_and_others_go_at_once() {
+    let place = Place::new();
+    place.upload("upload_1", &["part_1", "part_2"]).await;
+    place.complete("upload_1", "part_2", "file-1").await;
+    place.put("blobs/files/file-1/map", Duration::ZERO);
+    let look = place.sweeper.survey(Act::Look).await.unwrap();
+    assert_eq!(look.due[&Due::Upload].bytes, 5);
+    assert_eq!(place.sweeper.uploads().await.unwrap().bytes, 5);
+    assert!(!place.is_there(&part_of("upload_1", "part_1")));
+
+    let catalog = &place.sweeper.catalog;
+    assert!(catalog.delete_file("tenant", "file-1").await.unwrap());
+    place.sweeper.files().await.unwrap();
+    assert!(place.is_there(&part_of("upload_1", "part_2")));
+    place.clock.advance(READERS);
+    assert_eq!(place.sweeper.files().await.unwrap().bytes, 10);
+    assert!(!place.is_there("blobs/uploads/upload_1"));
+    place.clock.advance(DAY);
+    assert_eq!(place.sweeper.rows().await.unwrap().uploads, 1);
+}
+
+/// It was killed between the manifest and the row: the file is nobody's, the upload is as it was.
+#[tokio::test]
+async fn what_a_killed_completion_left_goes_and_the_upload_can_be_completed_again() {
+    let place = Place::new();
+    place.upload("upload_1", &["part_1"]).await;
+    place.pending("file-1").await;
+    place.put("blobs/files/file-1/map", Duration::ZERO);
+    assert_eq!(
+        place.sweeper.survey(Act::All).await.unwrap(),
+        Survey::default()
+    );
+    place.complete("upload_1", "part_1", "file-2").await;
+    place.put("blobs/files/file-2/map", Duration::ZERO);
+    place.clock.advance(DAY);
+    assert_eq!(place.sweeper.files().await.unwrap().bytes, 5);
+    assert_eq!(place.sweeper.uploads().await.unwrap(), Tally::default());
+    assert!(!place.is_there("blobs/files/file-1"));
+    assert!(place.is_there("blobs/files/file-2/map"));
+    assert!(place.is_there(&part_of("upload_1", "part_1")));
+}
+
+#[tokio::test]
+async fn a_part_that_no_row_knows_is_unknown_and_one_that_came_late_is_litter() {
+    let place = Place::new();
+    place.upload("upload_1", &["part_1"]).await;
+    place.put(&part_of("upload_1", "part_9"), DAY * 2);
+    place.put(&part_of("upload_9", "part_1"), DAY * 2);
+    let survey = place.sweeper.survey(Act::Litter).await.unwrap();
+    assert_eq!((survey.unknown.bytes, survey.litter.bytes), (10, 0));
+
+    let catalog = &place.sweeper.catalog;
+    catalog
+        .cancel_upload("tenant", "upload_1", None)
+        .await
+        .unwrap();
+    place.sweeper.uploads().await.unwrap();
+    place.put(&part_of("upload_1", "part_1"), Duration::ZERO);
+    let survey = place.sweeper.survey(Act::Litter).await.unwrap();
+    assert_eq!(survey.litter.bytes, 5);
+    assert!(!place.is_there(&part_of("upload_1", "part_1")));
 }
 
 #[tokio::test]
@@ -243,6 +397,53 @@ async fn the_unknown_is_reported_and_goes_only_when_older_than_a_day() {
     assert_eq!(survey.unknown.bytes, 25);
     assert!(!old.iter().any(|name| place.is_there(name)));
     assert!(place.is_there(young));
+}
+
+#[tokio::test]
+async fn a_server_that_starts_anew_each_day_takes_what_it_named_the_day_before() {
+    let place = Place::new();
+    let old = ["blobs/files/file-unknown/data", "journal/99-0.1"];
+    place.put_all(&old, DAY * 2);
+    let young = "blobs/notes.txt";
+    place.put(young, Duration::ZERO);
+    for look in ["of the first life", "of one that is started again at once"] {
+        assert_eq!(place.round().await.unknown_gone, 0, "{look}");
+    }
+    assert!(old.iter().all(|name| place.is_there(name)));
+
+    place.age_notice(DAY);
+    let late = "blobs/files/file-late/data";
+    place.put(late, DAY * 400);
+    let survey = place.round().await;
+    assert_eq!((survey.unknown.objects, survey.unknown_gone), (3, 2));
+    assert!(!old.iter().any(|name| place.is_there(name)));
+    assert!(place.is_there(young), "named a day ago and younger");
+    assert!(place.is_there(late), "old and not named before");
+
+    place.put(young, DAY * 2);
+    place.age_notice(DAY);
+    assert_eq!(place.round().await.unknown_gone, 2);
+    assert!(
+        !place.is_there("unknown.json"),
+        "nothing is left to be named"
+    );
+}
+
+#[tokio::test]
+async fn what_is_known_again_stands_in_no_notice_any_more() {
+    let place = Place::new();
+    let data = "blobs/files/file-1/data";
+    place.put(data, DAY * 400);
+    place.put("blobs/notes.txt", DAY * 400);
+    place.round().await;
+    // The right catalog knows it.
+    place.file("file-1").await;
+    place.round().await;
+    let json = std::fs::read_to_string(place.path("unknown.json")).unwrap();
+    assert!(
+        json.contains("notes.txt") && !json.contains("file-1"),
+        "{json}"
+    );
 }
 
 #[tokio::test]

@@ -69,11 +69,15 @@ CREATE TABLE batches (
             AND open_segments < 256 AND open_runs < 8)
         VIRTUAL
 , ended_ms INTEGER
-    GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL, reserved_bytes INTEGER NOT NULL DEFAULT 0, reopened INTEGER NOT NULL DEFAULT 0) STRICT;
+    GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL, reserved_bytes INTEGER NOT NULL DEFAULT 0, reopened INTEGER NOT NULL DEFAULT 0, retry_of TEXT, retry_only TEXT, retry_input TEXT, retry_errors TEXT) STRICT;
 CREATE INDEX batches_by_deadline ON batches (tenant, deadline_ms, key) WHERE leasable;
 CREATE INDEX batches_by_input ON batches (input_file_id)
     WHERE state IN ('validating', 'running', 'finalizing');
 CREATE INDEX batches_by_left ON batches (tenant, left_lines, key) WHERE leasable;
+CREATE INDEX batches_by_retry_errors ON batches (retry_errors)
+    WHERE state = 'validating' AND retry_errors IS NOT NULL;
+CREATE INDEX batches_by_retry_input ON batches (retry_input)
+    WHERE state = 'validating' AND retry_input IS NOT NULL;
 CREATE INDEX batches_by_tenant ON batches (tenant, created_ms, key);
 CREATE INDEX batches_due ON batches (expires_ms)
     WHERE ending IS NULL AND expires_ms IS NOT NULL AND state IN ('validating', 'running');
@@ -86,17 +90,21 @@ CREATE INDEX batches_unswept ON batches (key)
         AND state IN ('failed', 'completed', 'cancelled', 'expired');
 CREATE INDEX batches_validating ON batches (key) WHERE state = 'validating';
 CREATE TABLE creates (
-    -- What it made.
-    batch INTEGER PRIMARY KEY REFERENCES batches (key),
+    seq INTEGER PRIMARY KEY,
     tenant TEXT NOT NULL,
+    -- Which call it was.
+    route TEXT NOT NULL,
     idempotency_key TEXT,
     request_hash BLOB NOT NULL CHECK (length(request_hash) = 16),
+    -- The id of what it made.
+    made TEXT NOT NULL,
     created_ms INTEGER NOT NULL,
     expires_ms INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX creates_by_hash ON creates (tenant, request_hash, created_ms, batch);
-CREATE UNIQUE INDEX creates_by_key ON creates (tenant, idempotency_key)
+CREATE INDEX creates_by_hash ON creates (tenant, route, request_hash, created_ms, seq);
+CREATE UNIQUE INDEX creates_by_key ON creates (tenant, route, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
+CREATE INDEX creates_by_made ON creates (made);
 CREATE INDEX creates_expiring ON creates (expires_ms);
 CREATE TABLE files (
     -- Never reused: with created_ms the cursor of lists.
@@ -115,7 +123,7 @@ CREATE TABLE files (
     batch INTEGER,
     -- The bytes are gone, the row stays for list cursors.
     swept INTEGER NOT NULL DEFAULT 0
-, gone_ms INTEGER) STRICT;
+, gone_ms INTEGER, upload TEXT) STRICT;
 CREATE INDEX files_by_purpose ON files (tenant, purpose, created_ms, seq) WHERE state = 'ready';
 CREATE INDEX files_by_tenant ON files (tenant, created_ms, seq) WHERE state = 'ready';
 CREATE INDEX files_expiring ON files (expires_ms) WHERE state = 'ready' AND expires_ms IS NOT NULL;
@@ -169,3 +177,51 @@ CREATE TABLE tenants (
     -- Set aside for open batches.
     reserved_bytes INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE upload_parts (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    upload INTEGER NOT NULL REFERENCES uploads (key),
+    -- Pending: its id is taken, its bytes are still coming. Chosen: it is a part of the file. Unused: the
+    -- file was made without it.
+    state TEXT NOT NULL DEFAULT 'pending'
+        CHECK (state IN ('pending', 'ready', 'chosen', 'unused')),
+    bytes INTEGER NOT NULL DEFAULT 0,
+    breaks INTEGER NOT NULL DEFAULT 0,
+    ends_line INTEGER NOT NULL DEFAULT 0,
+    index_bytes INTEGER NOT NULL DEFAULT 0,
+    -- While pending: when the id was taken. From ready on: when it was.
+    created_ms INTEGER NOT NULL,
+    -- In the file, from 0.
+    place INTEGER
+) STRICT;
+CREATE INDEX upload_parts_of ON upload_parts (upload, seq);
+CREATE INDEX upload_parts_unused ON upload_parts (seq) WHERE state = 'unused';
+CREATE TABLE uploads (
+    -- Never reused.
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    tenant TEXT NOT NULL CHECK (tenant <> ''),
+    -- A pending one whose time is over has expired, whatever stands here.
+    state TEXT NOT NULL CHECK (state IN ('pending', 'completed', 'cancelled', 'expired')),
+    filename TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    -- As declared.
+    bytes INTEGER NOT NULL,
+    -- Of the file that it will be.
+    file_lifetime_s INTEGER,
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    ended_ms INTEGER,
+    -- The file that it has become.
+    file_id TEXT,
+    -- Rows of its parts, and the bytes of those that are ready, which its tenant has until it ends.
+    parts INTEGER NOT NULL DEFAULT 0,
+    part_bytes INTEGER NOT NULL DEFAULT 0,
+    -- The bytes of its parts are gone.
+    swept INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX uploads_forgettable ON uploads (ended_ms, key) WHERE swept = 1;
+CREATE INDEX uploads_pending ON uploads (expires_ms) WHERE state = 'pending';
+CREATE INDEX uploads_pending_of ON uploads (tenant, expires_ms) WHERE state = 'pending';
+CREATE INDEX uploads_unswept ON uploads (key)
+    WHERE swept = 0 AND state IN ('cancelled', 'expired');

@@ -1,4 +1,3 @@
 -- Index: creates_by_key. A key whose day is over is as good as unknown, swept or not.
-SELECT b.*, c.request_hash
-FROM creates c JOIN batches b ON b.key = c.batch
-WHERE c.tenant = :tenant AND c.idempotency_key = :key AND c.expires_ms > :now
+SELECT made, request_hash FROM creates
+WHERE tenant = :tenant AND route = :route AND idempotency_key = :key AND expires_ms > :now

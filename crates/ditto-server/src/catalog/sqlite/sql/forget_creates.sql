@@ -1,4 +1,4 @@
 -- Index: creates_expiring.
-DELETE FROM creates WHERE batch IN (
-    SELECT batch FROM creates WHERE expires_ms <= :now ORDER BY expires_ms LIMIT :limit
+DELETE FROM creates WHERE seq IN (
+    SELECT seq FROM creates WHERE expires_ms <= :now ORDER BY expires_ms LIMIT :limit
 )

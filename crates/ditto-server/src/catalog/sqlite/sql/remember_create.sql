@@ -1,4 +1,4 @@
 -- Replaces the row of the same key whose day is over; one that still counts was found before.
 INSERT OR REPLACE INTO creates
-    (batch, tenant, idempotency_key, request_hash, created_ms, expires_ms)
-VALUES (:batch, :tenant, :key, :request_hash, :now, :expires)
+    (tenant, route, idempotency_key, request_hash, made, created_ms, expires_ms)
+VALUES (:tenant, :route, :key, :request_hash, :made, :now, :expires)

@@ -1,0 +1,2 @@
+-- Index: files.id. Its parts go with it.
+UPDATE files SET upload = :upload WHERE id = :id

@@ -1,0 +1,2 @@
+-- Index: uploads.id.
+UPDATE uploads SET swept = 1 WHERE id = :id RETURNING key

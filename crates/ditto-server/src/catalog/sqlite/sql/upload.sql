@@ -1,0 +1,2 @@
+-- Index: uploads.id.
+SELECT * FROM uploads WHERE id = :id AND tenant = :tenant

@@ -1,0 +1,2 @@
+-- Primary key.
+SELECT parts, part_bytes FROM uploads WHERE key = :upload
