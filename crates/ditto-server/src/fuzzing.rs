@@ -14,9 +14,11 @@ use tokio::runtime::Runtime;
 use crate::config::{Config, UpstreamConfig};
 use crate::model::space::Floor;
 use crate::server::Server;
+use crate::service::{FileDescription, UploadRequest};
 
 pub use crate::http::fuzzing::range;
 pub use crate::journal::fuzzing::journal;
+pub use crate::model::fuzzing::cursor;
 
 /// A server is used for so many scripts: what each leaves behind is little, and is not nothing.
 const SCRIPTS: u32 = 2_000;
@@ -58,6 +60,21 @@ impl Rig {
             _folder: folder,
         }
     }
+
+    /// An upload that takes parts; its id.
+    async fn upload(&self) -> String {
+        let request = UploadRequest {
+            file: FileDescription {
+                filename: "parts".to_owned(),
+                purpose: "vision".to_owned(),
+                expires_after: None,
+            },
+            bytes: 1 << 20,
+            once: None,
+        };
+        let upload = self.server.service().create_upload("local", request);
+        upload.await.expect("there is room for it").id
+    }
 }
 
 fn with_rig(work: impl FnOnce(&Rig)) {
@@ -91,7 +108,10 @@ pub fn multipart(script: &[u8]) {
 /// Where that does not hold.
 pub fn request(script: &[u8]) {
     with_rig(|rig| {
-        let claim = crate::http::fuzzing::request(rig.router.clone(), script);
+        let claim = async {
+            let upload = rig.upload().await;
+            crate::http::fuzzing::request(rig.router.clone(), &upload, script).await;
+        };
         rig.runtime.block_on(claim);
     });
 }
@@ -122,6 +142,11 @@ mod tests {
     #[test]
     fn kept_ranges_ask_for_what_the_file_has() {
         replay("range", range);
+    }
+
+    #[test]
+    fn kept_cursors_say_what_a_reader_had() {
+        replay("cursor", cursor);
     }
 
     #[test]

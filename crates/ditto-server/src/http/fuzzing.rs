@@ -179,15 +179,16 @@ fn chunks(whole: &[u8], most: u8, seed: u8) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// One byte is the method, then come lines: the target, headers, an empty one; the rest is the body.
+/// One byte is the method, then come lines: the target (with `@` for the id of an upload), headers, an
+/// empty one; the rest is the body.
 /// The answer has an id, is none that calls itself our fault, and if it is a refusal it is in the
 /// envelope.
 ///
 /// # Panics
 ///
 /// Where that does not hold.
-pub(crate) async fn request(router: Router, script: &[u8]) {
-    let Some(request) = spoken(script) else {
+pub(crate) async fn request(router: Router, upload: &str, script: &[u8]) {
+    let Some(request) = spoken(upload, script) else {
         return;
     };
     let (method, asks_upstream) = (
@@ -209,7 +210,7 @@ pub(crate) async fn request(router: Router, script: &[u8]) {
     }
 }
 
-fn spoken(script: &[u8]) -> Option<Request<Body>> {
+fn spoken(upload: &str, script: &[u8]) -> Option<Request<Body>> {
     const METHODS: [Method; 7] = [
         Method::GET,
         Method::POST,
@@ -228,7 +229,7 @@ fn spoken(script: &[u8]) -> Option<Request<Body>> {
     };
     let mut request = Request::builder()
         .method(METHODS[usize::from(*method) % METHODS.len()].clone())
-        .uri(Uri::try_from(line()).ok()?);
+        .uri(Uri::try_from(std::str::from_utf8(line()).ok()?.replace('@', upload)).ok()?);
     let headers = request.headers_mut()?;
     loop {
         let line = line();

@@ -9,6 +9,8 @@
 
 pub mod batch;
 pub mod cursor;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod lane;
 pub mod litter;
 pub mod plan;
