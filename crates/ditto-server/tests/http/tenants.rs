@@ -214,6 +214,8 @@ async fn an_upstream_of_one_tenant_answers_no_other() {
             });
         }
         config.upstreams[0].tenants = Some(vec!["a".to_owned()]);
+        // So that a line that nobody serves is an error line.
+        config.mode = ditto_server::Mode::Lenient;
     })
     .await;
     let [(_, alpha), (_, beta)] = KEYS;

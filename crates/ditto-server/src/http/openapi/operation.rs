@@ -234,7 +234,8 @@ fn refusals(own: &[u16], open: bool, has_parameters: bool) -> Vec<u16> {
     // Who may not ask at all; our faults; a disk or an upstream that is away.
     let mut all = vec![403, 500, 503];
     if !open {
-        all.push(401);
+        // No key, or too often.
+        all.extend([401, 429]);
     }
     if has_parameters {
         all.push(400);
