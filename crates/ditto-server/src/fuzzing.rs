@@ -72,8 +72,9 @@ impl Rig {
             bytes: 1 << 20,
             once: None,
         };
-        let upload = self.server.service().create_upload("local", request);
-        upload.await.expect("there is room for it").id
+        let service = self.server.service();
+        let upload = service.create_upload("local", request).await;
+        upload.expect("there is room for it").id
     }
 }
 
