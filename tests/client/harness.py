@@ -1,8 +1,9 @@
 """Starts the real binary for the Python tests, and stops what it started, by its pid.
 
-From a shell it runs one command beside a fresh server or simulator:
+From a shell it runs one command beside a fresh server or simulator, which may be given flags:
 
     python tests/client/harness.py serve -- cargo run -p ditto-llm --example batches
+    python tests/client/harness.py serve --api-key-file keys -- node --test
 
 The command finds the address in `OPENAI_COMPAT_BASE_URL`.
 """
@@ -217,10 +218,12 @@ def free_port():
 
 
 def main():
-    kind, dashes, *command = sys.argv[1:]
-    assert dashes == "--" and kind in ("serve", "sim"), __doc__
+    assert "--" in sys.argv, __doc__
+    dashes = sys.argv.index("--")
+    (kind, *flags), command = sys.argv[1:dashes], sys.argv[dashes + 1 :]
+    assert kind in ("serve", "sim"), __doc__
     with tempfile.TemporaryDirectory() as data:
-        with serve(f"{data}/data") if kind == "serve" else sim() as started:
+        with serve(f"{data}/data", *flags) if kind == "serve" else sim(*flags) as started:
             env = os.environ | {"OPENAI_COMPAT_BASE_URL": started.base_url, "OPENAI_COMPAT_API_KEY": "unused"}
             return subprocess.run(command, env=env).returncode
 

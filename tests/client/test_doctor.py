@@ -74,7 +74,7 @@ def test_a_healthy_folder_and_upstream_are_ok_and_nothing_is_changed_or_sent(dat
     for check in ("space", "rights", "owner", "catalog", "sync", "open files", "clock", "upstream gpu"):
         assert found[check]["verdict"] != "bad", found[check]
     assert found["rights"]["verdict"] == found["catalog"]["verdict"] == "ok"
-    assert "schema 2" in found["catalog"]["said"]
+    assert "every page is sound" in found["catalog"]["said"]
     assert content(data) == before
 
 

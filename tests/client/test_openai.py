@@ -269,16 +269,16 @@ def test_results_are_followed_on_the_command_line_and_failed_rows_run_again(tmp_
         batch = json.loads(call("batches", "create", file).stdout)["id"]
         followed = call("batches", "results", batch, "--follow")
         assert followed.returncode == 0, followed.stderr
-        found = harness.parsed_lines(followed.stdout)
+        found = harness.parsed_lines(followed.stdout.encode())
         assert sorted(int(row["id"].rpartition("_")[2]) for row in found) == list(range(1, 41))
-        cursor = followed.stderr.decode().rsplit("--after ", 1)[1].split()[0]
+        cursor = followed.stderr.rsplit("--after ", 1)[1].split()[0]
         rest = call("batches", "results", batch, "--after", cursor)
-        assert (rest.returncode, rest.stdout) == (0, b"")
+        assert (rest.returncode, rest.stdout) == (0, "")
 
         again = json.loads(call("batches", "retry", batch, "--only", "bad_request").stdout)
         assert again["ditto"]["retry_of"] == batch
         assert call("batches", "wait", again["id"]).returncode == 9
         nothing = call("batches", "retry", batch, "--only", "expired")
-        assert nothing.returncode != 0 and b"Nothing to retry" in nothing.stderr
+        assert nothing.returncode != 0 and "Nothing to retry" in nothing.stderr
         unknown = call("batches", "retry", batch, "--only", "often")
-        assert unknown.returncode == 2 and b"rate_limited" in unknown.stderr
+        assert unknown.returncode == 2 and "rate_limited" in unknown.stderr

@@ -14,6 +14,7 @@ mod failure;
 mod fingerprint;
 mod key;
 mod logging;
+mod open_files;
 mod printer;
 mod signals;
 mod umask;
@@ -42,6 +43,7 @@ enum Command {
     Doctor(Box<commands::doctor::DoctorArgs>),
     Sim(commands::sim::SimArgs),
     Gc(commands::gc::GcArgs),
+    Keys(commands::keys::KeysArgs),
     Files(commands::files::FilesArgs),
     Batches(commands::batches::BatchesArgs),
 }
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     };
     logging::start(cli.log.as_deref(), audience);
     umask::make_private();
+    open_files::raise();
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let code = match &cli.command {
         Command::Check(args) => Ok(commands::check::run(args, &mut out, &mut err)),
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => block_on(commands::serve::run(args, &mut err)),
         Command::Sim(args) => block_on(commands::sim::run(args, &mut err)),
         Command::Gc(args) => block_on(commands::gc::run(args, &mut out, &mut err)),
+        Command::Keys(args) => block_on(commands::keys::run(args, &mut out, &mut err)),
         Command::Files(args) => block_on(commands::files::run(args, &mut out, &mut err)),
         Command::Batches(args) => block_on(commands::batches::run(args, &mut out, &mut err)),
     };

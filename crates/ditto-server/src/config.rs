@@ -1,11 +1,19 @@
 //! What a server is told when it starts.
 
+mod network;
+mod tenants;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
+use crate::error::{Error, Result};
 use crate::model::space::Floor;
+
+pub use self::network::Network;
+pub(crate) use self::tenants::check_tenant;
+pub use self::tenants::{TenantLimits, Tenants};
 
 /// Everything a server needs to know; the binary makes it from flags, environment and files.
 #[derive(Debug, Clone)]
@@ -14,10 +22,15 @@ pub struct Config {
     pub data: PathBuf,
     /// Where lines are sent. At least one.
     pub upstreams: Vec<UpstreamConfig>,
-    /// Who may ask. Empty: everybody on this machine, and nobody else.
+    /// Who may ask, beside those whose keys are in the catalog. If there is no key in either and never
+    /// was: everybody on this machine, and nobody else.
     pub keys: Vec<TenantKey>,
+    /// What HTTP is spoken inside of; `None`: plain, as on this machine or behind a proxy.
+    pub tls: Option<TlsFiles>,
     /// Values of `Origin` that a browser may send; none by default.
     pub origins: Vec<String>,
+    /// Proxies that are believed what they say of who asked them; none by default.
+    pub trusted_proxies: Vec<Network>,
     /// The values of `endpoint` that a batch may have.
     pub endpoints: Vec<String>,
     /// What a bad line does to its batch.
@@ -28,6 +41,8 @@ pub struct Config {
     pub windows: Vec<CompletionWindow>,
     /// Limits on what comes in.
     pub limits: Limits,
+    /// What each tenant may have and do.
+    pub tenants: Tenants,
     /// What new files and batches leave free on the disk.
     pub space: Floor,
     /// How lines are sent and tried again.
@@ -44,12 +59,15 @@ impl Config {
             data: data.into(),
             upstreams,
             keys: Vec::new(),
+            tls: None,
             origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             endpoints: DEFAULT_ENDPOINTS.iter().map(|e| (*e).to_owned()).collect(),
             mode: Mode::Strict,
             mixed_models: None,
-            windows: vec![CompletionWindow::day(Window::KeepGoing)],
+            windows: vec![CompletionWindow::day(None)],
             limits: Limits::default(),
+            tenants: Tenants::default(),
             space: Floor::SHIPPED,
             sending: Sending::default(),
             retention: DEFAULT_RETENTION,
@@ -80,6 +98,8 @@ pub struct UpstreamConfig {
     pub key: Option<SecretString>,
     /// The models it serves; `None`: every model.
     pub models: Option<Vec<String>>,
+    /// Whose lines it is there for; `None`: everybody's. With a key, that is how a tenant has its own.
+    pub tenants: Option<Vec<String>>,
     /// Requests in flight at once in each of its lanes.
     pub concurrency: usize,
 }
@@ -92,6 +112,7 @@ impl UpstreamConfig {
             base_url: base_url.into(),
             key: None,
             models: None,
+            tenants: None,
             concurrency: DEFAULT_CONCURRENCY,
         }
     }
@@ -107,6 +128,29 @@ pub struct TenantKey {
     pub tenant: String,
     /// What the client sends as bearer token.
     pub key: SecretString,
+}
+
+impl TenantKey {
+    /// Whether this can be one.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_tenant(&self.tenant)?;
+        if self.key.expose_secret().is_empty() {
+            return Err(Error::invalid(format!(
+                "a key of the tenant {} is empty: every request would have it",
+                self.tenant
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Where a certificate and its key stand, as PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and behind it those that lead to one that clients know.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// What a bad line does.
@@ -125,17 +169,18 @@ pub struct CompletionWindow {
     pub name: String,
     /// From the create on.
     pub length: Duration,
-    /// What its end does.
-    pub end: Window,
+    /// What its end does. `None`: it expires where there are keys, since tenants rely on it; on one's own
+    /// machine nobody waits for a deadline.
+    pub end: Option<Window>,
 }
 
 impl CompletionWindow {
     /// The one that OpenAI has.
-    pub fn day(end: Window) -> Self {
+    pub fn day(end: impl Into<Option<Window>>) -> Self {
         Self {
             name: "24h".to_owned(),
             length: Duration::from_secs(24 * 3600),
-            end,
+            end: end.into(),
         }
     }
 }
@@ -156,9 +201,6 @@ pub struct Limits {
     pub file_bytes: u64,
     /// How long an upload takes parts.
     pub upload_lifetime: Duration,
-    /// Bytes that one tenant may have in files, with what is set aside for its open batches; `None`:
-    /// as many as the disk has.
-    pub tenant_bytes: Option<u64>,
     /// Requests in one batch.
     pub lines: u64,
     /// Bytes of one line.
@@ -178,7 +220,6 @@ impl Default for Limits {
             file_bytes: 10_000_000_000,
             // OpenAI's.
             upload_lifetime: Duration::from_secs(3600),
-            tenant_bytes: None,
             lines: 10_000_000,
             line_bytes: 16 << 20,
             answer_bytes: 64 << 20,

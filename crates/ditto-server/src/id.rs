@@ -1,4 +1,4 @@
-//! Names that nobody can guess: of files, batches and incarnations.
+//! Names that nobody can guess: of files, batches and incarnations; and keys, which are secret too.
 
 #[cfg(test)]
 use self::seeded::fill;
@@ -9,6 +9,10 @@ use self::unguessable as fill;
 const ALPHABET: &[u8; 32] = b"0123456789bcdfghjkmnpqrstvwxzBCD";
 /// 24 characters of 5 bits: 120 bits.
 const LENGTH: usize = 24;
+/// 52 characters of 5 bits: 260 bits.
+const SECRET_LENGTH: usize = 52;
+/// What every key of ours begins with: tools that look for secrets know `sk-`.
+const SECRET_PREFIX: &str = "sk-ditto-";
 
 /// A new file id, `file-…` as OpenAI spells it.
 pub(crate) fn file() -> String {
@@ -40,10 +44,29 @@ pub(crate) fn request() -> String {
     random("req_")
 }
 
+/// The id of an API key, which is no secret.
+pub(crate) fn key() -> String {
+    random("key_")
+}
+
+/// An API key itself.
+pub(crate) fn secret() -> String {
+    drawn::<SECRET_LENGTH>(SECRET_PREFIX)
+}
+
+/// Of an API key what may be shown: the prefix and 20 of its 260 bits.
+pub(crate) fn shown(secret: &str) -> String {
+    secret.chars().take(SECRET_PREFIX.len() + 4).collect()
+}
+
 fn random(prefix: &str) -> String {
-    let mut bytes = [0u8; LENGTH];
+    drawn::<LENGTH>(prefix)
+}
+
+fn drawn<const N: usize>(prefix: &str) -> String {
+    let mut bytes = [0u8; N];
     fill(&mut bytes);
-    let mut id = String::with_capacity(prefix.len() + LENGTH);
+    let mut id = String::with_capacity(prefix.len() + N);
     id.push_str(prefix);
     id.extend(
         bytes

@@ -22,10 +22,12 @@ mod hold;
 mod http;
 mod id;
 mod journal;
+mod keys;
 mod manifest;
 pub mod model;
 mod owner;
 mod private;
+mod secret;
 mod server;
 mod service;
 /// Whole runs in one thread from one seed; beside the other tests, and inside for what it needs.
@@ -41,17 +43,19 @@ pub use backup::{Backup, Bytes, backup};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
     CompletionWindow, Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, DEFAULT_RETENTION, Limits,
-    Mode, Sending, TenantKey, UpstreamConfig, Window,
+    Mode, Network, Sending, TenantKey, TenantLimits, Tenants, TlsFiles, UpstreamConfig, Window,
 };
 pub use engine::{LaneReport, Trouble};
 pub use error::{Error, ErrorKind, Result};
 pub use folder::Tally;
 pub use gc::{Garbage, collect_garbage, find_garbage};
+pub use http::CONNECTIONS;
+pub use keys::{ApiKey, NewApiKey, create_key, list_keys, revoke_key, rotate_key};
 pub use owner::{Owner, owner};
 pub use server::{Server, check_catalog};
 pub use service::{
-    BatchRequest, CompleteRequest, Content, Cursor as ResultCursor, FileDescription, FileList,
-    Listed, Once, PartUpload, Progress, ResultPage, Service, Upload, UploadRequest,
+    Access, BatchRequest, CompleteRequest, Content, Cursor as ResultCursor, FileDescription,
+    FileList, Listed, Once, PartUpload, Progress, ResultPage, Service, Upload, UploadRequest,
 };
 pub use upstream::Probed;
 pub use upstream::address::{BadAddress, check_address, shown_address};

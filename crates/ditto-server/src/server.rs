@@ -15,13 +15,16 @@ use crate::budget::{Budget, Share};
 use crate::catalog::Catalog;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, UpstreamConfig};
+use crate::config::{Config, TenantKey, UpstreamConfig};
 use crate::engine::{Around, Engine, Host, Trouble, Workers};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::Tls;
 use crate::journal::local::LocalJournal;
 use crate::owner::own;
 use crate::private::{make_private, make_private_inside};
-use crate::service::{AtWork, Service};
+use crate::service::keys::Keys;
+use crate::service::quota::Quotas;
+use crate::service::{Access, AtWork, Service};
 use crate::space::Gauge;
 use crate::spool::SpoolFolder;
 use crate::upstream::http::HttpUpstream;
@@ -32,7 +35,7 @@ use crate::upstream::{Keep, Routing};
 pub struct Server {
     service: Service,
     engine: Engine,
-    config: Arc<Config>,
+    tls: Option<Arc<Tls>>,
     /// Held for as long as the server lives: a folder has one owner.
     _owner: File,
 }
@@ -77,6 +80,9 @@ impl Server {
         journal: impl FnOnce(&Path, Share) -> LocalJournal,
     ) -> Result<Self> {
         let budget = Budget::new(config.limits.memory_bytes)?;
+        config.keys.iter().try_for_each(TenantKey::check)?;
+        config.tenants.check()?;
+        let tls = config.tls.as_ref().map(Tls::open).transpose()?;
         make_private(&config.data)?;
         let owner = own(&config.data)?;
         refuse_orphans(&config.data)?;
@@ -98,6 +104,8 @@ impl Server {
             blobs = blobs.with_in_place(Arc::new(local_store(inputs)?));
         }
         let journal = Arc::new(journal(&journal_folder, keep.memory.clone()));
+        let keys = Arc::new(Keys::open(&config.keys, &*catalog).await?);
+        let tenants = config.tenants.clone();
         let config = Arc::new(config);
         let around = Around {
             catalog: Arc::clone(&catalog),
@@ -112,19 +120,26 @@ impl Server {
         engine.set_strays_aside().await?;
         let service = Service {
             gauge: Gauge::new(config.data.clone()),
-            config: Arc::clone(&config),
+            config,
             catalog,
             blobs,
             engine: engine.clone(),
             uploads: budget.uploads,
             at_work: AtWork::default(),
+            keys,
+            quotas: Arc::new(Quotas::new(tenants)),
         };
         Ok(Self {
             service,
             engine,
-            config,
+            tls: tls.map(Arc::new),
             _owner: owner,
         })
+    }
+
+    /// Whether keys are asked for, and how many there are now.
+    pub fn access(&self) -> Access {
+        self.service.access()
     }
 
     /// What a client may ask, without HTTP.
@@ -146,10 +161,11 @@ impl Server {
         let address = listener
             .local_addr()
             .map_err(|e| Error::storage("the listener has no address", e))?;
-        crate::http::check_listener(address, &self.config)?;
+        crate::http::check_listener(address, self.access())?;
         let stop = tokio_util::sync::CancellationToken::new();
         let router = self.router();
-        let served = crate::http::serve(listener, router, stop.clone().cancelled_owned());
+        let tls = self.tls.clone();
+        let served = crate::http::serve(listener, router, tls, stop.clone().cancelled_owned());
         let engine = self.engine.clone();
         let worked = async {
             let clean = engine
@@ -162,14 +178,20 @@ impl Server {
             stop.cancel();
             clean
         };
-        let (served, clean) = tokio::join!(served, worked);
+        let keys = self.service.watch_keys(stop.clone());
+        let certificate = async {
+            if let Some(tls) = &self.tls {
+                tls.watch(stop.clone()).await;
+            }
+        };
+        let (served, clean, (), ()) = tokio::join!(served, worked, keys, certificate);
         served?;
         clean
     }
 
     /// Every route, behind every door.
     pub(crate) fn router(&self) -> axum::Router {
-        crate::http::router(self.service.clone(), Arc::clone(&self.config))
+        crate::http::router(self.service.clone())
     }
 
     /// Answers lines until `shutdown`, without HTTP: for `run`.
@@ -225,7 +247,7 @@ pub fn check_catalog(data: &Path) -> Result<Option<usize>> {
 
 /// A catalog that is gone must not be followed by an empty one: everything beside it would belong to
 /// nobody, and be swept.
-fn refuse_orphans(data: &Path) -> Result<()> {
+pub(crate) fn refuse_orphans(data: &Path) -> Result<()> {
     let has_any = |name: &str| {
         std::fs::read_dir(data.join(name)).is_ok_and(|mut entries| entries.next().is_some())
     };

@@ -7,8 +7,10 @@ mod complete;
 mod first_line;
 mod intake;
 mod keyed;
+pub(crate) mod keys;
 mod objects;
 mod pending;
+pub(crate) mod quota;
 mod results;
 mod retry;
 mod room;
@@ -29,16 +31,19 @@ pub(crate) use self::at_work::AtWork;
 pub use self::complete::CompleteRequest;
 pub(crate) use self::first_line::{FirstLine, check_extension};
 pub(crate) use self::intake::too_large;
+pub use self::keys::Access;
 pub use self::results::{Cursor, ResultPage};
 pub use self::upload::Upload;
 pub use self::uploads::{PartUpload, UploadRequest};
 pub use crate::catalog::Once;
 pub(crate) use crate::model::upload::{PART_BYTES, PARTS};
 
+use self::keys::Keys;
 use self::objects::{
     batch_object, file_object, key_reused, listed, no_such_batch, no_such_file, unknown_cursor,
     unknown_value,
 };
+use self::quota::Quotas;
 use crate::blobs::{Blobs, name};
 use crate::budget::Share;
 use crate::catalog::{
@@ -64,6 +69,10 @@ pub struct Service {
     /// Memory for uploads.
     pub(crate) uploads: Share,
     pub(crate) at_work: AtWork,
+    /// Who may ask.
+    pub(crate) keys: Arc<Keys>,
+    /// How often, and how much at once.
+    pub(crate) quotas: Arc<Quotas>,
 }
 
 /// How a client describes a file that it has sent.
@@ -259,16 +268,13 @@ impl Service {
     pub async fn create_batch(&self, tenant: &str, request: BatchRequest) -> Result<Batch> {
         self.check_endpoint(&request.endpoint)?;
         let window = self.window(&request.completion_window)?;
-        let expires_after = request.deadline.or(match window.end {
-            Window::Expire => Some(window.length),
-            Window::KeepGoing => None,
-        });
+        let expires_after = request.deadline.or(self.expiry(window));
         let metadata = request
             .metadata
             .map(|m| serde_json::to_string(&m).expect("a map of strings is always JSON"));
         let lenient = request.lenient.unwrap_or(self.config.mode == Mode::Lenient);
         let mixed_models = request.mixed_models.or(self.config.mixed_models);
-        let bounds = self.bounds().await?;
+        let bounds = self.bounds(tenant).await?;
         self.make_batch(NewBatch {
             id: id::batch(),
             tenant: tenant.to_owned(),
@@ -304,6 +310,18 @@ impl Service {
             Created::Again(row) => Ok(batch_object(&row)),
             Created::Mismatch(row) => Err(key_reused(Route::Batches, &row.id)),
             Created::Refused(refusal) => Err(self.refused(refusal).await),
+        }
+    }
+
+    /// When a batch with this window expires.
+    fn expiry(&self, window: &CompletionWindow) -> Option<Duration> {
+        let shipped = match self.keys.asked_for() {
+            true => Window::Expire,
+            false => Window::KeepGoing,
+        };
+        match window.end.unwrap_or(shipped) {
+            Window::Expire => Some(window.length),
+            Window::KeepGoing => None,
         }
     }
 
@@ -389,9 +407,9 @@ impl Service {
         self.engine.lanes()
     }
 
-    /// The models that the upstreams offer.
-    pub async fn models(&self) -> Result<Vec<serde_json::Value>> {
-        self.engine.models().await
+    /// The models that the upstreams offer this tenant.
+    pub async fn models(&self, tenant: &str) -> Result<Vec<serde_json::Value>> {
+        self.engine.models(tenant).await
     }
 
     /// Why batches stand still while others go on, each reason once: something of theirs is gone from

@@ -132,7 +132,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http", &["service"]),
 ];
 /// What any part may name: values without behaviour of their own. `model` may not.
-const PLAIN: &[&str] = &["clock", "config", "error", "id"];
+const PLAIN: &[&str] = &["clock", "config", "error", "id", "secret"];
 
 #[test]
 fn modules_of_the_server_name_each_other_one_way() {

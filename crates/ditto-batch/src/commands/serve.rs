@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 pub(crate) use self::keys::KeyOf;
+use self::settings::who;
 pub(crate) use self::settings::{DEFAULT_DATA, Kept, Settings};
 pub(crate) use self::upstream::Target;
 use super::sim::SimFlags;
@@ -66,9 +67,15 @@ pub(crate) struct ServeArgs {
     /// How long one answer may take, as 90s, 10m or 2h [default: 10m]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
-    /// Keys of clients, one a line, `key` or `tenant:key`; needed to listen beyond this machine
+    /// Keys of clients, one a line, `key` or `tenant:key`, beside those of `ditto-batch keys`
     #[arg(long, value_name = "FILE", env = "DITTO_API_KEY_FILE")]
     api_key_file: Option<PathBuf>,
+    /// Speak HTTPS with the certificate chain in this PEM file, which is read again when it is renewed
+    #[arg(long, value_name = "FILE", env = "DITTO_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    /// And its private key
+    #[arg(long, value_name = "FILE", env = "DITTO_TLS_KEY")]
+    tls_key: Option<PathBuf>,
     /// Origin of a web page that may use the server; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<String>,
@@ -102,6 +109,8 @@ pub(crate) fn looked_at(
         concurrency: None,
         timeout: None,
         api_key_file: None,
+        tls_cert: None,
+        tls_key: None,
         origin: Vec::new(),
         lenient: false,
         config,
@@ -127,6 +136,9 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8> {
     for upstream in &settings.config.upstreams {
         upstream.check().map_err(Failure::of_settings)?;
     }
+    if let Some(tls) = &settings.config.tls {
+        tls.check().map_err(Failure::of_settings)?;
+    }
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|e| Failure::io(format_args!("cannot listen on {}", settings.listen), &e))?;
@@ -137,6 +149,7 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8> {
     let server = Server::open(settings.config)
         .await
         .map_err(Failure::of_opening)?;
+    let who = who(server.access());
     let (stop, stopped) = oneshot::channel::<()>();
     let mut running = pin!(server.run(listener, async {
         // Dropping the sender is how it is told.
@@ -146,7 +159,7 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8> {
     if let Poll::Ready(ended) = futures_util::poll!(running.as_mut()) {
         return code_of(ended);
     }
-    say(err, greeting);
+    say(err, format_args!("{greeting}\n{who}"));
     tokio::select! {
         ended = running.as_mut() => return code_of(ended),
         _ = signals.next() => {}

@@ -12,6 +12,10 @@ pub(crate) const SPACE_RETRY: Duration = Duration::from_secs(60);
 pub(crate) struct Bounds {
     /// What its tenant may have, files and what is set aside together.
     pub(crate) tenant: Option<u64>,
+    /// Batches that its tenant may have open, with this one.
+    pub(crate) open_batches: Option<u64>,
+    /// Lines that these may have together.
+    pub(crate) enqueued_lines: Option<u64>,
     /// What may be set aside for open batches of all tenants.
     pub(crate) promised: Option<u64>,
 }
@@ -23,6 +27,10 @@ pub(crate) struct Stored {
     pub(crate) bytes: u64,
     /// Set aside for open batches.
     pub(crate) reserved: u64,
+    /// Batches that have not ended.
+    pub(crate) open_batches: u64,
+    /// Lines of their files, as far as they were counted when the batches were made.
+    pub(crate) enqueued_lines: u64,
 }
 
 impl Stored {
@@ -40,6 +48,20 @@ pub(crate) enum Refusal {
         /// What it has.
         held: u64,
         /// What would be set aside.
+        asked: u64,
+        /// What it may have.
+        limit: u64,
+    },
+    /// Its tenant has as many batches open as it may.
+    Batches {
+        /// What it may have.
+        limit: u64,
+    },
+    /// Its tenant would have more lines in open batches than it may.
+    Lines {
+        /// What it has.
+        held: u64,
+        /// Lines of the file.
         asked: u64,
         /// What it may have.
         limit: u64,
@@ -65,5 +87,35 @@ pub(crate) fn over_limit(held: u64, asked: u64, limit: u64) -> Error {
         ),
     )
     .with_code("storage_limit_exceeded")
+    .with_retry_after(SPACE_RETRY)
+}
+
+/// The sentence for a tenant that has as many batches open as it may.
+pub(crate) fn too_many_batches(limit: u64) -> Error {
+    Error::new(
+        ErrorKind::Full,
+        format!(
+            "This key has {limit} batches open, as many as it may have at once. Nothing was made, and \
+             open batches go on. Wait until one of them ends, or cancel one, then send this again."
+        ),
+    )
+    .with_code("open_batches_limit_exceeded")
+    .with_retry_after(SPACE_RETRY)
+}
+
+/// The sentence for a tenant whose open batches have as many lines as they may.
+pub(crate) fn too_many_lines(held: u64, asked: u64, limit: u64) -> Error {
+    let what_then = match asked > limit {
+        true => "It never fits: split the file.",
+        false => "Wait until one of the open batches ends, or cancel one, then send this again.",
+    };
+    Error::new(
+        ErrorKind::Full,
+        format!(
+            "This file has {asked} lines; of the {limit} lines that this key may have in open batches \
+             {held} are taken. Nothing was made, and open batches go on. {what_then}"
+        ),
+    )
+    .with_code("enqueued_lines_limit_exceeded")
     .with_retry_after(SPACE_RETRY)
 }

@@ -21,10 +21,16 @@ use crate::model::litter::Claim;
 mod bounds;
 #[cfg(test)]
 pub(crate) mod contract;
+mod keys;
 pub(crate) mod sqlite;
 mod uploads;
 
-pub(crate) use bounds::{Bounds, Refusal, SPACE_RETRY, Stored, over_limit};
+pub(crate) use bounds::{
+    Bounds, Refusal, SPACE_RETRY, Stored, over_limit, too_many_batches, too_many_lines,
+};
+pub(crate) use keys::{
+    ENDED_KEYS_KNOWN, Holder, KeyRing, KeyRow, LiveKey, MOST_KEYS, NewKey, Rotated,
+};
 pub(crate) use uploads::{
     Asked, Completion, NewUpload, PENDING_UPLOADS, PartRow, ReadyPart, UPLOAD_LIFETIME, UploadRow,
     too_many_uploads,
@@ -670,8 +676,8 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
 
     // --- what is stored ----------------------------------------------------------------------
 
-    /// What this tenant has: ready files, ready parts of pending uploads, and what is set aside for its
-    /// open batches. Kept by deltas.
+    /// What this tenant has: ready files, ready parts of pending uploads, open batches, and what is set
+    /// aside for them. Kept by deltas.
     async fn stored(&self, tenant: &str) -> Result<Stored>;
     /// The same of all tenants together.
     async fn stored_by_all(&self) -> Result<Stored>;
@@ -724,8 +730,9 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// of the last [`REPEAT_LIFETIME`] have one of the same hash: the newest one's batch. Of creates
     /// that arrive together one decides first, and the others see what it did.
     ///
-    /// Until it ends, 300 bytes a line of its input are set aside for it. If its [`Bounds`] leave no
-    /// room for them, nothing is made; a create that comes again is answered all the same.
+    /// Until it ends, it counts as open with the lines of its input, and 300 bytes for each of them are
+    /// set aside. If its [`Bounds`] leave no room for that, nothing is made; a create that comes again
+    /// is answered all the same.
     async fn create_batch(&self, batch: NewBatch) -> Result<Created>;
     /// A batch of this tenant.
     async fn batch(&self, tenant: &str, id: &str) -> Result<Option<BatchRow>>;
@@ -825,6 +832,26 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// Ends every batch whose window is over: before validation ended at once, else as an ending
     /// that its lease brings. Returns how many.
     async fn expire_due(&self) -> Result<u32>;
+
+    // --- keys --------------------------------------------------------------------------------
+
+    /// Makes a key for this holder. Full if there are [`MOST_KEYS`] already. Forgets those that have
+    /// ended for longer than [`ENDED_KEYS_KNOWN`].
+    async fn create_key(&self, holder: Holder, key: NewKey) -> Result<KeyRow>;
+    /// All keys that are known, by age.
+    async fn keys(&self) -> Result<Vec<KeyRow>>;
+    /// Ends a key after this long; at once, without a grace. An end that is sooner stays. `None`: no
+    /// such key.
+    async fn end_key(&self, id: &str, grace: Duration) -> Result<Option<KeyRow>>;
+    /// Makes a key for the holder of this one, which ends when the grace is over: both or neither.
+    /// `None`: no such key, or it has ended.
+    async fn rotate_key(&self, id: &str, key: NewKey, grace: Duration) -> Result<Option<Rotated>>;
+    /// The keys that are taken now. `None`: which keys there are is as it was in the ring of this
+    /// version, and only the time of some may have run out. The version never falls, and is 0 only as
+    /// long as there never was a key.
+    async fn key_ring(&self, known: Option<u64>) -> Result<Option<KeyRing>>;
+    /// These keys have been used, about now.
+    async fn keys_used(&self, ids: &[String]) -> Result<()>;
 
     // --- for operators -----------------------------------------------------------------------
 

@@ -161,7 +161,7 @@ pub struct LaneReport {
 }
 
 impl Lanes {
-    /// The lane for a model; `None` if no upstream serves it.
+    /// The lane for a model; `None` if no upstream serves it to this tenant.
     pub(crate) fn lane(
         &self,
         routing: &Routing,

@@ -314,8 +314,8 @@ impl Engine {
         lock(&self.0.trouble).clone()
     }
 
-    pub(crate) async fn models(&self) -> Result<Vec<serde_json::Value>> {
-        self.0.models.list(&self.0.routing).await
+    pub(crate) async fn models(&self, tenant: &str) -> Result<Vec<serde_json::Value>> {
+        self.0.models.list(&self.0.routing, tenant).await
     }
 
     /// Runs a clean-up that a stop waits for.

@@ -120,7 +120,8 @@ impl Inner {
     async fn hand_out(self: &Arc<Self>, segment: &Arc<OpenSegment>) -> Result<()> {
         let faulty = self.faulty_lines(segment).await?;
         let bytes = self.segment_bytes(segment).await?;
-        let offers = self.models.offers(&self.routing).await;
+        let tenant = &segment.work.row.tenant;
+        let offers = self.models.offers(&self.routing, tenant).await;
         let inner = Arc::clone(self);
         let work = Arc::clone(&segment.work);
         let segment = Arc::clone(segment);
@@ -328,7 +329,7 @@ impl Runs<'_> {
         Ok(())
     }
 
-    /// Where lines of this model go; `None` if no upstream serves it.
+    /// Where lines of this model go; `None` if no upstream serves it to the tenant.
     fn run(&mut self, model: &str) -> Option<&mut Vec<LineJob>> {
         let known = self
             .last

@@ -80,7 +80,7 @@ impl Inner {
             bytes: made.bytes,
             lines: Some(made.lines),
             expires_after: Some(LIFETIME),
-            within: self.config.limits.tenant_bytes,
+            within: self.config.tenants.of(&row.tenant).stored_bytes,
             once: None,
         };
         match self.catalog.ready_file(&row.input_file_id, ready).await {

@@ -198,7 +198,11 @@ impl Inner {
         let memory = share.draw(share.limit() / VALIDATORS as u64).await;
         let in_memory = usize::try_from(memory.bytes() / ID_BYTES).unwrap_or(usize::MAX);
         let ids = IdSet::new(self.config.data.clone(), in_memory);
-        let served = self.models.offers(&self.routing).await.served();
+        let served = self
+            .models
+            .offers(&self.routing, &row.tenant)
+            .await
+            .served();
         let pass = Pass::new(&row, bytes, limits, served, self.config.data.clone(), ids)?;
         let blobs = self.blobs.clone();
         let read = async move {

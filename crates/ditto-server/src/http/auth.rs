@@ -1,6 +1,5 @@
-//! From key to tenant.
+//! From key to tenant, and whether the tenant may ask now.
 
-use std::hint::black_box;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -8,11 +7,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use secrecy::ExposeSecret;
 
 use super::error::{Answer, Failure, Problem};
 use super::incoming::Incoming;
-use crate::config::{Config, TenantKey};
+use super::paced::paced;
+use crate::service::Service;
+use crate::service::quota::{Kind, Quotas, Ticket};
 
 /// Whose files and batches these are, on a server without keys.
 const LOCAL: &str = "local";
@@ -27,6 +27,11 @@ impl Tenant {
     pub(super) fn name(&self) -> &str {
         &self.0
     }
+
+    /// The right to one more download; for as long as it is kept.
+    pub(super) fn download(&self, service: &Service) -> Answer<Ticket> {
+        Ok(service.quotas.begin(&self.0, Kind::Download)?)
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Tenant {
@@ -40,19 +45,24 @@ impl<S: Sync> FromRequestParts<S> for Tenant {
     }
 }
 
-/// The third door: no key, no further, and not a byte of the body is looked at.
+/// The third door: no key, or too much asked with it, no further, and not a byte of the body is looked
+/// at.
 pub(super) async fn tenant_of_key(
-    State(config): State<Arc<Config>>,
-    mut request: Request,
+    State(service): State<Service>,
+    request: Request,
     next: Next,
 ) -> Response {
     if OPEN_PATHS.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    match tenant(&config.keys, request.headers()) {
-        Ok(tenant) => {
+    match enter(&service, request.headers()) {
+        Ok((tenant, ticket)) => {
+            let mut request = at_pace(request, &service.quotas, &tenant);
             request.extensions_mut().insert(tenant);
-            next.run(request).await
+            let response = next.run(request).await;
+            // Until here an upload comes in.
+            drop(ticket);
+            response
         }
         Err(failure) => {
             let (parts, body) = request.into_parts();
@@ -62,8 +72,35 @@ pub(super) async fn tenant_of_key(
     }
 }
 
-fn tenant(keys: &[TenantKey], headers: &HeaderMap) -> Answer<Tenant> {
-    if keys.is_empty() {
+/// Whose request it is, if it may come now; and for an upload the right to be one.
+fn enter(service: &Service, headers: &HeaderMap) -> Answer<(Tenant, Option<Ticket>)> {
+    let tenant = tenant(service, headers)?;
+    service.quotas.request(&tenant.0)?;
+    let ticket = match is_form(headers) {
+        true => Some(service.quotas.begin(&tenant.0, Kind::Upload)?),
+        false => None,
+    };
+    Ok((tenant, ticket))
+}
+
+/// Files, and nothing else, come as forms.
+fn is_form(headers: &HeaderMap) -> bool {
+    let given = headers.get(header::CONTENT_TYPE);
+    given.is_some_and(|given| {
+        let start = given.as_bytes().first_chunk::<10>();
+        start.is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"))
+    })
+}
+
+fn at_pace(request: Request, quotas: &Arc<Quotas>, tenant: &Tenant) -> Request {
+    match quotas.has_pace(tenant.name()) {
+        true => request.map(|body| paced(body, Arc::clone(quotas), Arc::clone(&tenant.0))),
+        false => request,
+    }
+}
+
+fn tenant(service: &Service, headers: &HeaderMap) -> Answer<Tenant> {
+    if !service.keys.asked_for() {
         return Ok(Tenant(LOCAL.into()));
     }
     let Some(given) = headers.get(header::AUTHORIZATION).and_then(bearer) else {
@@ -73,8 +110,8 @@ fn tenant(keys: &[TenantKey], headers: &HeaderMap) -> Answer<Tenant> {
                 .to_owned(),
         ));
     };
-    match owner(keys, given) {
-        Some(key) => Ok(Tenant(key.tenant.as_str().into())),
+    match service.keys.tenant(given) {
+        Some(tenant) => Ok(Tenant(tenant)),
         None => Err(refused(format!(
             "Incorrect API key provided: {}.",
             masked(given)
@@ -94,29 +131,6 @@ fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
 }
 
-/// Looks at every key, so that the time taken does not tell which one is near.
-fn owner<'a>(keys: &'a [TenantKey], given: &[u8]) -> Option<&'a TenantKey> {
-    let mut found = None;
-    for key in keys {
-        if same(key.key.expose_secret().as_bytes(), given) {
-            found = Some(key);
-        }
-    }
-    found
-}
-
-/// Compares in a time that depends on the length of `given` alone.
-fn same(key: &[u8], given: &[u8]) -> bool {
-    if key.is_empty() {
-        return false;
-    }
-    let mut difference = u8::from(key.len() != given.len());
-    for (i, byte) in given.iter().enumerate() {
-        difference |= black_box(byte ^ key[i % key.len()]);
-    }
-    black_box(difference) == 0
-}
-
 /// Enough of a key to tell which one it was, and too little to use it.
 fn masked(given: &[u8]) -> String {
     let text = String::from_utf8_lossy(given);
@@ -130,44 +144,19 @@ fn masked(given: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn keys() -> Vec<TenantKey> {
-        let key = |tenant: &str, key: &str| TenantKey {
-            tenant: tenant.to_owned(),
-            key: key.to_owned().into(),
-        };
-        vec![
-            key("a", "sk-alpha-0123456789"),
-            key("b", "sk-beta-0123456789"),
-            key("c", ""),
-        ]
-    }
-
-    fn tenant_for(authorization: &str) -> Option<String> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, authorization.parse().unwrap());
-        tenant(&keys(), &headers).ok().map(|t| t.name().to_owned())
-    }
-
     #[test]
-    fn a_key_opens_its_tenant_only() {
-        let table = [
-            ("Bearer sk-alpha-0123456789", Some("a")),
-            ("bearer  sk-beta-0123456789 ", Some("b")),
-            ("Bearer sk-alpha-012345678", None),
-            ("Bearer sk-alpha-01234567899", None),
-            ("Bearer sk-alpha-0123456789sk-alpha-0123456789", None),
+    fn a_bearer_token_is_read_with_the_space_around_it() {
+        let table: [(&str, Option<&[u8]>); 6] = [
+            ("Bearer sk-alpha", Some(b"sk-alpha")),
+            ("bearer  sk-alpha ", Some(b"sk-alpha")),
+            ("Bearer sk-alpha sk-beta", Some(b"sk-alpha sk-beta")),
             ("Bearer ", None),
-            ("Basic sk-alpha-0123456789", None),
-            ("sk-alpha-0123456789", None),
+            ("Basic sk-alpha", None),
+            ("sk-alpha", None),
         ];
         for (header, expected) in table {
-            assert_eq!(tenant_for(header).as_deref(), expected, "{header}");
+            assert_eq!(bearer(&header.parse().unwrap()), expected, "{header}");
         }
-    }
-
-    #[test]
-    fn without_keys_everybody_is_local() {
-        assert_eq!(tenant(&[], &HeaderMap::new()).unwrap().name(), "local");
     }
 
     #[test]

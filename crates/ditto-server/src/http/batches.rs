@@ -14,7 +14,7 @@ use super::extension::{Asked, Wishes};
 use super::incoming::Incoming;
 use super::json::{Object, between_commas, expect_json};
 use super::once::{once, once_about};
-use super::params::{Id, PageSize, Params, cursor, unknown_value};
+use super::params::{Id, PageSize, Params, given, unknown_value};
 use crate::service::{BatchRequest, Once, Service};
 
 /// OpenAI's.
@@ -103,7 +103,7 @@ pub(super) async fn list(
     Params(params): Params<ListParams>,
 ) -> Answer<Json<Page<Batch>>> {
     let limit = PAGE.of(params.limit.as_deref())?;
-    let after = cursor(params.after);
+    let after = given("after", params.after)?;
     let listed = service
         .batches(tenant.name(), limit, after.as_deref())
         .await?;

@@ -14,7 +14,7 @@ use super::auth::Tenant;
 use super::error::{Answer, Failure, Problem};
 use super::file_form;
 use super::incoming::Incoming;
-use super::params::{Id, PageSize, Params, cursor, unknown_value};
+use super::params::{Id, PageSize, Params, given, unknown_value};
 use super::range::{Wanted, wanted};
 use crate::service::{Content, FileList, Service};
 
@@ -60,10 +60,10 @@ pub(super) async fn list(
     Params(params): Params<ListParams>,
 ) -> Answer<Json<Page<FileObject>>> {
     let list = FileList {
-        purpose: cursor(params.purpose),
+        purpose: given("purpose", params.purpose)?,
         limit: PAGE.of(params.limit.as_deref())?,
         newest_first: newest_first(params.order.as_deref())?,
-        after: cursor(params.after),
+        after: given("after", params.after)?,
     };
     let listed = service.files(tenant.name(), list).await?;
     Ok(Json(Page {
@@ -142,7 +142,9 @@ pub(super) async fn content(
     if method == Method::GET {
         // The status has gone out before the bytes are read; what is left when a disk fails now is to
         // cut the body short of its length, which every client notices.
-        let bytes = content.stream(range).inspect_err(|error| {
+        let ticket = tenant.download(&service)?;
+        let bytes = content.stream(range).inspect_err(move |error| {
+            let _held = &ticket;
             tracing::error!(target: "ditto_server::http", %error, "a download was cut");
         });
         *response.body_mut() = Body::from_stream(bytes);

@@ -4,26 +4,25 @@
 //! requests carry an `Origin`, or, if its own name was made to point here, a `Host` that is no
 //! loopback name.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::error::{Answer, Failure, Problem};
 use super::incoming::Incoming;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::service::{Access, Service};
 
 /// Without keys everybody who can connect may do everything, so only this machine may connect.
-pub(crate) fn check_listener(address: SocketAddr, config: &Config) -> Result<()> {
-    if config.keys.is_empty() && !address.ip().is_loopback() {
+pub(crate) fn check_listener(address: SocketAddr, access: Access) -> Result<()> {
+    if access == Access::Open && !address.ip().is_loopback() {
         return Err(Error::invalid(format!(
             "{address} can be reached from other machines, and the server has no keys: give it \
-             keys (--api-key-file), or let it listen on 127.0.0.1"
+             keys (`ditto-batch keys create`, or --api-key-file), or let it listen on 127.0.0.1"
         )));
     }
     Ok(())
@@ -31,12 +30,12 @@ pub(crate) fn check_listener(address: SocketAddr, config: &Config) -> Result<()>
 
 /// The second door.
 pub(super) async fn refuse_web_pages(
-    State(config): State<Arc<Config>>,
+    State(service): State<Service>,
     request: Request,
     next: Next,
 ) -> Response {
-    let listed = listed_origin(&config, request.headers());
-    if config.keys.is_empty()
+    let listed = listed_origin(&service.config, request.headers());
+    if !service.keys.asked_for()
         && let Err(failure) = check(&request, listed.is_some())
     {
         let (parts, body) = request.into_parts();
@@ -85,7 +84,7 @@ fn check(request: &Request, origin_is_listed: bool) -> Answer<()> {
         return Err(Failure::new(
             Problem::Forbidden,
             "Without keys this server answers only to localhost, 127.0.0.1 and [::1]. Ask it by \
-             one of these names, or give it keys (--api-key-file).",
+             one of these names, or give it keys (`ditto-batch keys create`, or --api-key-file).",
         )
         .with_code("host_not_allowed"));
     }
@@ -145,7 +144,6 @@ fn allow(response: &mut Response, origin: HeaderValue) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::UpstreamConfig;
 
     #[test]
     fn loopback_names_are_told_from_all_others() {
@@ -184,15 +182,14 @@ mod tests {
 
     #[test]
     fn a_server_without_keys_refuses_to_listen_to_other_machines() {
-        let mut config = Config::new("data", vec![UpstreamConfig::new("u", "http://127.0.0.1:1")]);
         let local = "127.0.0.1:8650".parse().unwrap();
         let everywhere = "0.0.0.0:8650".parse().unwrap();
-        assert!(check_listener(local, &config).is_ok());
-        assert!(check_listener(everywhere, &config).is_err());
-        config.keys.push(crate::config::TenantKey {
-            tenant: "a".to_owned(),
-            key: "k".to_owned().into(),
-        });
-        assert!(check_listener(everywhere, &config).is_ok());
+        assert!(check_listener(local, Access::Open).is_ok());
+        assert!(check_listener(everywhere, Access::Open).is_err());
+        let nobody = Access::Keys {
+            keys: 0,
+            tenants: 0,
+        };
+        assert!(check_listener(everywhere, nobody).is_ok());
     }
 }

@@ -17,6 +17,11 @@ use super::error::{Answer, Failure, Problem};
 
 /// A client that sends nothing for this long has gone away.
 const IDLE: Duration = Duration::from_secs(60);
+/// And one that sends fewer bytes than this in as much time of waiting for it holds a place: even a
+/// bad line of a telephone is ten times as fast.
+const SLOWEST: u64 = 16 << 10;
+/// A small body is there at once, or its client means something else.
+const WHOLE: Duration = Duration::from_secs(60);
 /// What a reader may take in before it says that it got somewhere. Part headers of a form are
 /// small; a client that sends more has no form in mind. Larger than a few reads of a socket.
 const BACKLOG: u64 = 4 << 20;
@@ -35,6 +40,34 @@ pub(super) struct Incoming {
     backlog: Arc<AtomicU64>,
     /// The client sends nothing until we begin to read.
     waits_for_us: bool,
+    speed: Speed,
+}
+
+/// How fast a client sends while it is waited for.
+#[derive(Debug, Default)]
+struct Speed {
+    since: Option<Instant>,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Speed {
+    fn waits(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether it is fast enough, with what has just come.
+    fn suffices(&mut self, bytes: u64) -> bool {
+        if let Some(since) = self.since.take() {
+            self.waited += since.elapsed();
+        }
+        self.bytes += bytes;
+        if self.waited < IDLE {
+            return true;
+        }
+        let brought = std::mem::take(self).bytes;
+        brought >= SLOWEST
+    }
 }
 
 /// Told by a reader that it got somewhere.
@@ -51,6 +84,7 @@ impl Progress {
 #[derive(Debug)]
 pub(super) enum Broken {
     Idle,
+    Slow,
     NoProgress,
     Cut(axum::Error),
 }
@@ -59,6 +93,7 @@ impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Idle => f.write_str("the client sent nothing for too long"),
+            Self::Slow => f.write_str("the client sent too slowly"),
             Self::NoProgress => f.write_str("the body has no end of a header or part"),
             Self::Cut(error) => write!(f, "the connection broke: {error}"),
         }
@@ -73,6 +108,13 @@ impl From<&Broken> for Failure {
             Broken::Idle => Self::new(
                 Problem::TooSlow,
                 format!("No byte of the body came for {} seconds.", IDLE.as_secs()),
+            ),
+            Broken::Slow => Self::new(
+                Problem::TooSlow,
+                format!(
+                    "The body came more slowly than {SLOWEST} bytes in {} seconds.",
+                    IDLE.as_secs()
+                ),
             ),
             Broken::NoProgress => {
                 Self::invalid("The body is not a form: a part has no end, or headers too large.")
@@ -90,6 +132,7 @@ impl Incoming {
             gave: false,
             backlog: Arc::default(),
             waits_for_us: headers.contains_key(header::EXPECT),
+            speed: Speed::default(),
         }
     }
 
@@ -100,6 +143,16 @@ impl Incoming {
 
     /// A small body, whole.
     pub(super) async fn whole(&mut self, limit: usize) -> Answer<Vec<u8>> {
+        let whole = timeout(WHOLE, self.read_whole(limit)).await;
+        whole.unwrap_or_else(|_| {
+            Err(Failure::new(
+                Problem::TooSlow,
+                format!("The body did not come within {} seconds.", WHOLE.as_secs()),
+            ))
+        })
+    }
+
+    async fn read_whole(&mut self, limit: usize) -> Answer<Vec<u8>> {
         let mut whole = Vec::new();
         while let Some(chunk) = self.next().await {
             let chunk = chunk.map_err(|broken| Failure::from(&broken))?;
@@ -147,6 +200,7 @@ impl Stream for Incoming {
         }
         self.waits_for_us = false;
         let Poll::Ready(next) = self.body.poll_next_unpin(cx) else {
+            self.speed.waits();
             ready!(self.idle.as_mut().poll(cx));
             return Poll::Ready(Some(Err(Broken::Idle)));
         };
@@ -156,6 +210,9 @@ impl Stream for Incoming {
             Some(Err(error)) => Some(Err(Broken::Cut(error))),
             Some(Ok(chunk)) => {
                 let size = chunk.len() as u64;
+                if !self.speed.suffices(size) {
+                    return Poll::Ready(Some(Err(Broken::Slow)));
+                }
                 let behind = self.backlog.fetch_add(size, Ordering::Relaxed);
                 // One chunk may be of any size: an in-process client hands over a body whole.
                 if behind > BACKLOG {
@@ -177,6 +234,44 @@ mod tests {
         let silent = Body::from_stream(futures_util::stream::pending::<Result<Bytes, Broken>>());
         let mut incoming = Incoming::new(&HeaderMap::new(), silent);
         assert!(matches!(incoming.next().await, Some(Err(Broken::Idle))));
+    }
+
+    /// A byte each half of the time after which a client is taken for gone.
+    fn trickle() -> Body {
+        let bytes = futures_util::stream::unfold((), |()| async {
+            sleep(IDLE / 2).await;
+            Some((Ok::<_, Broken>(Bytes::from_static(b" ")), ()))
+        });
+        Body::from_stream(bytes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_only_trickles_is_given_up() {
+        let began = Instant::now();
+        let mut incoming = Incoming::new(&HeaderMap::new(), trickle());
+        let broken = loop {
+            match incoming.next().await.unwrap() {
+                Ok(_) => {}
+                Err(broken) => break broken,
+            }
+        };
+        assert!(matches!(broken, Broken::Slow), "{broken}");
+        assert!(began.elapsed() <= IDLE, "{:?}", began.elapsed());
+        let small = Incoming::new(&HeaderMap::new(), trickle())
+            .whole(1000)
+            .await;
+        assert!(small.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_we_do_not_read_is_not_the_clients() {
+        let chunks = (0..9).map(|_| Ok::<_, Broken>(Bytes::from_static(b"x")));
+        let body = Body::from_stream(futures_util::stream::iter(chunks));
+        let mut incoming = Incoming::new(&HeaderMap::new(), body);
+        for _ in 0..9 {
+            sleep(IDLE).await;
+            incoming.next().await.unwrap().unwrap();
+        }
     }
 
     #[tokio::test]

@@ -1,28 +1,29 @@
-//! Connections: how many, how long, and how they end.
+//! Connections: how many, and how they end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::connection::Connection;
+use super::tls::Tls;
+use super::waiting::Waiting;
 use crate::error::Result;
 
-/// Connections at once; further ones wait in the listener's queue. Each costs a descriptor and up
-/// to about half a megabyte of buffers.
-const CONNECTIONS: usize = 512;
-/// A client that takes longer for its headers is holding the connection, not using it. Counts for
-/// the idle time between requests too.
-const HEADERS: Duration = Duration::from_secs(60);
+/// Connections at once, where the system lets a process open as many files. One that waits for a
+/// request has a descriptor and some 10 KiB; one that sends headers or a body, up to 64 KiB of buffers.
+pub const CONNECTIONS: usize = 4096;
+/// Of the files that a process may have open so many may be connections: the others are journals, blobs
+/// and requests to upstreams.
+const SHARE_OF_FILES: u64 = 2;
 /// How long answers under way may take after a stop.
 const GRACE: Duration = Duration::from_secs(25);
 /// Out of descriptors: others must end first.
@@ -32,25 +33,44 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
+    tls: Option<Arc<Tls>>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    let room = Room::new(most_connections());
+    serve_in(room, listener, router, tls, shutdown).await
+}
+
+async fn serve_in(
+    room: Room,
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Arc<Tls>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let connections = TaskTracker::new();
     let (drain, cut) = (CancellationToken::new(), CancellationToken::new());
     let mut shutdown = pin!(shutdown);
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let (stream, permit) = tokio::select! {
+        let (stream, peer, permit) = tokio::select! {
             biased;
             () = &mut shutdown => break,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = room.accept(&listener) => accepted,
         };
         let connection = Connection {
             router: router.clone(),
+            peer,
+            seat: room.waiting.seat(),
             drain: drain.clone(),
             cut: cut.clone(),
         };
+        let tls = tls.clone();
         connections.spawn(async move {
-            connection.serve(stream).await;
+            // A socket that refuses the option works all the same.
+            let _ = stream.set_nodelay(true);
+            match tls {
+                Some(tls) => connection.serve_tls(&tls, stream).await,
+                None => connection.serve(stream).await,
+            }
             drop(permit);
         });
     }
@@ -65,18 +85,45 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
-    let permit = room
-        .clone()
-        .acquire_owned()
-        .await
-        .expect("the semaphore is never closed");
+/// As far as the system lets us.
+fn most_connections() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let share = files.map(|files| usize::try_from(files / SHARE_OF_FILES).unwrap_or(usize::MAX));
+    share.unwrap_or(CONNECTIONS).clamp(1, CONNECTIONS)
+}
+
+/// Places for connections.
+struct Room {
+    places: Arc<Semaphore>,
+    waiting: Arc<Waiting>,
+}
+
+impl Room {
+    fn new(places: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            waiting: Arc::default(),
+        }
+    }
+
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+    ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+        let (stream, peer) = accept(listener).await;
+        if self.places.available_permits() == 0 {
+            self.waiting.send_one_away();
+        }
+        // If all places have requests under way, this one waits until one of them has its answer.
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        (stream, peer, place.expect("the semaphore is never closed"))
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok(accepted) => return accepted,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(target: "ditto_server::http", %error, "cannot accept a connection");
@@ -93,40 +140,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
     )
-}
-
-struct Connection {
-    router: Router,
-    /// End after the answer under way.
-    drain: CancellationToken,
-    /// End now.
-    cut: CancellationToken,
-}
-
-impl Connection {
-    async fn serve(self, stream: TcpStream) {
-        // A socket that refuses the option works all the same.
-        let _ = stream.set_nodelay(true);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router));
-        let mut connection = pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.drain.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection => ended,
-                    () = self.cut.cancelled() => Ok(()),
-                }
-            }
-        };
-        if let Err(error) = ended {
-            // Clients come and go; what they missed, they ask again.
-            tracing::debug!(target: "ditto_server::http", %error, "a connection broke");
-        }
-    }
 }
 
 #[cfg(test)]
@@ -163,7 +176,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = ask(&listener).await;
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, router, async { stopped.await.unwrap() }));
+        let server = tokio::spawn(serve(listener, router, None, async {
+            stopped.await.unwrap()
+        }));
 
         begun.notified().await;
         stop.send(()).unwrap();
@@ -174,5 +189,64 @@ mod tests {
         server.await.unwrap().unwrap();
 
         assert!(answer.ends_with("whole"), "{answer}");
+    }
+
+    /// Asks on a connection of its own, and reads the answer.
+    async fn answer(address: SocketAddr) -> String {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Connections that have begun to ask and go no further.
+    async fn crowd<const N: usize>(address: SocketAddr) -> [TcpStream; N] {
+        let connect = async || {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(b"GET / HT").await.unwrap();
+            client
+        };
+        let clients: Vec<_> = futures_util::future::join_all([(); N].map(|()| connect())).await;
+        clients.try_into().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_crowd_that_asks_nothing_keeps_nobody_out_and_ends_no_request() {
+        let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (handler_begun, handler_go_on) = (begun.clone(), go_on.clone());
+        let slow = async move || {
+            handler_begun.notify_one();
+            handler_go_on.notified().await;
+            "slow"
+        };
+        let router = Router::new()
+            .route("/", get(async || "whole"))
+            .route("/slow", get(slow));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = serve_in(Room::new(2), listener, router, None, std::future::pending());
+        let clients = async {
+            let mut asking = TcpStream::connect(address).await.unwrap();
+            let request = b"GET /slow HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            asking.write_all(request).await.unwrap();
+            begun.notified().await;
+            let mut crowd = crowd::<5>(address).await;
+            for _ in 0..3 {
+                assert!(answer(address).await.ends_with("whole"));
+            }
+            go_on.notify_one();
+            let mut slow = String::new();
+            asking.read_to_string(&mut slow).await.unwrap();
+            assert!(slow.ends_with("slow"), "{slow}");
+            // Whoever was in the way was sent away.
+            let [first, ..] = &mut crowd;
+            let _ = first.read_to_string(&mut String::new()).await;
+        };
+        tokio::select! {
+            () = clients => {}
+            _ = server => unreachable!("the server runs until it is told to stop"),
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! The HTTP face: OpenAI's `/v1/files`, `/v1/uploads` and `/v1/batches`, spelled as OpenAI spells them.
 //!
 //! A request passes four doors before it reaches its handler: it gets an id ([`exchange`]), its
-//! `Host` and `Origin` are looked at ([`guard`]), its key becomes a tenant ([`auth`]), and its
-//! route is found (here). Every refusal on the way is a [`error::Failure`].
+//! `Host` and `Origin` are looked at ([`guard`]), its key becomes a tenant who may ask so often
+//! ([`auth`]), and its route is found (here). Every refusal on the way is a [`error::Failure`].
 
 mod auth;
 mod batches;
+mod connection;
 mod error;
 mod exchange;
 mod extension;
@@ -22,28 +23,33 @@ mod multipart;
 mod once;
 mod openapi;
 mod ops;
+mod paced;
 mod params;
+mod peer;
 mod range;
 mod results;
+mod socket;
+mod tls;
 mod unique;
 mod uploads;
-
-use std::sync::Arc;
+mod waiting;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use self::error::Failure;
-use crate::config::Config;
 use crate::service::Service;
 
 pub(crate) use self::guard::check_listener;
+pub use self::listen::CONNECTIONS;
 pub(crate) use self::listen::serve;
+pub(crate) use self::tls::Tls;
 
 /// Every route, behind every door.
-pub(crate) fn router(service: Service, config: Arc<Config>) -> Router {
+pub(crate) fn router(service: Service) -> Router {
+    let document = openapi::handler(&service.config, service.keys.asked_for());
     Router::new()
         .route("/v1/files", get(files::list).post(files::upload))
         .route("/v1/files/{id}", get(files::retrieve).delete(files::delete))
@@ -60,12 +66,15 @@ pub(crate) fn router(service: Service, config: Arc<Config>) -> Router {
         .route("/v1/models", get(models::list))
         .route("/healthz", get(ops::health))
         .route("/readyz", get(ops::ready))
-        .route("/openapi.json", get(openapi::handler(&config)))
+        .route("/openapi.json", get(document))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(config.clone(), auth::tenant_of_key))
-        .layer(from_fn_with_state(config, guard::refuse_web_pages))
-        .layer(from_fn(exchange::envelope))
+        .layer(from_fn_with_state(service.clone(), auth::tenant_of_key))
+        .layer(from_fn_with_state(service.clone(), guard::refuse_web_pages))
+        .layer(from_fn_with_state(
+            service.config.clone(),
+            exchange::envelope,
+        ))
         .with_state(service)
 }
 

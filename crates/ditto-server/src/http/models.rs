@@ -10,9 +10,9 @@ use super::error::Answer;
 use crate::service::Service;
 
 /// `GET /v1/models`: what the upstreams offer, in their own words. Not paged, as at OpenAI.
-pub(super) async fn list(State(service): State<Service>, _: Tenant) -> Answer<Json<Value>> {
+pub(super) async fn list(State(service): State<Service>, tenant: Tenant) -> Answer<Json<Value>> {
     let Page { object, data, .. } = Page {
-        data: service.models().await?,
+        data: service.models(tenant.name()).await?,
         ..Page::default()
     };
     Ok(Json(json!({ "object": object, "data": data })))

@@ -7,7 +7,11 @@ use serde::de::DeserializeOwned;
 
 use super::error::{Answer, Failure};
 
-/// The id in a path.
+/// Bytes of an id in a path or a query. Ours have 30; nothing longer is looked for.
+const MAX_ID: usize = 256;
+
+/// The id in a path. It is no more than what is looked for, with the tenant's name, in the catalog: what
+/// it names on the disk is told by the row that was found.
 #[derive(Debug)]
 pub(super) struct Id(pub(super) String);
 
@@ -17,6 +21,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let id: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
         match id {
+            Ok(Path(id)) if id.len() > MAX_ID => Err(too_long("The id in the URL")),
             Ok(Path(id)) => Ok(Self(id)),
             Err(_) => Err(Failure::invalid("The id in the URL is not valid UTF-8.")),
         }
@@ -72,9 +77,17 @@ pub(super) fn whole(text: &str) -> Option<i64> {
     is_number.then(|| text.parse().unwrap_or(too_large))
 }
 
-/// An empty cursor is none: some clients always send one.
-pub(super) fn cursor(after: Option<String>) -> Option<String> {
-    after.filter(|after| !after.is_empty())
+/// A text in a query, such as a cursor. An empty one is none: some clients always send it.
+pub(super) fn given(name: &'static str, text: Option<String>) -> Answer<Option<String>> {
+    match text.filter(|text| !text.is_empty()) {
+        Some(text) if text.len() > MAX_ID => Err(too_long(&format!("'{name}'")).with_param(name)),
+        text => Ok(text),
+    }
+}
+
+fn too_long(what: &str) -> Failure {
+    Failure::invalid(format!("{what} is longer than {MAX_ID} bytes."))
+        .with_code("string_above_max_length")
 }
 
 /// A number in a query.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::auth::Tenant;
 use super::error::{Answer, Failure};
-use super::params::{Id, Params, cursor, in_bounds, integer, unknown_value};
+use super::params::{Id, Params, in_bounds, integer, unknown_value};
 use crate::error::Result;
 use crate::service::{Cursor, ResultPage, Service};
 
@@ -46,7 +46,7 @@ pub(super) async fn results(
     Id(id): Id,
     Params(params): Params<ResultParams>,
 ) -> Answer<Response> {
-    let after = cursor(params.after).unwrap_or_default();
+    let after = params.after.unwrap_or_default();
     let after = Cursor::parse(&after).ok_or_else(|| {
         Failure::invalid("Invalid 'after': not a cursor of this call. Leave it out to begin anew.")
             .with_param("after")

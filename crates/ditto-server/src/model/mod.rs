@@ -5,6 +5,7 @@
 //! [`litter`]: are bytes that were found still somebody's? [`space`]: may there be more of them?
 //! [`cursor`]: which results has a reader got?
 //! [`upload`]: do its parts make up a file?
+//! [`rate`]: may it be done again already?
 
 pub mod batch;
 pub mod cursor;
@@ -14,6 +15,7 @@ pub mod lane;
 pub mod litter;
 pub mod plan;
 pub mod policy;
+pub mod rate;
 pub mod space;
 pub mod turn;
 pub mod upload;

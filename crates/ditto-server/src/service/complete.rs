@@ -152,12 +152,12 @@ impl Service {
         once: Option<Once>,
     ) -> Result<UploadObject> {
         let file_id = id::file();
+        let pending = Pending::file(self, &file_id);
         let new = NewFile {
             id: file_id.clone(),
             tenant: upload.tenant.clone(),
         };
         self.catalog.create_file(new).await?;
-        let pending = Pending::file(self, &file_id);
         let Whole { manifest, lines } = whole;
         self.blobs
             .put_map(&file_id, &manifest, lines.index())

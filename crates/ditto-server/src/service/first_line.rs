@@ -8,12 +8,13 @@ pub(crate) const MAX_FIRST_LINE: usize = 1 << 20;
 
 const NOT_JSONL: &str = "Invalid file format for Batch API. Must be .jsonl";
 
-/// An error unless a file of this name may be a batch input.
+/// An error unless a file of this name may be a batch input. A name without an extension says nothing
+/// against it: SDKs that are given bytes and no name send `upload`.
 pub(crate) fn check_extension(filename: &str) -> Result<()> {
-    let is_jsonl = filename
+    let may_be_jsonl = filename
         .rsplit_once('.')
-        .is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("jsonl"));
-    if is_jsonl {
+        .is_none_or(|(_, extension)| extension.eq_ignore_ascii_case("jsonl"));
+    if may_be_jsonl {
         return Ok(());
     }
     Err(Error::invalid(NOT_JSONL))

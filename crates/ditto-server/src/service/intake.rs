@@ -6,6 +6,7 @@ use std::fmt;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Service;
+use super::room::Allowance;
 use crate::blobs::{BlobWriter, PART};
 use crate::budget::Draw;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,7 +34,7 @@ pub(super) struct Intake {
     part: Option<Draw>,
     most: Most,
     /// What their tenant had left when they began.
-    allowance: Option<u64>,
+    allowance: Option<Allowance>,
     bytes: u64,
     lines: Lines,
     /// Where it is asked whether the same has come before.
@@ -65,7 +66,7 @@ impl Intake {
         service: &Service,
         blob: &str,
         most: Most,
-        allowance: Option<u64>,
+        allowance: Option<Allowance>,
         lines: Lines,
     ) -> Result<Self> {
         Ok(Self {

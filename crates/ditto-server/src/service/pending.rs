@@ -4,8 +4,9 @@ use super::Service;
 use crate::blobs::name;
 use crate::error::{Error, ErrorKind, Result};
 
-/// An id that is in the catalog, whose bytes are on their way. Dropped before it is
-/// [handed over](Self::hand_over), they go with it.
+/// An id that is in the catalog, or on its way there, and whose bytes are on theirs. Dropped before it is
+/// [handed over](Self::hand_over), row and bytes go with it. It is made before the catalog is asked for
+/// the row: a client may go away while that is under way.
 #[derive(Debug)]
 pub(super) struct Pending {
     service: Service,
@@ -57,6 +58,11 @@ impl Pending {
     /// The bytes go at once.
     pub(super) async fn give_up(mut self) -> Result<()> {
         self.service.give_up(self.what.take()).await
+    }
+
+    /// The catalog made no row for it.
+    pub(super) fn came_to_nothing(mut self) {
+        self.what = None;
     }
 }
 

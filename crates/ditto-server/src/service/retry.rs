@@ -8,7 +8,6 @@ use futures_util::TryStreamExt;
 use super::objects::no_such_batch;
 use super::{Once, Service};
 use crate::catalog::{BatchRow, NewBatch, Retry};
-use crate::config::Window;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id;
 use crate::model::batch::wire_status;
@@ -16,6 +15,8 @@ use crate::model::batch::wire_status;
 /// Looked at of an error file before a retry is made. If no line in it fits and there is more behind,
 /// validation finds out.
 const LOOKED_AT: u64 = 4 << 20;
+/// Each is a call to the store.
+const PIECES_LOOKED_AT: usize = 32;
 
 impl Service {
     /// Makes a batch of the lines of an ended one that failed for one of these reasons; of all that
@@ -44,10 +45,8 @@ impl Service {
         };
         let retry = self.retry_of(&row, only).await?;
         let window = self.window(&row.completion_window).ok();
-        let expires_after = window
-            .filter(|window| window.end == Window::Expire)
-            .map(|window| window.length);
-        let bounds = self.bounds().await?;
+        let expires_after = window.and_then(|window| self.expiry(window));
+        let bounds = self.bounds(tenant).await?;
         self.make_batch(NewBatch {
             id: id::batch(),
             tenant: tenant.to_owned(),
@@ -103,8 +102,9 @@ impl Service {
     /// Whether a line of this error file is of one of these classes, as far as its beginning tells.
     async fn may_have(&self, errors: &str, only: &[FailureClass]) -> Result<bool> {
         let manifest = self.blobs.manifest(errors).await?;
-        let looked_at = manifest.bytes().min(LOOKED_AT);
-        let pieces = manifest.slice(0..looked_at);
+        let mut pieces = manifest.slice(0..manifest.bytes().min(LOOKED_AT));
+        pieces.truncate(PIECES_LOOKED_AT);
+        let looked_at: u64 = pieces.iter().map(|piece| piece.length).sum();
         let mut chunks = std::pin::pin!(self.blobs.read(pieces));
         let mut splitter = LineSplitter::new(LOOKED_AT as usize);
         let mut found = false;

@@ -4,13 +4,22 @@
 //! let in for are always taken.
 
 use super::Service;
-use crate::catalog::{Bounds, Refusal, SPACE_RETRY, over_limit};
+use crate::catalog::{Bounds, Refusal, SPACE_RETRY, over_limit, too_many_batches, too_many_lines};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::space::{Disk, fits, spare};
 
+/// What a file that is coming in may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Allowance {
+    /// What its tenant had left when it began.
+    left: u64,
+    /// What its tenant may have in all.
+    pub(super) limit: u64,
+}
+
 impl Service {
     /// What a new batch may reach. The catalog decides: a create that comes again needs no room.
-    pub(super) async fn bounds(&self) -> Result<Bounds> {
+    pub(super) async fn bounds(&self, tenant: &str) -> Result<Bounds> {
         let floor = self.config.space;
         let promised = if floor.is_none() {
             None
@@ -18,8 +27,11 @@ impl Service {
             let disk = self.gauge.disk().await?;
             Some(spare(disk, floor, 0).unwrap_or(0))
         };
+        let limits = self.config.tenants.of(tenant);
         Ok(Bounds {
-            tenant: self.config.limits.tenant_bytes,
+            tenant: limits.stored_bytes,
+            open_batches: limits.open_batches,
+            enqueued_lines: limits.enqueued_lines,
             promised,
         })
     }
@@ -49,7 +61,7 @@ impl Service {
     /// for with each piece that comes in.
     pub(super) async fn require_room(
         &self,
-        allowance: Option<u64>,
+        allowance: Option<Allowance>,
         before: u64,
         more: u64,
     ) -> Result<()> {
@@ -60,29 +72,29 @@ impl Service {
                 return Err(self.no_space(disk, 0));
             }
         }
-        match (allowance, self.config.limits.tenant_bytes) {
-            (Some(left), Some(limit)) if !fits(before, more, left) => {
+        match allowance {
+            Some(Allowance { left, limit }) if !fits(before, more, left) => {
                 Err(over_limit(limit - left, before + more, limit))
             }
-            _ => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 
     /// Bytes that a new file of this tenant may have; an error if there are none.
-    pub(super) async fn allowance(&self, tenant: &str) -> Result<Option<u64>> {
-        let Some(limit) = self.config.limits.tenant_bytes else {
+    pub(super) async fn allowance(&self, tenant: &str) -> Result<Option<Allowance>> {
+        let Some(limit) = self.config.tenants.of(tenant).stored_bytes else {
             return Ok(None);
         };
         let held = self.catalog.stored(tenant).await?.sum();
         match limit.checked_sub(held) {
             None | Some(0) => Err(over_limit(held, 1, limit)),
-            left => Ok(left),
+            Some(left) => Ok(Some(Allowance { left, limit })),
         }
     }
 
     /// An error if a tenant may not have so much more.
     pub(super) async fn require_allowance(&self, tenant: &str, more: u64) -> Result<()> {
-        let Some(limit) = self.config.limits.tenant_bytes else {
+        let Some(limit) = self.config.tenants.of(tenant).stored_bytes else {
             return Ok(());
         };
         let held = self.catalog.stored(tenant).await?.sum();
@@ -95,6 +107,8 @@ impl Service {
     pub(super) async fn refused(&self, refusal: Refusal) -> Error {
         match refusal {
             Refusal::Tenant { held, asked, limit } => over_limit(held, asked, limit),
+            Refusal::Batches { limit } => too_many_batches(limit),
+            Refusal::Lines { held, asked, limit } => too_many_lines(held, asked, limit),
             Refusal::Promised { held, asked } => match self.gauge.disk().await {
                 Ok(disk) => self.no_space(disk, held.saturating_add(asked)),
                 Err(error) => error,

@@ -68,13 +68,12 @@ impl Service {
         self.require_space().await?;
         let allowance = self.allowance(tenant).await?;
         let id = id::file();
-        self.catalog
-            .create_file(NewFile {
-                id: id.clone(),
-                tenant: tenant.to_owned(),
-            })
-            .await?;
         let pending = Pending::file(self, &id);
+        let new = NewFile {
+            id: id.clone(),
+            tenant: tenant.to_owned(),
+        };
+        self.catalog.create_file(new).await?;
         let most = self.most_of_file();
         let blob = name::data(&id);
         let intake = Intake::to(self, &blob, most, allowance, Lines::of_file()).await?;
@@ -134,7 +133,7 @@ impl Upload {
             filename: description.filename,
             bytes: taken.bytes,
             lines: Some(taken.lines.count()),
-            within: service.config.limits.tenant_bytes,
+            within: service.config.tenants.of(&tenant).stored_bytes,
             once,
         };
         let handed = pending.hand_over();

@@ -158,12 +158,16 @@ impl Service {
         self.require_space().await?;
         let allowance = self.allowance(tenant).await?;
         let id = id::part();
-        match self.catalog.create_part(tenant, upload, &id).await? {
-            Asked::Done(()) => {}
-            Asked::Ended(row) => return Err(not_pending(ADD_A_PART, &row)),
-            Asked::Mismatch(_) | Asked::Missing => return Err(no_such_upload(upload)),
-        }
         let pending = Pending::part(self, upload, &id);
+        let refused = match self.catalog.create_part(tenant, upload, &id).await? {
+            Asked::Done(()) => None,
+            Asked::Ended(row) => Some(not_pending(ADD_A_PART, &row)),
+            Asked::Mismatch(_) | Asked::Missing => Some(no_such_upload(upload)),
+        };
+        if let Some(refused) = refused {
+            pending.came_to_nothing();
+            return Err(refused);
+        }
         let blob = name::part_data(upload, &id);
         let intake = Intake::to(self, &blob, MOST, allowance, Lines::of_part()).await?;
         Ok((intake, (pending, id)))
@@ -240,7 +244,7 @@ impl Place {
         part: ReadyPart,
     ) -> Result<UploadPartObject> {
         let part = ReadyPart {
-            within: self.service.config.limits.tenant_bytes,
+            within: self.service.config.tenants.of(&self.tenant).stored_bytes,
             ..part
         };
         let handed = pending.hand_over();

@@ -25,18 +25,20 @@ pub(crate) type Heard = Arc<Vec<Result<Vec<Value>>>>;
 pub(crate) struct Models(Mutex<Option<(Instant, Heard)>>);
 
 impl Models {
-    /// What the upstreams that answer offer, each model once, in the order of the configuration.
+    /// What the upstreams that are there for this tenant and answer offer, each model once, in the
+    /// order of the configuration.
     ///
     /// # Errors
     ///
     /// Only if none of them answers: one upstream that is away does not hide the others.
-    pub(crate) async fn list(&self, routing: &Routing) -> Result<Vec<Value>> {
+    pub(crate) async fn list(&self, routing: &Routing, tenant: &str) -> Result<Vec<Value>> {
         let heard = self.heard(routing).await;
-        if let Some(error) = failed(&heard) {
+        let own: Vec<_> = routing.of(tenant).map(|(place, _)| &heard[place]).collect();
+        if let Some(error) = failed(&own) {
             return Err(Error::new(error.kind(), error.message()));
         }
         let mut seen = HashSet::new();
-        let models = heard.iter().flatten().flatten();
+        let models = own.into_iter().flatten().flatten();
         let once = models.filter(|model| seen.insert(model["id"].to_string()));
         Ok(once.cloned().collect())
     }
@@ -54,11 +56,11 @@ impl Models {
         heard
     }
 
-    /// What the upstreams serve, as far as their lists decide.
-    pub(crate) async fn offers(&self, routing: &Routing) -> Offers {
-        match routing.asks_for_lists() {
-            true => routing.offers(Some(&self.heard(routing).await)),
-            false => routing.offers(None),
+    /// What the upstreams serve this tenant, as far as their lists decide.
+    pub(crate) async fn offers(&self, routing: &Routing, tenant: &str) -> Offers {
+        match routing.asks_for_lists(tenant) {
+            true => routing.offers(tenant, Some(&self.heard(routing).await)),
+            false => routing.offers(tenant, None),
         }
     }
 }
@@ -76,8 +78,8 @@ async fn ask(routing: &Routing) -> Vec<Result<Vec<Value>>> {
 }
 
 /// Why nobody answered, if nobody did.
-fn failed(heard: &[Result<Vec<Value>>]) -> Option<&Error> {
-    match heard.iter().any(Result::is_ok) {
+fn failed<'a>(heard: &[&'a Result<Vec<Value>>]) -> Option<&'a Error> {
+    match heard.iter().any(|list| list.is_ok()) {
         true => None,
         false => heard.iter().find_map(|list| list.as_ref().err()),
     }

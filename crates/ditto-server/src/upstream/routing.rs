@@ -22,6 +22,8 @@ pub(crate) struct Route {
     pub(crate) upstream: Arc<dyn Upstream>,
     /// As configured; `None`: as it says itself.
     models: Option<Vec<String>>,
+    /// `None`: every tenant.
+    tenants: Option<Vec<String>>,
     /// Requests in flight at once in each lane.
     pub(crate) concurrency: usize,
 }
@@ -93,6 +95,7 @@ impl Routing {
                         keep.clone(),
                     )?),
                     models: upstream.models.clone(),
+                    tenants: upstream.tenants.clone(),
                     concurrency: upstream.concurrency.max(1),
                 })
             })
@@ -107,28 +110,42 @@ impl Routing {
             routes: vec![Route {
                 upstream,
                 models: None,
+                tenants: None,
                 concurrency,
             }],
         }
     }
 
-    /// Whether the upstreams' own lists decide who serves a model: one alone serves every model that
-    /// it is asked for.
-    pub(crate) fn asks_for_lists(&self) -> bool {
-        self.routes.len() > 1 && self.routes.iter().any(|route| route.models.is_none())
+    /// Whether the upstreams' own lists decide who serves a model to this tenant: one alone serves every
+    /// model that it is asked for.
+    pub(crate) fn asks_for_lists(&self, tenant: &str) -> bool {
+        self.of(tenant).count() > 1 && self.of(tenant).any(|(_, route)| route.models.is_none())
     }
 
-    /// What each upstream serves, by the configuration and by what was heard of it.
-    pub(crate) fn offers(&self, heard: Option<&[Result<Vec<Value>>]>) -> Offers {
-        let offer = |(at, route): (usize, &Route)| match &route.models {
-            Some(models) if models.iter().any(|model| model == EVERY) => Offer::Every,
-            Some(models) => Offer::These(models.iter().cloned().collect()),
-            None if self.routes.len() == 1 => Offer::Every,
-            None => heard
-                .and_then(|heard| heard[at].as_ref().ok())
-                .map_or(Offer::Unheard, |list| Offer::These(ids(list))),
-        };
-        Offers(self.routes.iter().enumerate().map(offer).collect())
+    /// What each upstream serves this tenant, by the configuration and by what was heard of it.
+    pub(crate) fn offers(&self, tenant: &str, heard: Option<&[Result<Vec<Value>>]>) -> Offers {
+        let alone = self.of(tenant).count() == 1;
+        let mut offers = vec![Offer::These(BTreeSet::new()); self.routes.len()];
+        for (place, route) in self.of(tenant) {
+            offers[place] = match &route.models {
+                Some(models) if models.iter().any(|model| model == EVERY) => Offer::Every,
+                Some(models) => Offer::These(models.iter().cloned().collect()),
+                None if alone => Offer::Every,
+                None => heard
+                    .and_then(|heard| heard[place].as_ref().ok())
+                    .map_or(Offer::Unheard, |list| Offer::These(ids(list))),
+            };
+        }
+        Offers(offers)
+    }
+
+    /// The upstreams that are there for a tenant, by their place among all.
+    pub(crate) fn of(&self, tenant: &str) -> impl Iterator<Item = (usize, &Route)> {
+        let all = self.routes.iter().enumerate();
+        all.filter(move |(_, route)| {
+            let tenants = route.tenants.as_ref();
+            tenants.is_none_or(|tenants| tenants.iter().any(|known| known == tenant))
+        })
     }
 
     /// The upstream for a model; `None` if nobody serves it.
@@ -151,6 +168,7 @@ mod tests {
         let route = |models: &Option<&[&str]>| Route {
             upstream: Arc::new(Silent),
             models: models.map(|models| models.iter().map(|m| (*m).to_owned()).collect()),
+            tenants: None,
             concurrency: 1,
         };
         Routing {
@@ -190,15 +208,15 @@ mod tests {
 
     /// Who serves `a`, `b` and `c`.
     fn served_by(routing: &Routing, heard: &[Result<Vec<Value>>]) -> [Option<usize>; 3] {
-        let offers = routing.offers(Some(heard));
+        let offers = routing.offers("t", Some(heard));
         ["a", "b", "c"].map(|model| routing.route(model, &offers).map(|(at, _)| at))
     }
 
     #[test]
     fn one_upstream_alone_serves_whatever_it_is_asked_for() {
         let alone = routing(&[None]);
-        assert!(!alone.asks_for_lists());
-        let offers = alone.offers(None);
+        assert!(!alone.asks_for_lists("t"));
+        let offers = alone.offers("t", None);
         assert!(alone.route("any", &offers).is_some());
         assert_eq!(offers.served(), None);
     }
@@ -206,10 +224,10 @@ mod tests {
     #[test]
     fn several_decide_by_their_lists_and_nobody_serves_what_none_lists() {
         let both = routing(&[None, Some(&["b"])]);
-        assert!(both.asks_for_lists());
+        assert!(both.asks_for_lists("t"));
         let heard = heard(&[Some(&["a", "b"]), Some(&[])]);
         assert_eq!(served_by(&both, &heard), [Some(0), Some(0), None]);
-        let served = both.offers(Some(&heard)).served().unwrap();
+        let served = both.offers("t", Some(&heard)).served().unwrap();
         assert_eq!(served.into_iter().collect::<Vec<_>>(), ["a", "b"]);
     }
 
@@ -218,13 +236,35 @@ mod tests {
         let both = routing(&[None, Some(&["b"])]);
         let away = heard(&[None, Some(&[])]);
         assert_eq!(served_by(&both, &away), [Some(0), Some(1), Some(0)]);
-        assert_eq!(both.offers(Some(&away)).served(), None);
+        assert_eq!(both.offers("t", Some(&away)).served(), None);
     }
 
     #[test]
     fn a_star_is_every_model_behind_those_that_are_named() {
         let both = routing(&[Some(&["*"]), Some(&["b"])]);
-        assert!(!both.asks_for_lists());
+        assert!(!both.asks_for_lists("t"));
         assert_eq!(served_by(&both, &[]), [Some(0), Some(1), Some(0)]);
+    }
+
+    #[test]
+    fn a_line_goes_to_an_upstream_of_its_tenant_that_lists_its_model() {
+        let mut routing = routing(&[Some(&["*"]), Some(&["m"]), Some(&["m"]), Some(&["*"])]);
+        let tenants: [&[&str]; 4] = [&["a"], &[], &["b"], &["b", "c"]];
+        for (route, tenants) in routing.routes.iter_mut().zip(tenants) {
+            let names = tenants.iter().map(|name| (*name).to_owned()).collect();
+            route.tenants = (!tenants.is_empty()).then_some(names);
+        }
+        let table = [
+            ("a", "m", Some(1)),
+            ("a", "n", Some(0)),
+            ("b", "n", Some(3)),
+            ("d", "m", Some(1)),
+            ("d", "n", None),
+        ];
+        for (tenant, model, expected) in table {
+            let offers = routing.offers(tenant, None);
+            let found = routing.route(model, &offers).map(|(place, _)| place);
+            assert_eq!(found, expected, "{tenant} {model}");
+        }
     }
 }

@@ -354,7 +354,7 @@ async fn other_windows_are_taken_where_the_operator_allows_them() {
         config.windows.push(CompletionWindow {
             name: "48h".to_owned(),
             length: std::time::Duration::from_secs(48 * 3600),
-            end: Window::Expire,
+            end: Some(Window::Expire),
         });
     })
     .await;

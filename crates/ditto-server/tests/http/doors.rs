@@ -1,7 +1,10 @@
 //! Who may ask: keys, `Host`, `Origin`.
 
-use ditto_server::{Config, TenantKey};
+use std::time::Duration;
+
+use ditto_server::{Config, TenantKey, create_key, revoke_key, rotate_key};
 use reqwest::Method;
+use secrecy::ExposeSecret;
 
 use crate::form::Form;
 use crate::server::{Answer, TestServer, answer};
@@ -44,7 +47,7 @@ async fn without_keys_only_loopback_names_are_served() {
         get_with(&server, "host", host).await.refuses(
             403,
             "Without keys this server answers only to localhost, 127.0.0.1 and [::1]. Ask it by \
-             one of these names, or give it keys (--api-key-file).",
+             one of these names, or give it keys (`ditto-batch keys create`, or --api-key-file).",
             None,
             Some("host_not_allowed"),
         );
@@ -176,4 +179,60 @@ async fn probes_need_no_key() {
     let server = TestServer::start_with(with_keys).await;
     assert_eq!(server.get("/healthz").await.status, 200);
     assert_eq!(server.get("/readyz").await.status, 200);
+}
+
+/// Asks until the answer has this status, which a change of keys brings about within a second.
+async fn until_status(server: &TestServer, key: &str, status: u16) -> Answer {
+    let answered = async {
+        loop {
+            let answer = get_as(server, "/v1/files", key).await;
+            if answer.status == status {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), answered)
+        .await
+        .expect("a change of keys is seen")
+}
+
+#[tokio::test]
+async fn keys_are_made_rotated_and_revoked_while_the_server_runs() {
+    let server = TestServer::start().await;
+    assert_eq!(server.get("/v1/files").await.status, 200);
+    let first = create_key(&server.data(), "a", None).await.unwrap();
+    let first_secret = first.secret.expose_secret();
+    until_status(&server, "nobody's", 401).await;
+    assert_eq!(get_as(&server, "/v1/files", first_secret).await.status, 200);
+
+    let grace = Duration::from_secs(3600);
+    let (_, second) = rotate_key(&server.data(), &first.key.id, grace)
+        .await
+        .unwrap();
+    let second_secret = second.secret.expose_secret();
+    until_status(&server, second_secret, 200).await;
+    assert_eq!(get_as(&server, "/v1/files", first_secret).await.status, 200);
+
+    revoke_key(&server.data(), &first.key.id).await.unwrap();
+    until_status(&server, first_secret, 401).await;
+    assert_eq!(
+        get_as(&server, "/v1/files", second_secret).await.status,
+        200
+    );
+    // The last one: nobody is let in, and no door opens by itself.
+    revoke_key(&server.data(), &second.key.id).await.unwrap();
+    until_status(&server, second_secret, 401).await;
+    assert_eq!(server.get("/v1/files").await.status, 401);
+}
+
+#[tokio::test]
+async fn keys_of_the_settings_go_on_beside_those_that_are_made() {
+    let server = TestServer::start_with(with_keys).await;
+    let made = create_key(&server.data(), "b", None).await.unwrap();
+    until_status(&server, made.secret.expose_secret(), 200).await;
+    revoke_key(&server.data(), &made.key.id).await.unwrap();
+    until_status(&server, made.secret.expose_secret(), 401).await;
+    let kept = get_as(&server, "/v1/files", "sk-alpha-0123456789").await;
+    assert_eq!(kept.status, 200);
 }

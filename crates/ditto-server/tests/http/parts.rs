@@ -498,7 +498,8 @@ async fn an_upload_is_its_tenants_own() {
 
 #[tokio::test]
 async fn what_a_tenant_may_have_is_held_against_declared_bytes_and_parts() {
-    let server = TestServer::start_with(|config| config.limits.tenant_bytes = Some(100)).await;
+    let server =
+        TestServer::start_with(|config| config.tenants.everyone.stored_bytes = Some(100)).await;
     let over = server.post("/v1/uploads", &description(101)).await;
     assert_eq!(over.status, 429);
     assert_eq!(over.json()["error"]["code"], "storage_limit_exceeded");

@@ -40,7 +40,8 @@ async fn a_server_short_of_space_refuses_what_is_new_and_stays_ready() {
 #[tokio::test]
 async fn a_tenant_with_all_it_may_have_is_told_what_to_do() {
     let bytes = requests(3).len() as u64;
-    let server = TestServer::start_with(|config| config.limits.tenant_bytes = Some(bytes)).await;
+    let server =
+        TestServer::start_with(|config| config.tenants.everyone.stored_bytes = Some(bytes)).await;
     let file = server.upload(3).await;
     let form = || {
         Form::new()

@@ -171,7 +171,7 @@ async fn a_batch_input_must_look_like_json_lines_wherever_the_purpose_stands() {
     let server = TestServer::start().await;
     let wrong = [
         ("job.json", "{}\n", NOT_JSONL.to_owned()),
-        ("jsonl", "{}\n", NOT_JSONL.to_owned()),
+        (".jsonl.", "{}\n", NOT_JSONL.to_owned()),
         ("job.jsonl", "", format!("{NOT_JSONL}: the file is empty")),
         (
             "job.jsonl",
@@ -191,6 +191,14 @@ async fn a_batch_input_must_look_like_json_lines_wherever_the_purpose_stands() {
         server.send(after).await.refuses(400, &message, None, None);
     }
     assert_eq!(server.count_files().await, 0);
+}
+
+#[tokio::test]
+async fn a_batch_input_without_an_extension_is_taken_as_sdks_name_bytes_that_way() {
+    let server = TestServer::start().await;
+    let form = Form::new().field("purpose", "batch").file("upload", "{}");
+    let file = server.send(form).await.ok();
+    assert_eq!(file["filename"], "upload");
 }
 
 #[tokio::test]

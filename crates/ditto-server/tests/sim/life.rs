@@ -177,6 +177,8 @@ impl Process {
             engine: engine.clone(),
             uploads: budget.uploads,
             at_work: AtWork::default(),
+            keys: Arc::default(),
+            quotas: Arc::default(),
         };
         let (stop, ended) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
         let (stopped, done) = (stop.clone().cancelled_owned(), Arc::clone(&ended));

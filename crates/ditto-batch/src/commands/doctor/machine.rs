@@ -1,36 +1,39 @@
 //! The machine: its clock, and how many files a process may have open.
 
+use ditto_server::CONNECTIONS;
+
 use super::finding::Finding;
 use crate::exit;
 use crate::printer::grouped;
 
-/// Connections of clients that a server takes, and segments that it holds open, each with a file.
-const CONNECTIONS: u64 = 512;
+/// Segments that a server holds open, each with a file.
 const SEGMENTS: u64 = 256;
 /// The catalog, the log, blobs that are read at the moment.
 const OTHERS: u64 = 64;
 /// The beginning of 2025 and of 2100: no clock that was ever set is outside.
 const PLAUSIBLE: std::ops::Range<i64> = 1_735_689_600..4_102_444_800;
 
-/// The soft limit of open files, held against what a server may need for so many requests in flight.
+/// The limit of open files, which this process has raised as far as a server would, held against what a
+/// server may need for so many requests in flight.
 pub(super) fn open_files(in_flight: u64) -> Finding {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     judge_open_files(limit, in_flight)
 }
 
 fn judge_open_files(limit: Option<u64>, in_flight: u64) -> Finding {
-    let needed = CONNECTIONS + SEGMENTS + OTHERS + in_flight;
+    // Half of what it may have is for connections of clients.
+    let needed = 2 * (CONNECTIONS as u64).max(SEGMENTS + OTHERS + in_flight);
     let check = "open files";
     let Some(limit) = limit else {
         return Finding::ok(check, "no limit");
     };
     let said = format!(
-        "a process may have {}, a server needs up to {}",
+        "a process may have {}, a server takes up to {}",
         grouped(limit),
         grouped(needed)
     );
     let hint = format!(
-        "raise it: `ulimit -n {}`, or LimitNOFILE= of its unit",
+        "with fewer it takes fewer connections: `ulimit -Hn {}`, or LimitNOFILE= of its unit",
         needed.next_power_of_two()
     );
     if limit < SEGMENTS + OTHERS {
@@ -66,9 +69,9 @@ mod tests {
     fn a_limit_of_open_files_is_held_against_what_may_be_open() {
         let table = [
             (None, 32, Fine),
-            (Some(1024), 32, Fine),
-            (Some(1024), 256, Warn),
-            (Some(800), 32, Warn),
+            (Some(8192), 32, Fine),
+            (Some(8192), 5000, Warn),
+            (Some(1024), 32, Warn),
             (Some(256), 32, Bad),
         ];
         for (limit, in_flight, verdict) in table {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ditto_server::{TenantLimits, Window};
 use serde::{Deserialize, Deserializer};
 
 use crate::duration;
@@ -18,7 +19,9 @@ pub(super) struct ConfigFile {
     pub(super) data: Option<PathBuf>,
     pub(super) upstream: Vec<UpstreamTable>,
     pub(super) key: Vec<KeyTable>,
+    pub(super) tls: Option<TlsTable>,
     pub(super) origins: Vec<String>,
+    pub(super) trusted_proxies: Vec<String>,
     pub(super) endpoints: Option<Vec<String>>,
     pub(super) lenient: bool,
     pub(super) mixed_models: Option<bool>,
@@ -26,6 +29,8 @@ pub(super) struct ConfigFile {
     pub(super) timeout: Option<Duration>,
     pub(super) windows: BTreeMap<String, WindowEnd>,
     pub(super) limits: LimitsTable,
+    /// By name; `*`: everyone.
+    pub(super) tenants: BTreeMap<String, TenantTable>,
     pub(super) retention: RetentionTable,
     pub(super) space: SpaceTable,
 }
@@ -40,6 +45,7 @@ pub(super) struct UpstreamTable {
     pub(super) key_env: Option<String>,
     pub(super) key_file: Option<PathBuf>,
     pub(super) models: Option<Vec<String>>,
+    pub(super) tenants: Option<Vec<String>>,
     pub(super) concurrency: Option<usize>,
 }
 
@@ -51,6 +57,14 @@ pub(super) struct KeyTable {
     pub(super) env: String,
 }
 
+/// `[tls]`: PEM files.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsTable {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
+}
+
 /// What the end of a completion window does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(super) enum WindowEnd {
@@ -60,6 +74,15 @@ pub(super) enum WindowEnd {
     KeepGoing,
 }
 
+impl From<WindowEnd> for Window {
+    fn from(end: WindowEnd) -> Self {
+        match end {
+            WindowEnd::Expire => Self::Expire,
+            WindowEnd::KeepGoing => Self::KeepGoing,
+        }
+    }
+}
+
 /// `[limits]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -67,12 +90,38 @@ pub(super) struct LimitsTable {
     pub(super) file_bytes: Option<u64>,
     #[serde(deserialize_with = "typed_time")]
     pub(super) upload_time: Option<Duration>,
-    pub(super) tenant_bytes: Option<u64>,
     pub(super) lines: Option<u64>,
     pub(super) line_bytes: Option<usize>,
     pub(super) answer_bytes: Option<usize>,
     pub(super) errors: Option<usize>,
     pub(super) memory_bytes: Option<u64>,
+}
+
+/// `[tenants.NAME]`, and `[tenants."*"]` for everyone.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TenantTable {
+    stored_bytes: Option<u64>,
+    open_batches: Option<u64>,
+    enqueued_lines: Option<u64>,
+    requests_per_minute: Option<u32>,
+    upload_bytes_per_second: Option<u64>,
+    open_uploads: Option<usize>,
+    open_downloads: Option<usize>,
+}
+
+impl From<TenantTable> for TenantLimits {
+    fn from(table: TenantTable) -> Self {
+        Self {
+            stored_bytes: table.stored_bytes,
+            open_batches: table.open_batches,
+            enqueued_lines: table.enqueued_lines,
+            requests_per_minute: table.requests_per_minute,
+            upload_bytes_per_second: table.upload_bytes_per_second,
+            open_uploads: table.open_uploads,
+            open_downloads: table.open_downloads,
+        }
+    }
 }
 
 /// A time as a flag takes it: `"90s"`.

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ditto_server::{
-    CompletionWindow, Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode, TenantKey,
-    UpstreamConfig, Window,
+    Access, CompletionWindow, Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode,
+    Network, TenantKey, Tenants, TlsFiles, UpstreamConfig, Window,
 };
 
 use super::ServeArgs;
 use super::config_file::{
-    ConfigFile, KeyTable, LimitsTable, RetentionTable, UpstreamTable, WindowEnd,
+    ConfigFile, KeyTable, LimitsTable, RetentionTable, TenantTable, TlsTable, UpstreamTable,
+    WindowEnd,
 };
 use super::floor;
 use super::keys::{self, KeyOf};
@@ -20,6 +21,7 @@ use super::upstream::{Target, UpstreamFlag};
 use crate::duration;
 use crate::failure::{Failure, Result};
 use crate::key;
+use crate::printer::counted;
 
 const DEFAULT_PORT: u16 = 8650;
 /// Where a server keeps things unless it is told otherwise.
@@ -76,11 +78,13 @@ impl Settings {
                 .map(client_key)
                 .collect::<Result<_, _>>()?,
         };
+        config.tls = tls(args, file.tls)?;
         config.origins = if args.origin.is_empty() {
             file.origins
         } else {
             args.origin.clone()
         };
+        config.trusted_proxies = trusted_proxies(&file.trusted_proxies)?;
         if let Some(endpoints) = file.endpoints {
             config.endpoints = endpoints;
         }
@@ -92,8 +96,9 @@ impl Settings {
         let timeout = args.timeout.or(file.timeout);
         config.sending.timeout = timeout.unwrap_or(config.sending.timeout);
         config.mixed_models = file.mixed_models;
-        config.windows = windows(&file.windows, &config.keys)?;
+        config.windows = windows(&file.windows)?;
         config.limits = limits(&file.limits);
+        config.tenants = tenants(file.tenants);
         config.retention = retention(&file.retention)?;
         config.space = floor::of(file.space.free.as_ref())?;
         Ok(Self {
@@ -103,10 +108,14 @@ impl Settings {
         })
     }
 
-    /// Where it listens, and for whom.
+    /// Where it listens, and what it stands in front of; [`who`] is said behind it.
     pub(super) fn greeting(&self, address: SocketAddr) -> String {
+        let scheme = match self.config.tls {
+            Some(_) => "https",
+            None => "http",
+        };
         let mut lines = vec![
-            format!("serving http://{address}/v1 (the client's base URL)"),
+            format!("serving {scheme}://{address}/v1 (the client's base URL)"),
             format!("data in {}", self.config.data.display()),
         ];
         for (target, upstream) in self.targets.iter().zip(&self.config.upstreams) {
@@ -116,21 +125,37 @@ impl Settings {
             };
             let models = upstream.models.as_ref().map(|models| models.join(", "));
             let models = models.unwrap_or_else(|| "every model".to_owned());
-            lines.push(format!("upstream {}: {place}; {models}", upstream.name));
+            let tenants = upstream.tenants.as_ref();
+            let tenants = tenants.map(|tenants| format!("; only for {}", tenants.join(", ")));
+            let tenants = tenants.unwrap_or_default();
+            lines.push(format!(
+                "upstream {}: {place}; {models}{tenants}",
+                upstream.name
+            ));
         }
-        lines.push(self.who());
         lines.join("\n")
     }
+}
 
-    fn who(&self) -> String {
-        if self.config.keys.is_empty() {
-            return "without keys: any program on this machine may connect, no other machine and \
-                    no web page"
-                .to_owned();
+/// For whom it listens.
+pub(super) fn who(access: Access) -> String {
+    match access {
+        Access::Open => {
+            "without keys: any program on this machine may connect, no other machine and \
+                         no web page"
+                .to_owned()
         }
-        let tenants: BTreeSet<_> = self.config.keys.iter().map(|key| &key.tenant).collect();
-        let keys = self.config.keys.len();
-        format!("with keys: {keys} of {} tenants", tenants.len())
+        Access::Keys { keys: 0, .. } => "with keys, of which none is taken any more: nobody may \
+                                         connect until one is made (`ditto-batch keys create`)"
+            .to_owned(),
+        Access::Keys { keys, tenants } => {
+            let (keys, tenants) = (keys as u64, tenants as u64);
+            format!(
+                "with {} of {}",
+                counted(keys, "key"),
+                counted(tenants, "tenant")
+            )
+        }
     }
 }
 
@@ -225,6 +250,7 @@ fn of_table(args: &ServeArgs, table: UpstreamTable) -> Result<Upstream> {
         .unwrap_or_else(|| target.default_name().to_owned());
     let mut upstream = new_upstream(&name, &target);
     upstream.models = table.models;
+    upstream.tenants = table.tenants;
     upstream.concurrency = concurrency(args.concurrency, table.concurrency)?;
     upstream.key = match (table.key_env, table.key_file) {
         (None, None) => None,
@@ -261,32 +287,20 @@ fn client_key(table: KeyTable) -> Result<TenantKey> {
     })
 }
 
-/// 24h, as in the protocol, and the others that are named. On one's own machine nobody waits for a
-/// deadline; where there are tenants, they rely on it.
-fn windows(
-    said: &BTreeMap<String, WindowEnd>,
-    keys: &[TenantKey],
-) -> Result<Vec<CompletionWindow>> {
-    let day = CompletionWindow::day(match keys.is_empty() {
-        true => Window::KeepGoing,
-        false => Window::Expire,
-    });
-    let mut windows = vec![day];
+/// 24h, as in the protocol, and the others that are named.
+fn windows(said: &BTreeMap<String, WindowEnd>) -> Result<Vec<CompletionWindow>> {
+    let mut windows = vec![CompletionWindow::day(None)];
     for (name, end) in said {
         let length = duration::parse(name).map_err(|wanted| {
             Failure::usage(format!(
                 "in the config file, [windows]: `{name}` is not {wanted}"
             ))
         })?;
-        let end = match end {
-            WindowEnd::Expire => Window::Expire,
-            WindowEnd::KeepGoing => Window::KeepGoing,
-        };
         windows.retain(|window| window.name != *name);
         windows.push(CompletionWindow {
             name: name.clone(),
             length,
-            end,
+            end: Some(Window::from(*end)),
         });
     }
     windows.sort_by_key(|window| window.length);
@@ -298,12 +312,38 @@ fn limits(table: &LimitsTable) -> Limits {
     Limits {
         file_bytes: table.file_bytes.unwrap_or(shipped.file_bytes),
         upload_lifetime: table.upload_time.unwrap_or(shipped.upload_lifetime),
-        tenant_bytes: table.tenant_bytes.or(shipped.tenant_bytes),
         lines: table.lines.unwrap_or(shipped.lines),
         line_bytes: table.line_bytes.unwrap_or(shipped.line_bytes),
         answer_bytes: table.answer_bytes.unwrap_or(shipped.answer_bytes),
         errors: table.errors.unwrap_or(shipped.errors),
         memory_bytes: table.memory_bytes.unwrap_or(shipped.memory_bytes),
+    }
+}
+
+fn tls(args: &ServeArgs, table: Option<TlsTable>) -> Result<Option<TlsFiles>> {
+    match (args.tls_cert.clone(), args.tls_key.clone()) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
+        (None, None) => Ok(table.map(|TlsTable { cert, key }| TlsFiles { cert, key })),
+        (Some(_), None) | (None, Some(_)) => Err(Failure::usage(
+            "TLS needs a certificate and its key: give --tls-cert and --tls-key",
+        )),
+    }
+}
+
+fn trusted_proxies(ranges: &[String]) -> Result<Vec<Network>> {
+    let parsed = ranges.iter().map(|range| range.parse());
+    parsed
+        .collect::<Result<_, String>>()
+        .map_err(|wrong| Failure::usage(format!("trusted_proxies: {wrong}")))
+}
+
+/// Of everyone, who is called `*` as in `provider_options`, and of those with a name.
+fn tenants(mut tables: BTreeMap<String, TenantTable>) -> Tenants {
+    let everyone = tables.remove("*").unwrap_or_default();
+    let named = tables.into_iter();
+    Tenants {
+        everyone: everyone.into(),
+        named: named.map(|(name, table)| (name, table.into())).collect(),
     }
 }
 
@@ -324,6 +364,7 @@ mod tests {
 
     use super::*;
     use clap::Parser;
+    use ditto_server::TenantLimits;
     use ditto_server::model::space::Floor;
     use secrecy::ExposeSecret;
 
@@ -342,6 +383,8 @@ mod tests {
         listen = "127.0.0.1:9000"
         data = "/srv/batches"
         origins = ["https://notes.example"]
+        trusted_proxies = ["10.0.0.0/8"]
+        tls = { cert = "cert.pem", key = "key.pem" }
         endpoints = ["/v1/rerank"]
         timeout = "90s"
 
@@ -357,7 +400,13 @@ mod tests {
         [limits]
         lines = 7
         upload_time = "30m"
-        tenant_bytes = 8
+
+        [tenants."*"]
+        stored_bytes = 8
+        open_batches = 9
+
+        [tenants.team-a]
+        stored_bytes = 10
 
         [space]
         free = "2 GB"
@@ -373,6 +422,10 @@ mod tests {
         assert_eq!(settings.config.data, PathBuf::from("/srv/batches"));
         assert_eq!(settings.config.endpoints, ["/v1/rerank"]);
         assert_eq!(
+            settings.config.trusted_proxies,
+            ["10.0.0.0/8".parse().unwrap()]
+        );
+        assert_eq!(
             settings.config.windows,
             [CompletionWindow::day(Window::Expire)]
         );
@@ -381,7 +434,12 @@ mod tests {
         let half_an_hour = Duration::from_secs(1_800);
         assert_eq!(settings.config.limits.upload_lifetime, half_an_hour);
         assert_eq!(settings.config.limits.errors, Limits::default().errors);
-        assert_eq!(settings.config.limits.tenant_bytes, Some(8));
+        let (a, b) = (
+            settings.config.tenants.of("team-a"),
+            settings.config.tenants.of("team-b"),
+        );
+        assert_eq!((a.stored_bytes, a.open_batches), (Some(10), Some(9)));
+        assert_eq!((b.stored_bytes, b.open_batches), (Some(8), Some(9)));
         assert_eq!(settings.config.retention.as_secs(), 30 * 24 * 3600);
         assert_eq!(settings.config.space.of(u64::MAX), 2_000_000_000);
         let [gpu] = settings.config.upstreams.as_slice() else {
@@ -416,43 +474,20 @@ mod tests {
         let settings = merged(&["--upstream", "sim"], "").unwrap();
         assert_eq!(settings.listen, "127.0.0.1:8650".parse().unwrap());
         assert_eq!(settings.config.data, PathBuf::from("ditto-data"));
-        assert_eq!(
-            settings.config.windows,
-            [CompletionWindow::day(Window::KeepGoing)]
-        );
+        assert_eq!(settings.config.windows, [CompletionWindow::day(None)]);
         assert_eq!(settings.config.mode, Mode::Strict);
         assert_eq!(settings.config.sending.timeout, Duration::from_secs(600));
         assert_eq!(settings.config.retention, DEFAULT_RETENTION);
         assert_eq!(settings.config.space, Floor::SHIPPED);
-        assert_eq!(settings.config.limits.tenant_bytes, None);
+        assert_eq!(settings.config.tenants.everyone, TenantLimits::default());
     }
 
     #[test]
-    fn a_window_ends_where_there_are_tenants_and_otherwise_as_the_file_says() {
-        let key = TenantKey {
-            tenant: "a".to_owned(),
-            key: "sk".to_owned().into(),
-        };
-        let (nobody, tenants): (&[TenantKey], _) = (&[], std::slice::from_ref(&key));
-        let table = [
-            (None, nobody, Window::KeepGoing),
-            (None, tenants, Window::Expire),
-            (Some(WindowEnd::Expire), nobody, Window::Expire),
-            (Some(WindowEnd::KeepGoing), tenants, Window::KeepGoing),
-        ];
-        for (said, keys, end) in table {
-            let said: BTreeMap<_, _> = said
-                .map(|end| ("24h".to_owned(), end))
-                .into_iter()
-                .collect();
-            let expected = [CompletionWindow::day(end)];
-            assert_eq!(
-                windows(&said, keys).unwrap(),
-                expected,
-                "{said:?}, {} keys",
-                keys.len()
-            );
-        }
+    fn who_may_connect_is_said_in_one_line() {
+        let keys = |keys, tenants| who(Access::Keys { keys, tenants });
+        assert!(who(Access::Open).starts_with("without keys: "));
+        assert_eq!(keys(3, 1), "with 3 keys of 1 tenant");
+        assert!(keys(0, 0).contains("keys create"));
     }
 
     #[test]
@@ -461,7 +496,7 @@ mod tests {
             let said = names
                 .iter()
                 .map(|name| ((*name).to_owned(), WindowEnd::Expire));
-            windows(&said.collect(), &[])
+            windows(&said.collect())
         };
         let known: Vec<_> = said(&["7d", "1h"])
             .unwrap()
@@ -469,9 +504,9 @@ mod tests {
             .map(|window| (window.name, window.length.as_secs(), window.end))
             .collect();
         let expected = [
-            ("1h", 3_600, Window::Expire),
-            ("24h", 86_400, Window::KeepGoing),
-            ("7d", 604_800, Window::Expire),
+            ("1h", 3_600, Some(Window::Expire)),
+            ("24h", 86_400, None),
+            ("7d", 604_800, Some(Window::Expire)),
         ];
         assert_eq!(
             known,
@@ -513,7 +548,11 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused_with_what_to_do() {
-        let table: [(&[&str], &str); 4] = [
+        let table: [(&[&str], &str); 5] = [
+            (
+                &["--upstream", "sim", "--tls-cert", "cert.pem"],
+                "--tls-key",
+            ),
             (&[], "--upstream sim"),
             (
                 &["--upstream", "http://h/v1", "--upstream", "http://h/v2"],

@@ -9,21 +9,23 @@ use std::time::Duration;
 use super::sqlite::SqliteCatalog;
 use super::{
     Asked, BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Completion, Created, Cut, Demand,
-    FileQuery, FileRow, FileState, Finish, Gap, Keep, Leased, Named, NewBatch, NewFile, NewUpload,
-    Once, Order, PENDING_UPLOADS, PartRow, Publication, ReadyFile, ReadyPart, Refusal, Route,
-    SealOutcome, Sealed, SegmentKey, Stored, UploadRow, Usage, Validated,
+    ENDED_KEYS_KNOWN, FileQuery, FileRow, FileState, Finish, Gap, Holder, Keep, KeyRing, KeyRow,
+    Leased, LiveKey, Named, NewBatch, NewFile, NewKey, NewUpload, Once, Order, PENDING_UPLOADS,
+    PartRow, Publication, ReadyFile, ReadyPart, Refusal, Rotated, Route, SealOutcome, Sealed,
+    SegmentKey, Stored, UploadRow, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
 use crate::model::batch::{BatchState, Ending};
 use crate::model::litter::{Claim, Due};
-use crate::model::upload::{PART_BYTES, UploadState};
+use crate::model::upload::{PART_BYTES, PARTS, UploadState};
 
 mod batches;
 mod creates;
 mod ends;
 mod files;
 mod goes;
+mod keys;
 mod leases;
 mod seals;
 mod space;
@@ -346,10 +348,21 @@ promises! {
     uploads::parts_count_from_ready_until_their_upload_ends,
     uploads::a_part_over_what_its_tenant_may_have_does_not_get_ready,
     uploads::an_upload_takes_no_more_bytes_than_it_can_need,
+    uploads::an_upload_takes_no_more_parts_than_it_may,
     uploads::a_loop_that_only_creates_uploads_ends,
     uploads::a_file_of_parts_takes_them_with_it,
     uploads::parts_of_an_upload_that_became_no_file_may_go,
     uploads::an_upload_is_forgotten_a_day_after_its_end_and_not_before_its_parts,
     uploads::the_same_key_is_the_same_upload_as_it_is_now,
     uploads::a_part_and_a_completion_are_remembered_by_their_keys,
+    space::a_tenant_has_as_many_open_batches_as_it_may,
+    space::a_tenant_has_as_many_lines_enqueued_as_it_may,
+    keys::a_key_is_taken_from_its_making_until_it_is_revoked,
+    keys::a_rotated_key_is_taken_until_its_grace_is_over,
+    keys::an_end_is_never_put_off,
+    keys::a_key_that_has_ended_is_not_rotated,
+    keys::a_rotation_that_fails_ends_nothing,
+    keys::the_ring_is_told_again_when_it_has_changed,
+    keys::that_there_were_keys_outlasts_all_of_them,
+    keys::a_key_says_when_it_was_used_last,
 }

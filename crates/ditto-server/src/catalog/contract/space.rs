@@ -13,15 +13,23 @@ fn within(id: &str, tenant: u64) -> NewBatch {
     NewBatch {
         bounds: Bounds {
             tenant: Some(tenant),
-            promised: None,
+            ..Bounds::default()
         },
         ..new_batch(id, TENANT)
     }
 }
 
 async fn stored(catalog: &dyn Catalog) -> (u64, u64) {
-    let Stored { bytes, reserved } = catalog.stored(TENANT).await.unwrap();
+    let Stored {
+        bytes, reserved, ..
+    } = catalog.stored(TENANT).await.unwrap();
     (bytes, reserved)
+}
+
+/// Open batches and their lines.
+async fn open(catalog: &dyn Catalog) -> (u64, u64) {
+    let stored = catalog.stored(TENANT).await.unwrap();
+    (stored.open_batches, stored.enqueued_lines)
 }
 
 async fn refusal(catalog: &dyn Catalog, new: NewBatch) -> Refusal {
@@ -88,11 +96,13 @@ pub(super) async fn an_open_batch_reserves_300_bytes_a_line_until_it_ends(
     file(catalog, "file-input").await;
     let key = create(catalog, input()).await.key;
     assert_eq!(stored(catalog).await, (100, RESERVED));
+    assert_eq!(open(catalog).await, (1, 7));
     assert_eq!(catalog.stored_by_all().await.unwrap().reserved, RESERVED);
 
     cancel(catalog, key).await;
     cancel(catalog, key).await;
     assert_eq!(stored(catalog).await, (100, 0));
+    assert_eq!(open(catalog).await, (0, 0));
     assert_eq!(catalog.stored_by_all().await.unwrap().reserved, 0);
 }
 
@@ -122,9 +132,64 @@ pub(super) async fn every_end_gives_back_what_was_set_aside(
     let leased = lease(catalog, ME, 1).await;
     seal(catalog, &leased[0], sealed(9, 1)).await;
     assert_eq!(stored(catalog).await, (100, RESERVED));
+    assert_eq!(open(catalog).await, (1, 7));
     catalog.lease_finish(ME).await.unwrap().unwrap();
     assert!(catalog.finish(ME, key, whole()).await.unwrap());
     assert_eq!(stored(catalog).await, (300, 0));
+    assert_eq!(open(catalog).await, (0, 0));
+}
+
+fn bounded(id: &str, bounds: Bounds) -> NewBatch {
+    NewBatch {
+        bounds,
+        ..new_batch(id, TENANT)
+    }
+}
+
+pub(super) async fn a_tenant_has_as_many_open_batches_as_it_may(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    let bounds = Bounds {
+        open_batches: Some(2),
+        ..Bounds::default()
+    };
+    // Over no file: they are open all the same until validation finds that.
+    create(catalog, bounded("batch_1", bounds)).await;
+    create(catalog, bounded("batch_2", bounds)).await;
+    let refused = refusal(catalog, bounded("batch_3", bounds)).await;
+    assert_eq!(refused, Refusal::Batches { limit: 2 });
+    let others = NewBatch {
+        tenant: "other".to_owned(),
+        ..bounded("batch_4", bounds)
+    };
+    create(catalog, others).await;
+    catalog.cancel_batch(TENANT, "batch_1").await.unwrap();
+    create(catalog, bounded("batch_5", bounds)).await;
+    assert_eq!(open(catalog).await, (2, 0));
+    assert_eq!(catalog.stored_by_all().await.unwrap().open_batches, 3);
+}
+
+pub(super) async fn a_tenant_has_as_many_lines_enqueued_as_it_may(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    file(catalog, "file-input").await;
+    let bounds = Bounds {
+        enqueued_lines: Some(20),
+        ..Bounds::default()
+    };
+    create(catalog, bounded("batch_1", bounds)).await;
+    create(catalog, bounded("batch_2", bounds)).await;
+    let expected = Refusal::Lines {
+        held: 14,
+        asked: 7,
+        limit: 20,
+    };
+    assert_eq!(refusal(catalog, bounded("batch_3", bounds)).await, expected);
+    assert_eq!(open(catalog).await, (2, 14));
+    catalog.cancel_batch(TENANT, "batch_1").await.unwrap();
+    create(catalog, bounded("batch_4", bounds)).await;
 }
 
 pub(super) async fn creates_are_refused_when_what_is_set_aside_reaches_the_limit(
@@ -199,8 +264,8 @@ pub(super) async fn what_is_promised_to_all_tenants_has_its_own_bound(
     file(catalog, "file-input").await;
     let new = |id: &str| NewBatch {
         bounds: Bounds {
-            tenant: None,
             promised: Some(2 * RESERVED),
+            ..Bounds::default()
         },
         ..new_batch(id, TENANT)
     };

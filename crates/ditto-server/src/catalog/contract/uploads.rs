@@ -1,5 +1,7 @@
 //! Promises about files that come in parts.
 
+use futures_util::future::join_all;
+
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -351,6 +353,24 @@ pub(super) async fn an_upload_takes_no_more_bytes_than_it_can_need(
     );
     let refused = catalog.create_part(TENANT, "upload_1", "part_3").await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+pub(super) async fn an_upload_takes_no_more_parts_than_it_may(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    upload(catalog, "upload_1", 10).await;
+    let ids: Vec<_> = (0..PARTS).map(|n| format!("part_{n}")).collect();
+    let all = ids
+        .iter()
+        .map(|id| catalog.create_part(TENANT, "upload_1", id));
+    for part in join_all(all).await {
+        done(part.unwrap());
+    }
+    let more = || catalog.create_part(TENANT, "upload_1", "part_more");
+    assert_eq!(more().await.unwrap_err().kind(), ErrorKind::Invalid);
+    catalog.abandon_part("part_7").await.unwrap();
+    done(more().await.unwrap());
 }
 
 pub(super) async fn a_loop_that_only_creates_uploads_ends(

@@ -8,12 +8,13 @@ use super::super::{BatchRow, Cancelled, NewBatch, NewFile, Rows};
 use super::files::{self, cut_page};
 use super::rows::{self, Life};
 use super::runner::Tx;
-use super::{sql, tenants};
+use super::sql;
+use super::tenants::{self, Held};
 use crate::error::{Error, Result};
 use crate::model::batch::{BatchState, Ending, Event, Step, advance};
 
-/// With so many bytes set aside for it.
-pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch, reserved: u64) -> Result<BatchRow> {
+/// With what it holds while it is open.
+pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch, held: Held) -> Result<BatchRow> {
     let mut options = batch.options.clone();
     // In the transaction that makes the batch: a delete comes before it or after it. The input of a
     // retry is to be made; its id is taken here, so that no blob of it is litter.
@@ -38,13 +39,14 @@ pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch, reserved: u64) -> Result<Bat
         ":state": BatchState::Validating.as_str(),
         ":now": tx.now_ms,
         ":expires": batch.expires_after.map(|after| tx.later(after)),
-        ":reserved": rows::stored(reserved),
+        ":reserved": rows::stored(held.bytes),
+        ":lines": rows::stored(held.lines),
         ":retry_of": batch.retry.as_ref().map(|retry| &retry.of),
         ":retry_only": batch.retry.as_ref().map(|retry| rows::classes(&retry.only)),
         ":retry_input": batch.retry.as_ref().map(|retry| &retry.input),
         ":retry_errors": batch.retry.as_ref().map(|retry| &retry.errors),
     };
-    tenants::reserve(tx, &batch.tenant, reserved)?;
+    tenants::hold(tx, &batch.tenant, held)?;
     let row = tx.row(sql::CREATE_BATCH, params, rows::batch)?;
     row.ok_or_else(|| Error::internal("an insert returned no row"))
 }

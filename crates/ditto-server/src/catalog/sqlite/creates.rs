@@ -28,11 +28,11 @@ pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch) -> Result<Created> {
         Some(Earlier::Other(id)) => return Ok(Created::Mismatch(again(&id)?)),
         None => {}
     }
-    let reserved = match tenants::admit(tx, batch)? {
-        Ok(reserved) => reserved,
+    let held = match tenants::admit(tx, batch)? {
+        Ok(held) => held,
         Err(refusal) => return Ok(Created::Refused(refusal)),
     };
-    let row = batches::create(tx, batch, reserved)?;
+    let row = batches::create(tx, batch, held)?;
     if let Some(once) = &batch.once {
         remember(tx, Route::Batches, &batch.tenant, once, &row.id)?;
     }

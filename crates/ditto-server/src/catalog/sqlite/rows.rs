@@ -49,7 +49,8 @@ pub(super) fn count(row: &Row<'_>, column: &str) -> Read<u64> {
     Ok(row.get::<_, i64>(column)?.max(0).unsigned_abs())
 }
 
-fn seconds(row: &Row<'_>, column: &str) -> Read<Option<i64>> {
+/// A time, as clients are told it.
+pub(super) fn seconds(row: &Row<'_>, column: &str) -> Read<Option<i64>> {
     Ok(row
         .get::<_, Option<i64>>(column)?
         .map(|ms| ms.div_euclid(1_000)))

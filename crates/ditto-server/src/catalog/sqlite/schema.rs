@@ -17,10 +17,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0003.sql"),
     include_str!("schema/0004.sql"),
     include_str!("schema/0005.sql"),
+    include_str!("schema/0006.sql"),
 ];
 /// Marks the file as ours: "Dtto".
 const APPLICATION_ID: i64 = 0x4474_746f;
-/// Another process has no business here; this outlasts a backup tool that reads for a moment.
+/// Outlasts a backup tool that reads for a moment, and `ditto-batch keys`, which writes for one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Up to here every page is looked at before a catalog is opened, about a second at most; a larger
 /// one is left to `doctor`, so that a restart does not wait for it.
@@ -72,6 +73,11 @@ pub(super) fn inspect(path: &Path, most: u64) -> Result<Option<usize>> {
     Ok(Some(version))
 }
 
+/// Whether this release has nothing to add to a schema of this version.
+pub(super) fn is_newest(version: usize) -> bool {
+    version == MIGRATIONS.len()
+}
+
 /// Whether every page is where it belongs. What a page says is not compared with the others.
 pub(super) fn check_pages(conn: &Connection, path: &Path) -> Result<()> {
     let found: String = conn
@@ -84,8 +90,9 @@ pub(super) fn check_pages(conn: &Connection, path: &Path) -> Result<()> {
     }
 }
 
-/// Without a log beside it a file is read as it is; not even a lock is left then. Only its owner
-/// writes it, and a log that is there holds commits, so that it has to be read as well.
+/// Without a log beside it a file is read as it is; not even a lock is left then. It is written only
+/// while its owner has it open, which keeps a log beside it, and a log that is there holds commits, so
+/// that it has to be read as well.
 fn open_untouched(path: &Path) -> rusqlite::Result<Connection> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
@@ -132,7 +139,22 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
 /// The same for a catalog that another process has open, if it is of this release.
 pub(super) fn open_beside(path: &Path) -> Result<Connection> {
     let conn = open_reader(path)?;
-    let (version, application, _) = read_version(&conn).map_err(unusable)?;
+    expect_newest(&conn, path)?;
+    Ok(conn)
+}
+
+/// A second writer beside the owner. The two wait for each other's transactions.
+pub(super) fn open_to_change_beside(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    // Before anything is set: a setting may write.
+    expect_newest(&conn, path)?;
+    set_up(&conn)?;
+    Ok(conn)
+}
+
+fn expect_newest(conn: &Connection, path: &Path) -> Result<()> {
+    let (version, application, _) = read_version(conn).map_err(unusable)?;
     let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if (version, application) != (newest, APPLICATION_ID) {
         return Err(Error::invalid(format!(
@@ -141,7 +163,7 @@ pub(super) fn open_beside(path: &Path) -> Result<Connection> {
             path.display()
         )));
     }
-    Ok(conn)
+    Ok(())
 }
 
 /// A database without a file.
@@ -320,6 +342,30 @@ mod tests {
         assert_eq!(create, "a batches key batch_7");
     }
 
+    #[test]
+    fn what_is_open_in_a_catalog_of_an_older_release_counts_for_its_tenant() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        for step in &MIGRATIONS[..3] {
+            conn.execute_batch(step).unwrap();
+        }
+        conn.pragma_update(None, "user_version", 3).unwrap();
+        conn.pragma_update(None, "application_id", APPLICATION_ID)
+            .unwrap();
+        let rows = "INSERT INTO tenants VALUES ('a', 7, 600) ON CONFLICT DO NOTHING;
+            INSERT INTO batches (id, tenant, input_file_id, endpoint, completion_window, options,
+                state, created_ms, reserved_bytes)
+            VALUES ('batch_1', 'a', 'f', 'e', '24h', '{}', 'running', 0, 600),
+                ('batch_2', 'a', 'f', 'e', '24h', '{}', 'validating', 0, 0),
+                ('batch_3', 'b', 'f', 'e', '24h', '{}', 'finalizing', 0, 300),
+                ('batch_4', 'b', 'f', 'e', '24h', '{}', 'completed', 0, 0)";
+        conn.execute_batch(rows).unwrap();
+        migrate(&mut conn).unwrap();
+        let sql = "SELECT group_concat(format('%s %d %d %d', name, stored_bytes, open_batches,
+            enqueued_lines), ', ' ORDER BY name) FROM tenants";
+        let counted: String = conn.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(counted, " 0 3 3, a 7 2 2, b 0 1 1");
+    }
+
     /// Names and bytes of all files.
     fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         let entries = std::fs::read_dir(folder).unwrap();
@@ -354,7 +400,7 @@ mod tests {
         });
         assert_eq!(
             message,
-            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 5); \
+            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 6); \
              nothing was changed: start that release, or name another data folder"
         );
     }

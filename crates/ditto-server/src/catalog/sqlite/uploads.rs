@@ -25,6 +25,14 @@ pub(super) fn create(tx: &Tx<'_>, upload: &NewUpload) -> Result<Asked<UploadRow>
     if pending.unwrap_or_default().unsigned_abs() >= PENDING_UPLOADS {
         return Err(too_many_uploads());
     }
+    let row = insert(tx, upload)?;
+    if let Some(once) = once {
+        creates::remember(tx, Route::Uploads, &upload.tenant, once, &row.id)?;
+    }
+    Ok(Asked::Done(row))
+}
+
+fn insert(tx: &Tx<'_>, upload: &NewUpload) -> Result<UploadRow> {
     let params = named_params! {
         ":id": upload.id,
         ":tenant": upload.tenant,
@@ -36,11 +44,7 @@ pub(super) fn create(tx: &Tx<'_>, upload: &NewUpload) -> Result<Asked<UploadRow>
         ":expires": tx.later(upload.expires_after),
     };
     let row = tx.row(sql::CREATE_UPLOAD, params, rows::upload(tx.now_ms))?;
-    let row = row.ok_or_else(|| Error::internal("an insert returned no row"))?;
-    if let Some(once) = once {
-        creates::remember(tx, Route::Uploads, &upload.tenant, once, &row.id)?;
-    }
-    Ok(Asked::Done(row))
+    row.ok_or_else(|| Error::internal("an insert returned no row"))
 }
 
 /// What the same request has done before, if it has.

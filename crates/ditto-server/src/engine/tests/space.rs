@@ -116,7 +116,7 @@ async fn creating_and_cancelling_in_a_loop_ends_at_what_the_tenant_may_have() {
         |sim| sim.latency = "60s".parse().unwrap(),
         |config| {
             config.sending.grace = std::time::Duration::ZERO;
-            config.limits.tenant_bytes = Some(100_000);
+            config.tenants.everyone.stored_bytes = Some(100_000);
         },
     )
     .await;
@@ -154,7 +154,11 @@ async fn creating_and_cancelling_in_a_loop_ends_at_what_the_tenant_may_have() {
 async fn an_upload_over_what_its_tenant_may_have_is_refused_and_leaves_nothing() {
     let file = lines(10);
     let limit = file.len() as u64 * 5 / 2;
-    let rig = Rig::with(|_| {}, |config| config.limits.tenant_bytes = Some(limit)).await;
+    let rig = Rig::with(
+        |_| {},
+        |config| config.tenants.everyone.stored_bytes = Some(limit),
+    )
+    .await;
     upload(rig.service(), &file).await;
     let mut one = rig.service().upload(TENANT).await.unwrap();
     let mut other = rig.service().upload(TENANT).await.unwrap();

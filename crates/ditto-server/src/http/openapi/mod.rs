@@ -26,8 +26,10 @@ const SCHEMAS: &str = "/components/schemas";
 /// What answers `GET /openapi.json`, made once: it is the same for everybody.
 pub(super) fn handler(
     config: &Config,
+    has_keys: bool,
 ) -> impl Fn() -> Ready<Page> + Clone + Send + Sync + 'static + use<> {
-    let text = serde_json::to_vec(&document(config)).expect("a JSON value is always written");
+    let text =
+        serde_json::to_vec(&document(config, has_keys)).expect("a JSON value is always written");
     let text = Bytes::from(text);
     move || ready(Page(text.clone()))
 }
@@ -42,7 +44,7 @@ impl IntoResponse for Page {
     }
 }
 
-fn document(config: &Config) -> Value {
+fn document(config: &Config, has_keys: bool) -> Value {
     let mut schemas = Schemas::new();
     let mut paths = Map::new();
     for operation in operations::all(config) {
@@ -64,8 +66,9 @@ fn document(config: &Config) -> Value {
             "schemas": schemas.into_json(),
             "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } },
         },
-        // A server without keys asks for none.
-        "security": if config.keys.is_empty() { json!([]) } else { json!([{ "key": [] }]) },
+        // A server without keys asks for none. One that gets its first while it runs says so from its next
+        // start on.
+        "security": if has_keys { json!([{ "key": [] }]) } else { json!([]) },
     })
 }
 

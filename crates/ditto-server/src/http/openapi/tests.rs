@@ -5,7 +5,7 @@ use crate::config::UpstreamConfig;
 
 fn shipped() -> Value {
     let upstream = UpstreamConfig::new("u", "http://127.0.0.1:1");
-    document(&Config::new("data", vec![upstream]))
+    document(&Config::new("data", vec![upstream]), false)
 }
 
 /// `get /v1/files` for each route of the router, read from its text.
@@ -86,7 +86,7 @@ fn the_endpoints_are_those_of_this_server() {
     let upstream = UpstreamConfig::new("u", "http://127.0.0.1:1");
     let mut config = Config::new("data", vec![upstream]);
     config.endpoints = vec!["/v1/rerank".to_owned()];
-    let create = &document(&config)["paths"]["/v1/batches"]["post"];
+    let create = &document(&config, false)["paths"]["/v1/batches"]["post"];
     let schema = &create["requestBody"]["content"]["application/json"]["schema"];
     assert_eq!(
         schema["properties"]["endpoint"]["enum"],

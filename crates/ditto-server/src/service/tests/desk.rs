@@ -63,7 +63,7 @@ impl Desk {
         let data = tempfile::tempdir().unwrap();
         let upstream = UpstreamConfig::new("nobody", "http://127.0.0.1:1");
         let mut config = Config::new(data.path(), vec![upstream]);
-        config.limits.tenant_bytes = Some(1 << 50);
+        config.tenants.everyone.stored_bytes = Some(1 << 50);
         let path = data.path().join("catalog.db");
         let catalog = Arc::new(SqliteCatalog::open(&path, Arc::new(SystemClock)).unwrap());
         let blob_calls = Arc::<AtomicU64>::default();
@@ -227,6 +227,8 @@ fn service(config: Config, catalog: Arc<dyn Catalog>, blobs: Blobs) -> Service {
     };
     Service {
         at_work: AtWork::default(),
+        keys: Arc::default(),
+        quotas: Arc::default(),
         engine: Engine::new(Arc::clone(&config), around),
         config,
         catalog,

@@ -69,7 +69,7 @@ CREATE TABLE batches (
             AND open_segments < 256 AND open_runs < 8)
         VIRTUAL
 , ended_ms INTEGER
-    GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL, reserved_bytes INTEGER NOT NULL DEFAULT 0, reopened INTEGER NOT NULL DEFAULT 0, retry_of TEXT, retry_only TEXT, retry_input TEXT, retry_errors TEXT) STRICT;
+    GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL, reserved_bytes INTEGER NOT NULL DEFAULT 0, reopened INTEGER NOT NULL DEFAULT 0, retry_of TEXT, retry_only TEXT, retry_input TEXT, retry_errors TEXT, enqueued_lines INTEGER) STRICT;
 CREATE INDEX batches_by_deadline ON batches (tenant, deadline_ms, key) WHERE leasable;
 CREATE INDEX batches_by_input ON batches (input_file_id)
     WHERE state IN ('validating', 'running', 'finalizing');
@@ -135,6 +135,27 @@ CREATE TABLE incarnations (
     lease_until_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX incarnations_by_lease ON incarnations (lease_until_ms);
+CREATE TABLE keyring (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    version INTEGER NOT NULL
+) STRICT;
+CREATE TABLE keys (
+    -- The order of lists.
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    tenant TEXT NOT NULL CHECK (tenant <> ''),
+    label TEXT,
+    hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+    -- The first characters of the key, by which its owner knows it again.
+    shown TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    -- By the minute.
+    last_used_ms INTEGER,
+    -- It is not taken from here on: revoked, or rotated and its grace over.
+    ends_ms INTEGER
+) STRICT;
+CREATE INDEX keys_ending ON keys (ends_ms) WHERE ends_ms IS NOT NULL;
+CREATE INDEX keys_without_end ON keys (seq) WHERE ends_ms IS NULL;
 CREATE TABLE segments (
     batch INTEGER NOT NULL REFERENCES batches (key),
     idx INTEGER NOT NULL,
@@ -176,7 +197,7 @@ CREATE TABLE tenants (
     stored_bytes INTEGER NOT NULL DEFAULT 0,
     -- Set aside for open batches.
     reserved_bytes INTEGER NOT NULL DEFAULT 0
-) STRICT, WITHOUT ROWID;
+, open_batches INTEGER NOT NULL DEFAULT 0, enqueued_lines INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
 CREATE TABLE upload_parts (
     seq INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,

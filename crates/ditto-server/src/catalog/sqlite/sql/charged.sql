@@ -1,2 +1,2 @@
 -- Primary key.
-SELECT stored_bytes, reserved_bytes FROM tenants WHERE name = :name
+SELECT stored_bytes, reserved_bytes, open_batches, enqueued_lines FROM tenants WHERE name = :name

@@ -1,5 +1,6 @@
 INSERT INTO batches (id, tenant, input_file_id, endpoint, completion_window, metadata, options,
-    state, created_ms, expires_ms, reserved_bytes, retry_of, retry_only, retry_input, retry_errors)
+    state, created_ms, expires_ms, reserved_bytes, enqueued_lines, retry_of, retry_only,
+    retry_input, retry_errors)
 VALUES (:id, :tenant, :input_file_id, :endpoint, :completion_window, :metadata, :options,
-    :state, :now, :expires, :reserved, :retry_of, :retry_only, :retry_input, :retry_errors)
+    :state, :now, :expires, :reserved, :lines, :retry_of, :retry_only, :retry_input, :retry_errors)
 RETURNING *

@@ -1,0 +1,2 @@
+-- Index: keys_ending.
+DELETE FROM keys WHERE ends_ms < :before

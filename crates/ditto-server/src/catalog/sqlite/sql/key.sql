@@ -1,0 +1,2 @@
+-- Index: keys.id.
+SELECT * FROM keys WHERE id = :id

@@ -1,0 +1,2 @@
+-- Primary key.
+SELECT version FROM keyring WHERE one = 1

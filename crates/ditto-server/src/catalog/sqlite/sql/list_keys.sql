@@ -1,0 +1,2 @@
+-- By rowid. For operators.
+SELECT * FROM keys ORDER BY seq

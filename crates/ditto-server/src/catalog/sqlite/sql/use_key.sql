@@ -1,0 +1,2 @@
+-- Index: keys.id.
+UPDATE keys SET last_used_ms = :now WHERE id = :id
