@@ -30,7 +30,7 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("strangers")
     keys, config = folder / "keys", folder / "config.toml"
     keys.write_text("".join(f"{tenant}:{key}\n" for tenant, key in KEYS.items()))
-    config.write_text(f"[limits]\ntenant_bytes = {TENANT_BYTES}\n[space]\nfree = []\n")
+    config.write_text(f"[tenants.'*']\nstored_bytes = {TENANT_BYTES}\n[space]\nfree = []\n")
     with harness.serve(folder / "data", "--api-key-file", keys, "--config", config) as started:
         yield started
 

@@ -22,7 +22,7 @@ SPACE = "[space]\nfree = []\n"
 OPEN_CONFIG = SPACE + '[windows]\n24h = "expire"\n'
 # A window short enough to be waited for.
 SHORT = "4s"
-KEYED_CONFIG = SPACE + f'[windows]\n24h = "keep going"\n{SHORT} = "expire"\n' + f"[limits]\nfile_bytes = {FILE_BYTES}\ntenant_bytes = {TENANT_BYTES}\n"
+KEYED_CONFIG = SPACE + f'[windows]\n24h = "keep going"\n{SHORT} = "expire"\n' + f"[limits]\nfile_bytes = {FILE_BYTES}\n[tenants.'*']\nstored_bytes = {TENANT_BYTES}\n"
 
 ID = re.compile(r"(?<![0-9A-Za-z])(file-|batch_req_|batch_|upload_|part_)[0-9A-Za-z]{24}(?![0-9A-Za-z])")
 REQUEST = re.compile(r"(?<![0-9A-Za-z_])req_(sim_)?[0-9A-Za-z]{16,}(_[0-9]+)?")
