@@ -141,7 +141,7 @@ ROWS = [
         403,
         error(
             "Without keys this server answers only to localhost, 127.0.0.1 and [::1]. Ask it by one of these names, "
-            "or give it keys (--api-key-file).",
+            "or give it keys (`ditto-batch keys create`, or --api-key-file).",
             None,
             "host_not_allowed",
         ),
