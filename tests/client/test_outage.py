@@ -93,6 +93,29 @@ def one_model_is_away_while_the_other_works(count, share, tmp_path):
     assert 0 < peak < MEMORY_BYTES
 
 
+def part_of_the_live_model(count, others, tmp_path):
+    """What a batch of the live model alone gets of that model while `count` rows of both wait: of its half."""
+    latency = ("--latency", f"{round(LATENCY * 1000)}ms")
+    away = harness.free_port()
+    with harness.sim(*latency) as live:
+        upstreams = {"live": live.base_url, "away": f"http://127.0.0.1:{away}/v1"}
+        with server_of(tmp_path / "server", upstreams) as (_, client):
+            begin(client, rows(tmp_path / "mixed.jsonl", count, ["live", "away"]))
+            answered = lambda: live.get("/sim/stats")["answered_distinct"]
+            harness.until("answers of the live model", lambda: answered() >= 300, 60)
+
+            before = answered()
+            other = begin(client, rows(tmp_path / "other.jsonl", others, ["live"]))
+            ended(client, other, 120)
+            return 2 * others / (answered() - before)
+
+
+def test_another_batch_does_not_feel_a_model_that_is_away(tmp_path):
+    part = part_of_the_live_model(30_000, 4_000, tmp_path)
+    print(f"the other batch had {part:.2f} of its part of the live model")
+    assert part >= 0.9
+
+
 def test_a_model_that_is_away_does_not_slow_the_other(tmp_path):
     one_model_is_away_while_the_other_works(10_000, 0.85, tmp_path)
 

@@ -22,6 +22,7 @@ mod bounds;
 #[cfg(test)]
 pub(crate) mod contract;
 mod keys;
+mod parking;
 pub(crate) mod sqlite;
 mod uploads;
 
@@ -31,6 +32,7 @@ pub(crate) use bounds::{
 pub(crate) use keys::{
     ENDED_KEYS_KNOWN, Holder, KeyRing, KeyRow, LiveKey, MOST_KEYS, NewKey, Rotated,
 };
+pub(crate) use parking::{LaneMark, PutDown, Until};
 pub(crate) use uploads::{
     Asked, Completion, NewUpload, PENDING_UPLOADS, PartRow, ReadyPart, UPLOAD_LIFETIME, UploadRow,
     too_many_uploads,
@@ -344,6 +346,8 @@ pub(crate) struct BatchRow {
     pub(crate) model: Option<String>,
     /// Requests, once validated; else 0.
     pub(crate) total: u64,
+    /// Entries of its plan, once validated; else 0.
+    pub(crate) segments: u32,
     /// Settled answers, published and sealed. Never falls.
     pub(crate) completed: u64,
     /// Settled errors without those of an ending, published and sealed. Never falls.
@@ -425,13 +429,20 @@ pub(crate) struct Leased {
 }
 
 /// How much a worker wants.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Demand {
-    /// Segments to be sent, at most 64 a call.
+    /// Segments to be sent, of whatever batch has its turn, at most 64 a call.
     pub(crate) segments: u32,
+    /// Batches that have no line waiting in one of this worker's lanes: each gets its next segments
+    /// beside the others, whosever turn it is.
+    pub(crate) dry: Vec<i64>,
+    /// Segments for these at most, shared out evenly.
+    pub(crate) dry_segments: u32,
     /// Runs to be filled, of batches with an ending. They are granted beside the segments, however
     /// many of those there are: a cancel must not wait for another batch to end.
     pub(crate) runs: u32,
+    /// Lanes of this worker that are paused: what waits for them stays where it is.
+    pub(crate) shut: Vec<LaneMark>,
 }
 
 /// Settled counts of an open segment, as far as durable. Only ever larger than before.
@@ -778,10 +789,12 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     async fn refuse_batch(&self, incarnation: &str, batch: i64, errors: String) -> Result<bool>;
 
     /// Segments for this worker, in one transaction: first those that come back (released,
-    /// expired lease, parked and due), then new ones off the batches' cursors; whose turn it is
-    /// decided by `model::turn`. Of a batch with an ending, untouched segments come last and as
-    /// runs of up to 64 plan entries, at most 8 runs of a batch at once. At most 256 segments of a
-    /// batch are open or parked. A worker whose own lease is over gets none.
+    /// expired lease, parked and due or waiting for a lane that is not shut), then the next ones of
+    /// batches that ran dry, then new ones off the batches' cursors; whose turn it is decided by
+    /// `model::turn`. What comes back takes at most three quarters, so that new batches begin beside
+    /// it. Of a batch with an ending, untouched segments come last and as runs of up to 64 plan
+    /// entries, at most 8 runs of a batch at once. Of a batch that has 256 segments open or 768
+    /// parked no new one is given. A worker whose own lease is over gets none.
     async fn lease(&self, incarnation: &str, demand: Demand) -> Result<Vec<Leased>>;
     /// The batch of a leased segment.
     async fn leased_batch(&self, batch: i64) -> Result<Option<BatchRow>>;
@@ -789,15 +802,9 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// ourselves. Told twice, it changes nothing.
     async fn fence(&self, incarnation: &str, key: SegmentKey, epoch: u32, cut: Cut)
     -> Result<bool>;
-    /// Puts an open segment down for this long; our own part's durable length goes with it. Without
-    /// a pause it is released: it comes back with the next lease. An ending brings it back at once.
-    async fn park(
-        &self,
-        incarnation: &str,
-        key: SegmentKey,
-        cut: Cut,
-        pause: Duration,
-    ) -> Result<bool>;
+    /// Puts an open segment down; our own part's durable length goes with it, and its counts are
+    /// published. An ending brings it back at once.
+    async fn park(&self, incarnation: &str, key: SegmentKey, put_down: PutDown) -> Result<bool>;
     /// Lets go of a lease that nobody works on: an answer was lost on its way, or putting the segment
     /// down was refused. It comes back with the next lease, its part unfenced. Where owner and
     /// epoch no longer match nothing changes.
@@ -820,7 +827,8 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     async fn lease_finish(&self, incarnation: &str) -> Result<Option<FinishWork>>;
     /// Sealed segments of a batch by index, from `from` on.
     async fn sealed_segments(&self, batch: i64, from: u32, limit: u32) -> Result<Vec<SealedRow>>;
-    /// Segments of a batch that were put down or let go of, by index; none that has to be fenced first.
+    /// Segments of a batch that were put down or let go of, in no order; none that has to be fenced
+    /// first.
     async fn waiting_segments(&self, batch: i64) -> Result<Vec<WaitingSegment>>;
     /// Makes a row, open and released, for each of these entries, so that they come back with the next
     /// leases; the batch is `finalizing` meanwhile, and its last seal brings it back here. What had

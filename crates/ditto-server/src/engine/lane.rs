@@ -13,16 +13,20 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::dry::Dry;
 use super::lease::LOW_WATER;
 use super::lock;
 use super::segment::LineJob;
 use super::work::Work;
+use crate::catalog::LaneMark;
 use crate::model::lane::{Gate, LaneState, LaneView, Pause};
 use crate::model::turn::{Candidate, Turn};
 use crate::upstream::{Offers, Routing, Upstream};
 
 /// Lines of one batch that are taken in one turn: the request prefixes of neighbours are alike.
 const TURN_LINES: u32 = 32;
+/// Lines of a batch that wait when it is leased for again: two turns, so that it misses none.
+const DRY: usize = 2 * TURN_LINES as usize;
 
 /// The lanes in use.
 #[derive(Debug, Default)]
@@ -30,7 +34,10 @@ pub(crate) struct Lanes {
     by_key: Mutex<BTreeMap<LaneKey, Arc<Lane>>>,
     /// Lines that could be sent as soon as a slot is free.
     ready: Arc<AtomicUsize>,
-    /// A batch has no line waiting although it may have more to lease.
+    /// Batches of which it has few lines or none, although there may be more to lease.
+    pub(crate) dry: Arc<Dry>,
+    /// There may be something to lease that nobody here knows of: of a batch that is ending, or what
+    /// waited for a lane that is back.
     pub(crate) hungry: Arc<AtomicBool>,
     /// Told when lines run low, and whenever else there may be something to lease.
     pub(crate) ran_low: Arc<Notify>,
@@ -51,6 +58,7 @@ pub(crate) struct Lane {
     /// A line arrived, the gate moved, or the engine stops.
     moved: Notify,
     ready: Arc<AtomicUsize>,
+    dry: Arc<Dry>,
     hungry: Arc<AtomicBool>,
     /// Told when the lines in memory run low, or those of one batch.
     ran_low: Arc<Notify>,
@@ -182,6 +190,7 @@ impl Lanes {
                 inner: Mutex::default(),
                 moved: Notify::new(),
                 ready: Arc::clone(&self.ready),
+                dry: Arc::clone(&self.dry),
                 hungry: Arc::clone(&self.hungry),
                 ran_low: Arc::clone(&self.ran_low),
             })
@@ -208,6 +217,14 @@ impl Lanes {
             .filter(|lane| lane.is_paused_for(long, now))
             .cloned()
             .collect()
+    }
+
+    /// Lanes that are paused and have lines of their own to find out when they are back. Of a lane
+    /// without any, whatever waits for it elsewhere is the next probe.
+    pub(crate) fn shut(&self) -> Vec<LaneMark> {
+        let lanes = lock(&self.by_key);
+        let shut = lanes.values().filter(|lane| lane.is_shut());
+        shut.map(|lane| lane.mark()).collect()
     }
 
     /// All waiting lines for which this holds, taken out of their lanes.
@@ -317,7 +334,20 @@ impl Lane {
         drop(inner);
         if was_paused {
             self.moved.notify_waiters();
+            self.hungry.store(true, Ordering::Relaxed);
+            self.ran_low.notify_waiters();
         }
+    }
+
+    /// Its name in the catalog.
+    pub(crate) fn mark(&self) -> LaneMark {
+        LaneMark::new(self.upstream.name(), &self.key.model)
+    }
+
+    fn is_shut(&self) -> bool {
+        let inner = lock(&self.inner);
+        let has_lines = !inner.batches.is_empty() || !inner.retries.is_empty() || inner.probing;
+        inner.state.paused().is_some() && has_lines
     }
 
     pub(crate) fn view(
@@ -340,9 +370,8 @@ impl Lane {
             Gate::Probe => return Taken::Wait(None),
             Gate::ClosedUntil(at) => return Taken::Wait(Some(at.saturating_sub(now))),
         };
-        let batches = inner.batches.len();
-        let (job, was_ready) = inner.next(is_probe, now);
-        let Some(job) = job else {
+        let (next, was_ready) = inner.next(is_probe, now);
+        let Some(Next { job, left }) = next else {
             let next = inner
                 .retries
                 .peek()
@@ -351,10 +380,10 @@ impl Lane {
         };
         inner.in_flight += 1;
         inner.probing |= is_probe;
-        let ran_dry = inner.batches.len() < batches;
         drop(inner);
+        let ran_dry = (left == 0 || left == DRY) && job.segment.work.goes_on_behind(&job.segment);
         if ran_dry {
-            self.hungry.store(true, Ordering::Relaxed);
+            self.dry.note(job.segment.key.batch);
         }
         let low = was_ready && self.ready.fetch_sub(1, Ordering::Relaxed) == LOW_WATER;
         if low || ran_dry {
@@ -456,9 +485,16 @@ impl Lane {
     }
 }
 
+/// A line to be sent.
+struct Next {
+    job: LineJob,
+    /// Lines of its batch that wait behind it for a slot.
+    left: usize,
+}
+
 impl LaneInner {
     /// The next line, and whether it waited for a slot rather than for a retry.
-    fn next(&mut self, is_probe: bool, now: Duration) -> (Option<LineJob>, bool) {
+    fn next(&mut self, is_probe: bool, now: Duration) -> (Option<Next>, bool) {
         if is_probe && let Some(place) = self.least_put_back() {
             return (self.pop(place), true);
         }
@@ -474,15 +510,18 @@ impl LaneInner {
         (0..self.batches.len()).min_by_key(|place| put_backs(&self.batches[*place]))
     }
 
-    fn due_retry(&mut self, now: Duration) -> Option<LineJob> {
+    fn due_retry(&mut self, now: Duration) -> Option<Next> {
         self.retries
             .peek()
             .filter(|Reverse(retry)| retry.at <= now)?;
-        self.retries.pop().map(|Reverse(retry)| retry.job)
+        self.retries.pop().map(|Reverse(retry)| Next {
+            job: retry.job,
+            left: usize::MAX,
+        })
     }
 
     /// A line of the batch whose turn it is; turns are runs of [`TURN_LINES`].
-    fn next_by_turn(&mut self) -> Option<LineJob> {
+    fn next_by_turn(&mut self) -> Option<Next> {
         let place = match self.batches.as_slice() {
             [] => return None,
             [_] => 0,
@@ -491,13 +530,14 @@ impl LaneInner {
         self.pop(place)
     }
 
-    fn pop(&mut self, place: usize) -> Option<LineJob> {
+    fn pop(&mut self, place: usize) -> Option<Next> {
         let waiting = self.batches.get_mut(place)?;
         let job = waiting.lines.pop_front();
-        if waiting.lines.is_empty() {
+        let left = waiting.lines.len();
+        if left == 0 {
             self.batches.swap_remove(place);
         }
-        job
+        job.map(|job| Next { job, left })
     }
 
     fn whose_turn(&mut self) -> Option<usize> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::segment::OpenSegment;
 use super::{Inner, lock};
-use crate::catalog::{Cut, Demand, Leased, SegmentKey};
+use crate::catalog::{Cut, Demand, Leased, PutDown, SegmentKey, Until};
 use crate::error::{Error, ErrorKind};
 use crate::model::plan::MAX_BYTES;
 
@@ -26,9 +26,11 @@ const SLACK: u64 = 4;
 const SPARE_SEGMENTS: usize = 64;
 /// Segments of one lease, as the catalog allows.
 const LEASE_SEGMENTS: u32 = 64;
-/// Segments of a lease for a batch that ran dry: turns alternate between the oldest batch and the
-/// one with the fewest lines left, so that both get one.
+/// Segments of a lease while there are plenty of lines, to see what else there is: turns alternate
+/// between the oldest batch and the one with the fewest lines left, so that both get one.
 const HUNGRY_SEGMENTS: u32 = 2;
+/// Segments for one batch that ran dry, at most: those of small batches are of a few lines.
+const DRY_SEGMENTS: u32 = 8;
 /// What comes back by itself (a lease that ran out, a parked segment) is looked for this often.
 const LOOK: Duration = Duration::from_secs(1);
 /// A segment that could not be opened is left alone for this long.
@@ -49,28 +51,47 @@ pub(crate) struct Stock {
     pub(crate) memory: u64,
     /// Lines that wait for a slot.
     pub(crate) ready: usize,
-    /// A batch has no line waiting although it may have more to lease.
+    /// There may be something to lease that nobody here knows of.
     pub(crate) hungry: bool,
+    /// Batches that ran dry.
+    pub(crate) dry: usize,
 }
 
-/// Segments to lease now. Plenty of lines of one batch, or of a lane that is paused, must not keep
-/// another batch from its turn: for one that ran dry a little is leased even then, out of a part of
-/// the room that is kept for it.
+impl Stock {
+    /// Room for so many more segments, within these numbers.
+    fn room(self, segments: usize, bytes: u64) -> u32 {
+        let by_bytes = bytes.saturating_sub(self.loaded).div_ceil(MAX_BYTES);
+        by_bytes.min(segments.saturating_sub(self.open) as u64) as u32
+    }
+
+    /// All the room there is.
+    fn all_room(self) -> u32 {
+        self.room(OPEN_SEGMENTS, self.memory - self.memory / SLACK)
+    }
+}
+
+/// Segments to lease now by turns. While there are plenty of lines it is none, or a little to see what
+/// there is.
 pub(crate) fn wanted(stock: Stock) -> u32 {
-    let room = |segments: usize, bytes: u64| {
-        let by_bytes = bytes.saturating_sub(stock.loaded).div_ceil(MAX_BYTES);
-        by_bytes.min(segments.saturating_sub(stock.open) as u64) as u32
-    };
     let memory = stock.memory - stock.memory / SLACK;
     let plenty = match stock.ready >= LOW_WATER {
         true => 0,
-        false => room(OPEN_SEGMENTS - SPARE_SEGMENTS, memory / 3 * 2),
+        false => stock.room(OPEN_SEGMENTS - SPARE_SEGMENTS, memory / 3 * 2),
     };
     match (plenty, stock.hungry) {
-        (0, true) => room(OPEN_SEGMENTS, memory).min(HUNGRY_SEGMENTS),
+        (0, true) => stock.all_room().min(HUNGRY_SEGMENTS),
         (0, false) => 0,
         (some, _) => some.min(LEASE_SEGMENTS),
     }
+}
+
+/// Segments to lease for batches that ran dry, beside so many others. Plenty of lines of one batch, or
+/// of a lane that is paused, must not keep another batch from its turn: these come also then, out of a
+/// part of the room that is kept for them.
+pub(crate) fn wanted_by_dry(stock: Stock, beside: u32) -> u32 {
+    let most = u32::try_from(stock.dry).unwrap_or(u32::MAX);
+    let most = most.saturating_mul(DRY_SEGMENTS).min(LEASE_SEGMENTS);
+    stock.all_room().saturating_sub(beside).min(most)
 }
 
 /// Runs of ending batches filled side by side now. Beside lines that wait to be sent it is one, which
@@ -92,19 +113,10 @@ impl Inner {
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !self.stop.is_cancelled() {
             let arrived = self.work_arrived();
-            if let Some(demand) = self.demand() {
-                self.leasing.store(true, Ordering::Release);
-                let leased = self.catalog.lease(&self.incarnation, demand).await;
-                let got_some = leased.as_ref().is_ok_and(|leased| !leased.is_empty());
-                match leased {
-                    Ok(leased) => self.open_all(leased),
-                    Err(error) => self.storage_refused(LEASE_STEP, &error),
-                }
-                self.leasing.store(false, Ordering::Release);
-                if got_some {
-                    self.storage_works(LEASE_STEP);
-                    continue;
-                }
+            if let Some(demand) = self.demand()
+                && self.lease(demand).await
+            {
+                continue;
             }
             tokio::select! {
                 biased;
@@ -117,6 +129,27 @@ impl Inner {
         }
     }
 
+    /// Whether something was leased.
+    async fn lease(self: &Arc<Self>, demand: Demand) -> bool {
+        self.leasing.store(true, Ordering::Release);
+        let leased = self.catalog.lease(&self.incarnation, demand.clone()).await;
+        let got_some = leased.as_ref().is_ok_and(|leased| !leased.is_empty());
+        match leased {
+            Ok(leased) => self.open_all(leased),
+            Err(error) => {
+                for batch in demand.dry {
+                    self.lanes.dry.note(batch);
+                }
+                self.storage_refused(LEASE_STEP, &error);
+            }
+        }
+        self.leasing.store(false, Ordering::Release);
+        if got_some {
+            self.storage_works(LEASE_STEP);
+        }
+        got_some
+    }
+
     /// How much to lease now; `None`: there is enough.
     fn demand(&self) -> Option<Demand> {
         let now = self.host.now();
@@ -124,11 +157,20 @@ impl Inner {
             return None;
         }
         let stock = self.stock(now);
-        let demand = Demand {
-            segments: self.segments_wanted(stock),
-            runs: self.runs_wanted(stock),
+        let segments = self.segments_wanted(stock);
+        let dry_segments = match self.opening.load(Ordering::Acquire) {
+            0 => wanted_by_dry(stock, segments),
+            _ => 0,
         };
-        (demand.segments + demand.runs > 0).then_some(demand)
+        let demand = Demand {
+            segments,
+            dry: self.lanes.dry.take(dry_segments as usize),
+            dry_segments,
+            runs: self.runs_wanted(stock),
+            shut: self.lanes.shut(),
+        };
+        let is_any = segments > 0 || demand.runs > 0 || !demand.dry.is_empty();
+        is_any.then_some(demand)
     }
 
     /// Runs are filled a few at a time beside everything else, whatever the stock of lines.
@@ -161,6 +203,7 @@ impl Inner {
                 .ready()
                 .saturating_sub(self.lanes.waiting_for_pauses(now)),
             hungry: self.lanes.hungry.load(Ordering::Acquire),
+            dry: self.lanes.dry.count(),
         }
     }
 
@@ -211,9 +254,10 @@ impl Inner {
             epoch: leased.epoch,
             length: 0,
         };
+        let put_down = PutDown::new(cut, Until::After(SETBACK));
         if let Err(error) = self
             .catalog
-            .park(&self.incarnation, leased.key, cut, SETBACK)
+            .park(&self.incarnation, leased.key, put_down)
             .await
         {
             tracing::error!(segment = %leased.key, %error, "it could not be given back either; a renewal will let go of it");
@@ -242,14 +286,10 @@ impl Inner {
             }
             let flushed = tokio::time::timeout_at(patience, segment.part.flushed()).await;
             let Ok(length) = flushed else { continue };
-            let cut = Cut {
-                epoch: segment.epoch,
-                length,
-            };
-            let pause = Duration::ZERO;
+            let put_down = segment.put_down(length, Until::NextLease);
             if let Err(error) = self
                 .catalog
-                .park(&self.incarnation, segment.key, cut, pause)
+                .park(&self.incarnation, segment.key, put_down)
                 .await
             {
                 tracing::warn!(segment = %segment.key, %error, "not given back; the next owner fences it");

@@ -27,6 +27,7 @@ use crate::upstream::{Models, Routing};
 
 mod answer;
 mod dispatch;
+mod dry;
 mod ending;
 mod faults;
 mod filler;

@@ -9,7 +9,7 @@ use super::hand::InHand;
 use super::lock;
 use super::work::Work;
 use crate::budget::Draw;
-use crate::catalog::{Cut, Leased, Publication, SegmentKey, Usage};
+use crate::catalog::{Cut, Leased, Publication, PutDown, SegmentKey, Until, Usage};
 use crate::journal::{Kind, Long, Part, PartName, Place, Record};
 use crate::model::plan::Entry;
 
@@ -205,6 +205,19 @@ impl OpenSegment {
             answers: now.0,
             errors: now.1,
         })
+    }
+
+    /// What its owner gives back with so many durable bytes of its part.
+    pub(crate) fn put_down(&self, length: u64, until: Until) -> PutDown {
+        let progress = lock(&self.progress);
+        PutDown {
+            cut: Cut {
+                epoch: self.epoch,
+                length,
+            },
+            until,
+            counts: (progress.answers, progress.errors),
+        }
     }
 
     /// The catalog has taken this publication.

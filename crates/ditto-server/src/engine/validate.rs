@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -99,7 +98,7 @@ impl Inner {
             }
             Err(error) => self.refuse_broken(&id, key, &error).await,
         }
-        self.lanes.hungry.store(true, Ordering::Release);
+        self.lanes.dry.note(key);
         self.wake();
         self.announce();
     }

@@ -1,6 +1,7 @@
 //! What the engine keeps of a batch while its segments are open.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use ditto_llm::check::{BareIds, Fill};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::segment::OpenSegment;
 use super::{Inner, lock};
 use crate::blobs::name;
 use crate::catalog::BatchRow;
@@ -30,6 +32,8 @@ pub(crate) struct Work {
     /// the window (after a restart): the catalog ends the batch when its own clock says so.
     pub(crate) deadline: Option<Duration>,
     ending: OnceLock<Ending>,
+    /// Some of its segments were put down here and may have to be taken up again.
+    pub(crate) has_parked: AtomicBool,
     /// In-flight lines of an ending batch are cut off when this fires.
     pub(crate) cut_off: CancellationToken,
 }
@@ -42,6 +46,13 @@ impl Work {
     /// The first ending wins. True if this one was news.
     pub(crate) fn end(&self, ending: Ending) -> bool {
         self.ending.set(ending).is_ok()
+    }
+
+    /// Whether there may be something to lease of it behind this segment.
+    pub(crate) fn goes_on_behind(&self, segment: &OpenSegment) -> bool {
+        segment.key.index + 1 < self.row.segments
+            || segment.epoch > 1
+            || self.has_parked.load(Ordering::Acquire)
     }
 
     /// Our id of a line, also what an upstream gets as `Idempotency-Key`.
@@ -110,6 +121,7 @@ impl Inner {
                 self.host.now() + Duration::from_secs(u64::try_from(window).unwrap_or_default() + 1)
             }),
             ending,
+            has_parked: AtomicBool::new(false),
             cut_off: self.cut_off.child_token(),
             row,
             manifest,

@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Longer is no cursor of ours: 256 segments open or parked at once take a few thousand characters.
-const MAX_CHARS: usize = 32 * 1024;
+/// Longer is no cursor of ours. Of 256 open and 768 parked segments each takes up to 13 characters, and
+/// as many ranges between them up to 16, where a batch has millions of segments. The server takes 32 KiB
+/// of headers, with the first line.
+const MAX_CHARS: usize = 30 * 1024;
 
 /// What a reader has of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -50,7 +50,7 @@ macro_rules! seeds {
             let sum = hold($seeds);
             // A storm in which nothing goes wrong would prove nothing.
             assert!(sum.batches > 20 && sum.crashes > 10 && sum.sent_again > 10, "{sum:?}");
-            assert!(sum.replayed > 10 && sum.freezes > 10, "{sum:?}");
+            assert!(sum.replayed > 10 && sum.freezes > 10 && sum.parked > 10, "{sum:?}");
             assert!(sum.completed > 5 && sum.cancelled > 5 && sum.expired > 3, "{sum:?}");
         })*
     };

@@ -46,6 +46,8 @@ pub(super) struct Tally {
     pub(super) sent_again: u64,
     /// Takeovers that found something recorded.
     pub(super) replayed: u64,
+    /// Turns in which segments waited for a lane, held by nobody.
+    pub(super) parked: u32,
     /// Flushes that came after a takeover.
     pub(super) fenced: u64,
     pub(super) completed: u32,
@@ -61,6 +63,7 @@ impl std::ops::AddAssign for Tally {
         self.sent += other.sent;
         self.sent_again += other.sent_again;
         self.replayed += other.replayed;
+        self.parked += other.parked;
         self.fenced += other.fenced;
         self.completed += other.completed;
         self.cancelled += other.cancelled;
@@ -367,6 +370,9 @@ impl Run {
         let conn = self.world.conn.lock().unwrap();
         self.world.laws().look_at_rows(&conn);
         drop(conn);
+        let parked =
+            "SELECT EXISTS (SELECT 1 FROM segments WHERE state = 'parked' AND waits_for <> '')";
+        self.tally.parked += self.number(parked);
         self.check_what_has_ended();
     }
 

@@ -39,6 +39,7 @@ impl Upstream for SimUpstream {
         tokio::time::sleep(Duration::from_millis(1 + life.world.below(slow))).await;
         life.point("an answer").await;
         let reply = match line.1 % POISON {
+            _ if life.world.is_away(&model_of(&request)) => unreachable(),
             0 => error(500, None),
             _ => self.reply(),
         };
@@ -62,14 +63,23 @@ impl Upstream for SimUpstream {
     }
 }
 
+fn model_of(request: &Request<'_>) -> String {
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
+    body["model"].as_str().unwrap().to_owned()
+}
+
+fn unreachable() -> Reply {
+    Reply::Unreachable {
+        reason: "connection refused".to_owned(),
+    }
+}
+
 impl SimUpstream {
     fn reply(&self) -> Reply {
         let world = &self.0.world;
         let weather = world.weather();
         if weather.outage {
-            return Reply::Unreachable {
-                reason: "connection refused".to_owned(),
-            };
+            return unreachable();
         }
         if !world.per_mille(weather.upstream) {
             return ok();

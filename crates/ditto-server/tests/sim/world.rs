@@ -57,6 +57,14 @@ pub(super) struct Weather {
     pub(super) outage: bool,
 }
 
+/// One model of the upstream is away for longer than lines of it are kept in memory.
+#[derive(Debug, Clone, Copy)]
+struct Away {
+    model: u64,
+    from: Duration,
+    until: Duration,
+}
+
 /// The bytes of one journal part on the shared disk.
 #[derive(Debug, Default)]
 pub(super) struct PartBytes {
@@ -83,13 +91,30 @@ pub(super) struct World {
     /// Parts of which nothing more is recorded. A fence outlives its part: a writer may come as late
     /// as it likes.
     fences: Mutex<BTreeSet<PartName>>,
+    away: Option<Away>,
+}
+
+impl Away {
+    /// In every second world.
+    fn by(chance: &mut fastrand::Rng) -> Option<Self> {
+        let from = Duration::from_secs(chance.u64(0..30));
+        let away = Self {
+            model: chance.u64(0..2),
+            from,
+            until: from + Duration::from_secs(chance.u64(30..90)),
+        };
+        chance.bool().then_some(away)
+    }
 }
 
 impl World {
     pub(super) fn new(seed: u64, bug: Option<Bug>) -> Arc<Self> {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let away = Away::by(&mut chance);
         Arc::new(Self {
             now_us: AtomicU64::new(0),
-            chance: Mutex::new(fastrand::Rng::with_seed(seed)),
+            chance: Mutex::new(chance),
+            away,
             weather: Mutex::default(),
             trace: Mutex::default(),
             laws: Mutex::default(),
@@ -125,6 +150,14 @@ impl World {
     pub(super) fn change_weather(&self, weather: Weather) {
         self.note(format_args!("weather {weather:?}"));
         *self.weather.lock().unwrap() = weather;
+    }
+
+    /// Whether the upstream has nobody who answers for this model.
+    pub(super) fn is_away(&self, model: &str) -> bool {
+        let now = self.now();
+        self.away.is_some_and(|away| {
+            model == format!("m{}", away.model) && (away.from..away.until).contains(&now)
+        })
     }
 
     /// True so many times in a thousand.

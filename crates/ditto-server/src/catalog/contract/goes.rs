@@ -142,7 +142,7 @@ pub(super) async fn a_blob_below_the_newest_epoch_of_its_segment_is_litter(
     let first = lease(catalog, ME, 1).await;
     assert_eq!(claim(catalog, blob("batch_1", 0, 1)).await, Claim::Held);
 
-    let released = catalog.park(ME, first[0].key, cut(1, 5), Duration::ZERO);
+    let released = catalog.park(ME, first[0].key, PutDown::new(cut(1, 5), Until::NextLease));
     assert!(released.await.unwrap());
     let again = lease(catalog, ME, 1).await;
     assert_eq!(again[0].epoch, 2);

@@ -12,18 +12,26 @@ pub(super) async fn what_nobody_holds_is_told_with_what_is_recorded_of_it(
     assert!(catalog.waiting_segments(key).await.unwrap().is_empty());
     let published = publication(&leased[1], 2, 1);
     catalog.renew(ME, LEASE, &[published]).await.unwrap();
-    for (at, pause) in [(1, Duration::ZERO), (2, LEASE)] {
-        let park = catalog.park(ME, leased[at].key, cut(1, 100), pause).await;
+    // What was settled since the last renewal is told with it.
+    for (at, until) in [(1, Until::NextLease), (2, Until::After(LEASE))] {
+        let put_down = PutDown {
+            cut: cut(1, 100),
+            until,
+            counts: (2, 4),
+        };
+        let park = catalog.park(ME, leased[at].key, put_down).await;
         assert!(park.unwrap());
     }
     // To be fenced before anything of it counts.
     catalog.let_go(ME, leased[3].key, 1).await.unwrap();
     let waiting = catalog.waiting_segments(key).await.unwrap();
-    let told: Vec<_> = waiting
+    let mut told: Vec<_> = waiting
         .iter()
         .map(|one| (one.key.index, one.cuts.clone(), one.published))
         .collect();
-    assert_eq!(told, [(1, vec![cut(1, 100)], 3), (2, vec![cut(1, 100)], 0)]);
+    told.sort_unstable_by_key(|(index, ..)| *index);
+    assert_eq!(told, [(1, vec![cut(1, 100)], 6), (2, vec![cut(1, 100)], 6)]);
+    assert_eq!(counts(catalog, key).await, (4, 8));
 }
 
 pub(super) async fn a_plan_is_leased_in_order_and_each_entry_once(
@@ -61,13 +69,17 @@ pub(super) async fn a_released_segment_comes_back_first_with_its_cut_and_nothing
     let leased = lease(catalog, ME, 2).await;
     assert!(
         catalog
-            .park(ME, leased[1].key, cut(1, 500), Duration::ZERO)
+            .park(
+                ME,
+                leased[1].key,
+                PutDown::new(cut(1, 500), Until::NextLease)
+            )
             .await
             .unwrap()
     );
     assert!(
         catalog
-            .park(ME, leased[0].key, cut(1, 0), Duration::ZERO)
+            .park(ME, leased[0].key, PutDown::new(cut(1, 0), Until::NextLease))
             .await
             .unwrap()
     );
@@ -88,7 +100,7 @@ pub(super) async fn a_released_segment_comes_back_first_with_its_cut_and_nothing
     assert_eq!(again[2].key.index, 2);
     assert!(
         !catalog
-            .park(ME, leased[0].key, cut(1, 9), Duration::ZERO)
+            .park(ME, leased[0].key, PutDown::new(cut(1, 9), Until::NextLease))
             .await
             .unwrap()
     );
@@ -138,7 +150,7 @@ pub(super) async fn a_crash_before_the_fence_names_the_same_epoch_again(
     // Also after it was put down before it was fenced.
     assert!(
         catalog
-            .park("inc_third", key, cut(3, 0), Duration::ZERO)
+            .park("inc_third", key, PutDown::new(cut(3, 0), Until::NextLease))
             .await
             .unwrap()
     );
@@ -304,7 +316,11 @@ pub(super) async fn a_parked_segment_comes_back_when_it_is_due(
     let pause = Duration::from_secs(20);
     assert!(
         catalog
-            .park(ME, leased[0].key, cut(1, 7), pause)
+            .park(
+                ME,
+                leased[0].key,
+                PutDown::new(cut(1, 7), Until::After(pause))
+            )
             .await
             .unwrap()
     );
@@ -334,31 +350,179 @@ pub(super) async fn an_ending_brings_parked_segments_back_at_once(
     let key = running(catalog, new_batch("batch_1", TENANT), 1).await;
     let leased = lease(catalog, ME, 1).await;
     catalog
-        .park(ME, leased[0].key, cut(1, 7), DAY)
+        .park(
+            ME,
+            leased[0].key,
+            PutDown::new(cut(1, 7), Until::After(DAY)),
+        )
         .await
         .unwrap();
     cancel(catalog, key).await;
     assert_eq!(lease(catalog, ME, 1).await[0].key, leased[0].key);
 }
 
-pub(super) async fn at_most_256_segments_of_a_batch_are_open_or_parked(
+/// What waits for a lane of the upstream `up`.
+fn waiting_for(model: &str) -> Until {
+    Until::Open(LaneMark::new("up", model))
+}
+
+pub(super) async fn what_waits_for_a_lane_comes_back_when_it_is_not_shut(
     catalog: &dyn Catalog,
     _: &ManualClock,
 ) {
     catalog.register(ME, LEASE).await.unwrap();
-    running(catalog, new_batch("batch_1", TENANT), 300).await;
-    let mut leased = Vec::new();
-    for _ in 0..5 {
-        leased.extend(lease(catalog, ME, 1_000).await);
+    running(catalog, new_batch("batch_1", TENANT), 3).await;
+    let leased = lease(catalog, ME, 3).await;
+    for (one, model) in leased.iter().zip(["a", "b", "c"]) {
+        let put_down = PutDown::new(cut(1, 7), waiting_for(model));
+        assert!(catalog.park(ME, one.key, put_down).await.unwrap());
     }
-    assert_eq!(leased.len(), 256);
-    catalog
-        .park(ME, leased[0].key, cut(1, 1), DAY)
+    for (shut, back) in [
+        (["a", "b", "c"].as_slice(), [].as_slice()),
+        (&["a", "c"], &[1]),
+    ] {
+        let demand = Demand {
+            segments: 64,
+            shut: shut
+                .iter()
+                .map(|model| LaneMark::new("up", model))
+                .collect(),
+            ..Demand::default()
+        };
+        let returned = catalog.lease(ME, demand).await.unwrap();
+        let indexes: Vec<_> = returned.iter().map(|leased| leased.key.index).collect();
+        assert_eq!(indexes, back, "while {shut:?} are shut");
+    }
+    // A worker that knows nothing of these lanes, for instance after a restart, takes the others.
+    assert_eq!(lease(catalog, ME, 64).await.len(), 2);
+}
+
+pub(super) async fn a_batch_that_ran_dry_gets_its_next_segments_whosever_turn_it_is(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let first = running(catalog, new_batch("batch_1", TENANT), 300).await;
+    let second = running(catalog, new_batch("batch_2", TENANT), 300).await;
+    let small = running(catalog, new_batch("batch_3", TENANT), 2).await;
+    let dry = |dry: Vec<i64>, dry_segments| Demand {
+        dry,
+        dry_segments,
+        ..Demand::default()
+    };
+    let leased = catalog
+        .lease(ME, dry(vec![second, small], 9))
         .await
         .unwrap();
-    assert!(lease(catalog, ME, 64).await.is_empty());
-    seal(catalog, &leased[1], sealed(10, 0)).await;
-    assert_eq!(lease(catalog, ME, 64).await.len(), 1);
+    let of = |batch| leased.iter().filter(|l| l.key.batch == batch).count();
+    assert_eq!(
+        [of(first), of(second), of(small)],
+        [0, 4, 2],
+        "in even shares"
+    );
+
+    // It has nothing left, and none is not given to another.
+    assert!(
+        catalog
+            .lease(ME, dry(vec![small], 9))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    // 13 segments of ten lines are enough for now.
+    assert_eq!(
+        catalog.lease(ME, dry(vec![first], 64)).await.unwrap().len(),
+        13
+    );
+    // More batches than segments: those that are left out are asked for again.
+    assert_eq!(
+        catalog
+            .lease(ME, dry(vec![first, second], 1))
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+
+    // First what waits and need not wait any longer.
+    let key = leased[0].key;
+    let put_down = PutDown::new(cut(1, 7), waiting_for("a"));
+    assert!(catalog.park(ME, key, put_down).await.unwrap());
+    let shut = Demand {
+        shut: vec![LaneMark::new("up", "a")],
+        ..dry(vec![second], 1)
+    };
+    assert!(catalog.lease(ME, shut).await.unwrap()[0].key.index > key.index);
+    assert_eq!(
+        catalog.lease(ME, dry(vec![second], 1)).await.unwrap()[0].key,
+        key
+    );
+}
+
+pub(super) async fn what_comes_back_leaves_a_quarter_of_a_lease_to_what_begins(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 200).await;
+    for one in lease(catalog, ME, 64).await {
+        let put_down = PutDown::new(cut(1, 7), Until::NextLease);
+        assert!(catalog.park(ME, one.key, put_down).await.unwrap());
+    }
+    let other = running(catalog, new_batch("batch_2", "another"), 200).await;
+    let demand = Demand {
+        segments: 40,
+        ..Demand::default()
+    };
+    let leased = catalog.lease(ME, demand).await.unwrap();
+    let back = leased.iter().filter(|leased| leased.epoch == 2).count();
+    let of_other = leased
+        .iter()
+        .filter(|leased| leased.key.batch == other)
+        .count();
+    assert_eq!((leased.len(), back), (40, 30));
+    assert!(
+        of_other >= 5,
+        "the turns decide who has the others: {of_other}"
+    );
+}
+
+pub(super) async fn at_most_256_segments_of_a_batch_are_open_and_what_waits_is_counted_apart(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 2_000).await;
+    let shut = || Demand {
+        segments: 64,
+        shut: vec![LaneMark::new("up", "a")],
+        ..Demand::default()
+    };
+    let mut leased = Vec::new();
+    for _ in 0..5 {
+        leased.extend(catalog.lease(ME, shut()).await.unwrap());
+    }
+    assert_eq!(leased.len(), 256);
+
+    let mut parked = 0;
+    while let Some(one) = leased.pop() {
+        let put_down = PutDown::new(cut(1, 1), waiting_for("a"));
+        assert!(catalog.park(ME, one.key, put_down).await.unwrap());
+        parked += 1;
+        if leased.is_empty() {
+            for _ in 0..4 {
+                leased.extend(catalog.lease(ME, shut()).await.unwrap());
+            }
+        }
+    }
+    assert_eq!(parked, 768);
+
+    cancel(catalog, key).await;
+    let back = lease(catalog, ME, 64).await;
+    assert!(
+        back.iter().any(|leased| leased.epoch == 2),
+        "an ending waits for no lane"
+    );
 }
 
 pub(super) async fn one_lease_brings_at_most_64_segments(catalog: &dyn Catalog, _: &ManualClock) {
@@ -460,7 +624,11 @@ pub(super) async fn runs_are_granted_however_many_segments_are_wanted(
     cancel(catalog, ending).await;
 
     for segments in [0, 5] {
-        let demand = Demand { segments, runs: 2 };
+        let demand = Demand {
+            segments,
+            runs: 2,
+            ..Demand::default()
+        };
         let leased = catalog.lease(ME, demand).await.unwrap();
         let runs: Vec<_> = leased.iter().filter(|l| l.span > 1).collect();
         assert_eq!(leased.len() - runs.len(), segments as usize);

@@ -10,9 +10,9 @@ use super::sqlite::SqliteCatalog;
 use super::{
     Asked, BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Completion, Created, Cut, Demand,
     ENDED_KEYS_KNOWN, FileQuery, FileRow, FileState, Finish, Gap, Holder, Keep, KeyRing, KeyRow,
-    Leased, LiveKey, Named, NewBatch, NewFile, NewKey, NewUpload, Once, Order, PENDING_UPLOADS,
-    PartRow, Publication, ReadyFile, ReadyPart, Refusal, Rotated, Route, SealOutcome, Sealed,
-    SegmentKey, Stored, UploadRow, Usage, Validated,
+    LaneMark, Leased, LiveKey, Named, NewBatch, NewFile, NewKey, NewUpload, Once, Order,
+    PENDING_UPLOADS, PartRow, Publication, PutDown, ReadyFile, ReadyPart, Refusal, Rotated, Route,
+    SealOutcome, Sealed, SegmentKey, Stored, Until, UploadRow, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
@@ -148,6 +148,7 @@ async fn lease(catalog: &dyn Catalog, incarnation: &str, segments: u32) -> Vec<L
             Demand {
                 segments,
                 runs: segments,
+                ..Demand::default()
             },
         )
         .await
@@ -297,7 +298,10 @@ promises! {
     leases::a_worker_whose_lease_is_over_leases_nothing,
     leases::a_parked_segment_comes_back_when_it_is_due,
     leases::an_ending_brings_parked_segments_back_at_once,
-    leases::at_most_256_segments_of_a_batch_are_open_or_parked,
+    leases::at_most_256_segments_of_a_batch_are_open_and_what_waits_is_counted_apart,
+    leases::what_waits_for_a_lane_comes_back_when_it_is_not_shut,
+    leases::a_batch_that_ran_dry_gets_its_next_segments_whosever_turn_it_is,
+    leases::what_comes_back_leaves_a_quarter_of_a_lease_to_what_begins,
     leases::one_lease_brings_at_most_64_segments,
     leases::tenants_share_a_lease_whatever_the_number_of_their_batches,
     leases::more_tenants_than_one_lease_looks_at_are_all_served,

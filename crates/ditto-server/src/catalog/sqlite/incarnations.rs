@@ -98,7 +98,7 @@ pub(super) fn renew(
 }
 
 /// Of a segment that is another's by now nothing is published.
-fn publish(tx: &Tx<'_>, incarnation: &str, publication: &Publication) -> Result<()> {
+pub(super) fn publish(tx: &Tx<'_>, incarnation: &str, publication: &Publication) -> Result<()> {
     let Publication {
         key,
         epoch,

@@ -16,8 +16,8 @@ use self::turns::Turns;
 use super::{
     Asked, BatchRow, Cancelled, Catalog, Completion, Created, Cut, Demand, DueRows, FileQuery,
     FileRow, Finish, FinishWork, Gap, Holder, Keep, KeyRing, KeyRow, Leased, Made, Named, NewBatch,
-    NewFile, NewKey, NewUpload, Once, PartRow, Publication, ReadyFile, ReadyPart, Renewal, Rotated,
-    Route, Rows, SealOutcome, Sealed, SealedRow, SegmentKey, Stored, UploadRow, Validated,
+    NewFile, NewKey, NewUpload, Once, PartRow, Publication, PutDown, ReadyFile, ReadyPart, Renewal,
+    Rotated, Route, Rows, SealOutcome, Sealed, SealedRow, SegmentKey, Stored, UploadRow, Validated,
     WaitingSegment,
 };
 use crate::clock::Clock;
@@ -33,6 +33,7 @@ mod incarnations;
 #[cfg(test)]
 pub(crate) mod inline;
 mod keys;
+mod parked;
 mod reopen;
 mod rows;
 mod runner;
@@ -440,7 +441,7 @@ impl Catalog for SqliteCatalog {
             .write(move |tx| {
                 // Whatever a panic left there only decides who is next.
                 let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
-                segments::lease(tx, &mut turns, &incarnation, demand)
+                segments::lease(tx, &mut turns, &incarnation, &demand)
             })
             .await
     }
@@ -462,16 +463,10 @@ impl Catalog for SqliteCatalog {
             .await
     }
 
-    async fn park(
-        &self,
-        incarnation: &str,
-        key: SegmentKey,
-        cut: Cut,
-        pause: Duration,
-    ) -> Result<bool> {
+    async fn park(&self, incarnation: &str, key: SegmentKey, put_down: PutDown) -> Result<bool> {
         let incarnation = incarnation.to_owned();
         self.runner
-            .write(move |tx| segments::park(tx, &incarnation, key, cut, pause))
+            .write(move |tx| parked::park(tx, &incarnation, key, &put_down))
             .await
     }
 
@@ -589,7 +584,7 @@ mod tests {
 
     use futures_util::future::join_all;
 
-    use super::super::{BatchOptions, Bounds, Usage};
+    use super::super::{BatchOptions, Bounds, LaneMark, Until, Usage};
     use super::*;
     use crate::clock::{ManualClock, SystemClock};
     use crate::model::batch::BatchState;
@@ -661,7 +656,7 @@ mod tests {
                     "inc",
                     Demand {
                         segments: 64,
-                        runs: 0,
+                        ..Demand::default()
                     },
                 )
                 .await
@@ -697,7 +692,7 @@ mod tests {
                 "inc",
                 Demand {
                     segments: 1,
-                    runs: 0,
+                    ..Demand::default()
                 },
             )
             .await
@@ -716,7 +711,7 @@ mod tests {
                 "inc",
                 Demand {
                     segments: 9,
-                    runs: 0,
+                    ..Demand::default()
                 },
             )
             .await
@@ -736,7 +731,7 @@ mod tests {
                 name,
                 Demand {
                     segments: 3,
-                    runs: 0,
+                    ..Demand::default()
                 },
             )
         });
@@ -747,11 +742,11 @@ mod tests {
     }
 
     /// What of a batch is kept by deltas, and the same by counting.
-    const BY_DELTAS: &str = "SELECT format('%d %d %d %d %d', cursor, done_segments, open_segments,
-        open_runs, completed) FROM batches WHERE key = ?1";
-    const BY_SCAN: &str = "SELECT format('%d %d %d %d %d', coalesce(max(idx + span), 0),
+    const BY_DELTAS: &str = "SELECT format('%d %d %d %d %d %d', cursor, done_segments,
+        open_segments, parked_segments, open_runs, completed) FROM batches WHERE key = ?1";
+    const BY_SCAN: &str = "SELECT format('%d %d %d %d %d %d', coalesce(max(idx + span), 0),
         coalesce(sum(span) FILTER (WHERE state = 'sealed'), 0),
-        count(*) FILTER (WHERE state <> 'sealed'),
+        count(*) FILTER (WHERE state = 'open'), count(*) FILTER (WHERE state = 'parked'),
         count(*) FILTER (WHERE state <> 'sealed' AND filler),
         coalesce(sum(iif(state = 'sealed', answers, published_answers)), 0))
         FROM segments WHERE batch = ?1";
@@ -763,6 +758,10 @@ mod tests {
             .await
             .unwrap()
             .unwrap()
+    }
+
+    fn any_lane(n: u8) -> LaneMark {
+        LaneMark::new("upstream", &n.to_string())
     }
 
     /// One random thing that one of three workers does with a segment it holds or has lost.
@@ -779,7 +778,10 @@ mod tests {
                 catalog.renew(&worker, LEASE, &[]).await.unwrap();
                 let demand = Demand {
                     segments: chance.u32(0..5),
+                    dry: (0..chance.i64(0..3)).collect(),
+                    dry_segments: chance.u32(0..3),
                     runs: chance.u32(0..3),
+                    shut: (0..chance.u8(0..3)).map(any_lane).collect(),
                 };
                 let leased = catalog.lease(&worker, demand).await.unwrap();
                 held.extend(leased.into_iter().map(|leased| (worker.clone(), leased)));
@@ -803,8 +805,17 @@ mod tests {
                     epoch: leased.epoch,
                     length: 5,
                 };
-                let pause = LEASE * chance.u32(0..2);
-                catalog.park(&owner, leased.key, cut, pause).await.unwrap();
+                let until = match chance.u8(0..3) {
+                    0 => Until::NextLease,
+                    1 => Until::After(LEASE),
+                    _ => Until::Open(any_lane(chance.u8(0..3))),
+                };
+                let put_down = PutDown {
+                    cut,
+                    until,
+                    counts: (chance.u32(0..500), 0),
+                };
+                catalog.park(&owner, leased.key, put_down).await.unwrap();
             }
             (7..=9, Some(any)) => {
                 let (owner, leased) = held.swap_remove(any);

@@ -147,6 +147,7 @@ pub(super) fn batch(row: &Row<'_>) -> Read<BatchRow> {
         ending: ending(row)?,
         model: row.get("model")?,
         total: count(row, "total")?,
+        segments: row.get("plan_segments")?,
         completed: count(row, "completed")?,
         failed: count(row, "failed")?,
         usage: usage(row)?,

@@ -1,6 +1,4 @@
-//! Segments: leased, fenced, parked, sealed.
-
-use std::time::Duration;
+//! Segments: leased, fenced, sealed. Those that are put down are in [`parked`](super::parked).
 
 use rusqlite::named_params;
 
@@ -10,19 +8,25 @@ use super::super::{
 use super::rows::{self, SegmentRow, stored};
 use super::runner::Tx;
 use super::turns::{Queue, Turns};
-use super::{finish, incarnations, sql};
+use super::{finish, incarnations, parked, sql};
 use crate::error::{Error, Result};
 
 /// Segments of one lease: what a worker can hold is asked for in a few calls, and no call keeps
 /// the writer busy for long.
 const LEASE: u32 = 64;
 
+/// Of a lease, one part in so many is for batches that begin, whatever comes back.
+const NEW_SHARE: usize = 4;
+/// What a batch that ran dry gets, in lines: a few turns of the lane, so that it is leased for now and
+/// then and not all the time. Segments of small batches are of a few lines.
+const DRY_LINES: u64 = 128;
+
 /// Nothing for a worker whose own lease is over: it has to renew or register first.
 pub(super) fn lease(
     tx: &Tx<'_>,
     turns: &mut Turns,
     incarnation: &str,
-    demand: Demand,
+    demand: &Demand,
 ) -> Result<Vec<Leased>> {
     if !incarnations::is_live(tx, incarnation)? {
         return Ok(Vec::new());
@@ -30,21 +34,71 @@ pub(super) fn lease(
     let count = |wanted: u32| usize::try_from(wanted.min(LEASE)).unwrap_or_default();
     let (segments, fillers) = (count(demand.segments), count(demand.runs));
     // What comes back may belong to an ending, so that its share is open to it too.
-    let mut leased = returning(tx, incarnation, segments.max(fillers))?;
-    fresh(tx, turns, incarnation, segments, &mut leased)?;
+    let back = (segments - segments / NEW_SHARE).max(fillers);
+    let back = parked::returning(tx, &demand.shut, back)?;
+    let mut leased = take_all(tx, incarnation, back)?;
+    let before = leased.len();
+    dry(tx, turns, incarnation, demand, &mut leased)?;
+    let wanted = segments + (leased.len() - before);
+    fresh(tx, turns, incarnation, wanted, &mut leased)?;
     runs(tx, incarnation, fillers, &mut leased)?;
     Ok(leased)
 }
 
-/// Those that were begun: their owner released or parked them, or its lease is over.
-fn returning(tx: &Tx<'_>, incarnation: &str, wanted: usize) -> Result<Vec<Leased>> {
-    let limit = stored(u64::try_from(wanted).unwrap_or(u64::MAX));
-    let params = named_params! { ":now": tx.now_ms, ":limit": limit };
-    let found = tx.rows(sql::LEASE_RETURNING, params, rows::segment)?;
-    found
-        .into_iter()
-        .map(|segment| take(tx, incarnation, segment))
-        .collect()
+/// The next ones of batches that ran dry, in even shares.
+fn dry(
+    tx: &Tx<'_>,
+    turns: &mut Turns,
+    incarnation: &str,
+    demand: &Demand,
+    leased: &mut Vec<Leased>,
+) -> Result<()> {
+    let most = usize::try_from(demand.dry_segments.min(LEASE)).unwrap_or_default();
+    let each = most
+        .checked_div(demand.dry.len())
+        .unwrap_or_default()
+        .max(1);
+    for batch in demand.dry.iter().take(most) {
+        let back = parked::returning_of(tx, *batch, &demand.shut, each)?;
+        match back.is_empty() {
+            true => next_of(tx, turns, incarnation, *batch, each, leased)?,
+            false => leased.extend(take_all(tx, incarnation, back)?),
+        }
+    }
+    Ok(())
+}
+
+/// Untouched ones of this batch, on its tenant's account.
+fn next_of(
+    tx: &Tx<'_>,
+    turns: &mut Turns,
+    incarnation: &str,
+    batch: i64,
+    most: usize,
+    leased: &mut Vec<Leased>,
+) -> Result<()> {
+    let params = named_params! { ":batch": batch };
+    let mut got = 0;
+    for _ in 0..most {
+        let tenant: Option<String> = tx
+            .row(sql::LEASABLE_BATCH, params, |row| {
+                Ok((row.get("leasable")?, row.get("tenant")?))
+            })?
+            .and_then(|(leasable, tenant): (bool, String)| leasable.then_some(tenant));
+        let Some(tenant) = tenant.filter(|_| got < DRY_LINES) else {
+            break;
+        };
+        let (segment, lines) = begin(tx, incarnation, batch, 1, false)?;
+        turns.charge(&tenant, lines);
+        got += lines;
+        leased.push(segment);
+    }
+    Ok(())
+}
+
+fn take_all(tx: &Tx<'_>, incarnation: &str, segments: Vec<SegmentRow>) -> Result<Vec<Leased>> {
+    let take = |segment| take(tx, incarnation, segment);
+    segments.into_iter().map(take).collect()
 }
 
 fn take(tx: &Tx<'_>, incarnation: &str, segment: SegmentRow) -> Result<Leased> {
@@ -67,6 +121,9 @@ fn take(tx: &Tx<'_>, incarnation: &str, segment: SegmentRow) -> Result<Leased> {
         ":unfenced": unfenced,
     };
     tx.execute(sql::TAKE_SEGMENT, params)?;
+    if !segment.open {
+        parked::count(tx, key.batch, -1)?;
+    }
     Ok(Leased {
         key,
         span,
@@ -155,7 +212,13 @@ pub(super) fn owned(
     Ok(segment.filter(|s| s.owner.as_deref() == Some(incarnation) && s.epoch == epoch))
 }
 
-fn open(tx: &Tx<'_>, incarnation: &str, key: SegmentKey, epoch: u32) -> Result<Option<SegmentRow>> {
+/// The same while it is open.
+pub(super) fn open(
+    tx: &Tx<'_>,
+    incarnation: &str,
+    key: SegmentKey,
+    epoch: u32,
+) -> Result<Option<SegmentRow>> {
     Ok(owned(tx, incarnation, key, epoch)?.filter(|segment| segment.open))
 }
 
@@ -178,31 +241,6 @@ pub(super) fn fence(
     Ok(true)
 }
 
-pub(super) fn park(
-    tx: &Tx<'_>,
-    incarnation: &str,
-    key: SegmentKey,
-    cut: Cut,
-    pause: Duration,
-) -> Result<bool> {
-    let Some(segment) = open(tx, incarnation, key, cut.epoch)? else {
-        return Ok(false);
-    };
-    let (state, until) = match pause.is_zero() {
-        true => ("open", None),
-        false => ("parked", Some(tx.later(pause))),
-    };
-    let params = named_params! {
-        ":batch": key.batch,
-        ":idx": key.index,
-        ":state": state,
-        ":until": until,
-        ":cuts": with_cut(segment.cuts, cut)?,
-    };
-    tx.execute(sql::PARK_SEGMENT, params)?;
-    Ok(true)
-}
-
 pub(super) fn let_go(tx: &Tx<'_>, incarnation: &str, key: SegmentKey, epoch: u32) -> Result<()> {
     let params = named_params! {
         ":batch": key.batch,
@@ -215,7 +253,7 @@ pub(super) fn let_go(tx: &Tx<'_>, incarnation: &str, key: SegmentKey, epoch: u32
 }
 
 /// As stored. An empty part needs no replay.
-fn with_cut(mut cuts: Vec<Cut>, cut: Cut) -> Result<String> {
+pub(super) fn with_cut(mut cuts: Vec<Cut>, cut: Cut) -> Result<String> {
     if cut.length > 0 {
         cuts.push(cut);
     }

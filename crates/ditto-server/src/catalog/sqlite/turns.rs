@@ -19,6 +19,13 @@ pub(super) struct Turns {
     after: String,
 }
 
+impl Turns {
+    /// A batch of this tenant got a segment of about this many lines out of its turn.
+    pub(super) fn charge(&mut self, tenant: &str, lines: u64) {
+        self.turn.charge(xxh3_64(tenant.as_bytes()), lines);
+    }
+}
+
 /// Who could be next, kept up to date while one lease is filled.
 #[derive(Debug)]
 pub(super) struct Queue<'a> {

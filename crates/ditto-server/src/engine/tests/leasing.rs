@@ -8,7 +8,7 @@ use super::rig::{Rig, TENANT, ended, lines, submit};
 use crate::Server;
 use crate::catalog::Demand;
 use crate::engine::LEASE;
-use crate::engine::lease::{OPEN_SEGMENTS, Stock, fillers, is_cramped, wanted};
+use crate::engine::lease::{OPEN_SEGMENTS, Stock, fillers, is_cramped, wanted, wanted_by_dry};
 use crate::model::plan::MAX_BYTES;
 
 const MEMORY: u64 = 32 << 20;
@@ -20,15 +20,19 @@ const NOTHING: Stock = Stock {
     memory: MEMORY,
     ready: 0,
     hungry: false,
+    dry: 0,
 };
 const PLENTY: usize = 1_000_000;
 
 proptest! {
     #[test]
     fn what_is_leased_never_exceeds_the_limits_by_more_than_a_segment(
-        open in 0..=OPEN_SEGMENTS, loaded in 0..2 * LOADED_BYTES, ready in 0..10_000usize, hungry: bool
+        open in 0..=OPEN_SEGMENTS, loaded in 0..2 * LOADED_BYTES, ready in 0..10_000usize, hungry: bool,
+        dry in 0..100usize
     ) {
-        let segments = wanted(Stock { open, loaded, memory: MEMORY, ready, hungry });
+        let stock = Stock { open, loaded, memory: MEMORY, ready, hungry, dry };
+        let by_turns = wanted(stock);
+        let segments = by_turns + wanted_by_dry(stock, by_turns);
         prop_assert!(open + segments as usize <= OPEN_SEGMENTS);
         let most = loaded + u64::from(segments) * MAX_BYTES;
         prop_assert!(segments == 0 || most < LOADED_BYTES + MAX_BYTES);
@@ -43,11 +47,8 @@ fn only_leases_for_batches_that_ran_dry_make_it_cramped() {
         stock.loaded += MAX_BYTES;
         assert!(!is_cramped(stock) || wanted(stock) == 0, "{stock:?}");
     }
-    let hungry = Stock {
-        hungry: true,
-        ..stock
-    };
-    assert!(wanted(hungry) > 0, "there is room left for them");
+    let dry = Stock { dry: 1, ..stock };
+    assert!(wanted_by_dry(dry, 0) > 0, "there is room left for them");
     let full = Stock {
         loaded: LOADED_BYTES,
         ..NOTHING
@@ -87,45 +88,45 @@ fn an_idle_worker_leases_and_one_with_plenty_does_not() {
 }
 
 #[test]
-fn a_batch_that_ran_dry_gets_a_little_out_of_the_room_that_is_kept_for_it() {
-    let hungry = Stock {
-        hungry: true,
-        ..NOTHING
+fn batches_that_ran_dry_get_some_out_of_the_room_that_is_kept_for_them() {
+    let dry = Stock { dry: 1, ..NOTHING };
+    let plenty = Stock {
+        ready: PLENTY,
+        ..dry
     };
-    assert_eq!(
-        wanted(Stock {
-            ready: PLENTY,
-            ..hungry
-        }),
-        2
-    );
+    assert_eq!((wanted(plenty), wanted_by_dry(plenty, 0)), (0, 6));
     let full = (0..=OPEN_SEGMENTS).find(|open| {
         wanted(Stock {
             open: *open,
             ..NOTHING
         }) == 0
     });
-    assert_eq!(
-        wanted(Stock {
-            open: full.unwrap(),
-            ..hungry
-        }),
-        2
-    );
-    assert_eq!(
-        wanted(Stock {
-            open: OPEN_SEGMENTS,
-            ..hungry
-        }),
-        0
-    );
-    assert_eq!(
-        wanted(Stock {
-            loaded: LOADED_BYTES,
-            ..hungry
-        }),
-        0
-    );
+    let full = Stock {
+        open: full.unwrap(),
+        ..dry
+    };
+    assert_eq!((wanted(full), wanted_by_dry(full, 0)), (0, 6));
+    let very_full = Stock {
+        open: OPEN_SEGMENTS,
+        ..dry
+    };
+    assert_eq!(wanted_by_dry(very_full, 0), 0);
+    let loaded = Stock {
+        loaded: LOADED_BYTES,
+        ..dry
+    };
+    assert_eq!(wanted_by_dry(loaded, 0), 0);
+    assert_eq!(wanted_by_dry(NOTHING, 0), 0, "nobody asks");
+}
+
+#[test]
+fn what_nobody_here_knows_of_is_looked_for_also_beside_plenty_of_lines() {
+    let hungry = Stock {
+        hungry: true,
+        ready: PLENTY,
+        ..NOTHING
+    };
+    assert_eq!(wanted(hungry), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,8 +157,8 @@ async fn a_filler_run_that_arrives_before_its_ending_is_not_sent() {
         .lease(
             &inner.incarnation,
             Demand {
-                segments: 0,
                 runs: 1,
+                ..Demand::default()
             },
         )
         .await

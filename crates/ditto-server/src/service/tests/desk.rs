@@ -20,7 +20,9 @@ use tempfile::TempDir;
 use crate::blobs::{Blobs, name};
 use crate::budget::Budget;
 use crate::catalog::sqlite::SqliteCatalog;
-use crate::catalog::{Catalog, Cut, Demand, Leased, NewFile, ReadyFile, Sealed, Usage, Validated};
+use crate::catalog::{
+    Catalog, Cut, Demand, Leased, NewFile, PutDown, ReadyFile, Sealed, Until, Usage, Validated,
+};
 use crate::clock::SystemClock;
 use crate::config::{Config, UpstreamConfig};
 use crate::engine::{Around, Engine, Host, Workers};
@@ -164,7 +166,10 @@ impl Desk {
     }
 
     pub(super) async fn lease(&self, segments: u32) -> Vec<Leased> {
-        let demand = Demand { segments, runs: 0 };
+        let demand = Demand {
+            segments,
+            ..Demand::default()
+        };
         self.catalog.lease(WORKER, demand).await.unwrap()
     }
 
@@ -187,7 +192,9 @@ impl Desk {
             epoch: leased.epoch,
             length: 0,
         };
-        let park = self.catalog.park(WORKER, leased.key, cut, LEASE);
+        let park = self
+            .catalog
+            .park(WORKER, leased.key, PutDown::new(cut, Until::After(LEASE)));
         assert!(park.await.unwrap());
     }
 }

@@ -25,7 +25,7 @@ const STATEMENTS: u64 = 16;
 const STEPS: u64 = 1_200;
 /// Of a row that is parked. Seen: 70.
 const STEPS_A_ROW: u64 = 100;
-/// As many segments as a batch may have open or parked.
+/// As many segments as a batch may have open.
 const PARKED: u32 = 256;
 
 /// The same arrangement and the same call, once for each length of a file.

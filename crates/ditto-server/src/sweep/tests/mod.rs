@@ -12,7 +12,7 @@ use super::*;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::catalog::{
     Asked, BatchOptions, Bounds, Completion, Created, Cut, Demand, Leased, NewBatch, NewFile,
-    NewUpload, ReadyFile, ReadyPart, Sealed, Usage, Validated,
+    NewUpload, PutDown, ReadyFile, ReadyPart, Sealed, Until, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::hold::Hold;
@@ -184,7 +184,9 @@ impl Place {
             epoch: 1,
             length: 5,
         };
-        let parked = catalog.park(ME, first.key, cut, Duration::ZERO).await;
+        let parked = catalog
+            .park(ME, first.key, PutDown::new(cut, Until::NextLease))
+            .await;
         assert!(parked.unwrap());
         self.lease().await
     }
@@ -213,7 +215,7 @@ impl Place {
     async fn lease(&self) -> Leased {
         let demand = Demand {
             segments: 1,
-            runs: 0,
+            ..Demand::default()
         };
         let leased = self.sweeper.catalog.lease(ME, demand).await.unwrap();
         leased.into_iter().next().unwrap()

@@ -59,17 +59,14 @@ CREATE TABLE batches (
         (total * (plan_segments - cursor) / max(plan_segments, 1)) VIRTUAL,
     -- Has untouched segments that may be leased one by one, to be sent. 256 open or parked
     -- segments a batch: more would only make a takeover longer.
-    leasable INTEGER GENERATED ALWAYS AS
-        (state = 'running' AND ending IS NULL AND cursor < plan_segments AND open_segments < 256)
-        VIRTUAL,
-    -- Has untouched segments that may be leased in runs, to be filled with the ending's lines. 8 at
-    -- a time: enough for all cores, and a cancel of millions takes no turn from work that is paid.
-    fillable INTEGER GENERATED ALWAYS AS
-        (state = 'running' AND ending IS NOT NULL AND cursor < plan_segments
-            AND open_segments < 256 AND open_runs < 8)
-        VIRTUAL
-, ended_ms INTEGER
-    GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL, reserved_bytes INTEGER NOT NULL DEFAULT 0, reopened INTEGER NOT NULL DEFAULT 0, retry_of TEXT, retry_only TEXT, retry_input TEXT, retry_errors TEXT, enqueued_lines INTEGER) STRICT;
+    ended_ms INTEGER
+    GENERATED ALWAYS AS (coalesce(completed_ms, failed_ms, expired_ms, cancelled_ms)) VIRTUAL, reserved_bytes INTEGER NOT NULL DEFAULT 0, reopened INTEGER NOT NULL DEFAULT 0, retry_of TEXT, retry_only TEXT, retry_input TEXT, retry_errors TEXT, enqueued_lines INTEGER, parked_segments INTEGER NOT NULL DEFAULT 0, leasable INTEGER GENERATED ALWAYS AS
+    (state = 'running' AND ending IS NULL AND cursor < plan_segments
+        AND open_segments < 256 AND parked_segments < 768)
+    VIRTUAL, fillable INTEGER GENERATED ALWAYS AS
+    (state = 'running' AND ending IS NOT NULL AND cursor < plan_segments
+        AND open_segments < 256 AND open_runs < 8)
+    VIRTUAL) STRICT;
 CREATE INDEX batches_by_deadline ON batches (tenant, deadline_ms, key) WHERE leasable;
 CREATE INDEX batches_by_input ON batches (input_file_id)
     WHERE state IN ('validating', 'running', 'finalizing');
@@ -184,12 +181,13 @@ CREATE TABLE segments (
     usage_cached INTEGER NOT NULL DEFAULT 0,
     usage_output INTEGER NOT NULL DEFAULT 0,
     usage_reasoning INTEGER NOT NULL DEFAULT 0,
-    usage_total INTEGER NOT NULL DEFAULT 0,
+    usage_total INTEGER NOT NULL DEFAULT 0, waits_for TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (batch, idx)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX segments_owned ON segments (owner) WHERE state = 'open' AND owner IS NOT NULL;
-CREATE INDEX segments_parked ON segments (parked_until_ms) WHERE state = 'parked';
-CREATE INDEX segments_parked_of ON segments (batch) WHERE state = 'parked';
+CREATE INDEX segments_parked ON segments (waits_for, parked_until_ms) WHERE state = 'parked';
+CREATE INDEX segments_parked_of ON segments (batch, waits_for, parked_until_ms)
+    WHERE state = 'parked';
 CREATE INDEX segments_released ON segments (batch, idx) WHERE state = 'open' AND owner IS NULL;
 CREATE TABLE tenants (
     name TEXT PRIMARY KEY,

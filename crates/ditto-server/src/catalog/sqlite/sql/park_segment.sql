@@ -1,3 +1,4 @@
--- Primary key. Without a pause it is released: open, and of nobody.
-UPDATE segments SET state = :state, owner = NULL, parked_until_ms = :until, cuts = :cuts
+-- Primary key. Without a wait it is released: open, and of nobody.
+UPDATE segments
+SET state = :state, owner = NULL, parked_until_ms = :until, waits_for = :waits_for, cuts = :cuts
 WHERE batch = :batch AND idx = :idx

@@ -1,0 +1,2 @@
+-- Primary key.
+SELECT tenant, leasable FROM batches WHERE key = :batch
