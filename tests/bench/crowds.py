@@ -69,7 +69,7 @@ def ordered(world, batches, clients=CLIENTS, sleep_ms=None):
 
 def slow_disk(world):
     """Rows 1 and 13 at a smaller size, on this disk and on one whose sync takes so much longer."""
-    lines, batches = world.size(200_000, 2_000), world.size(1_000, 20)
+    lines, batches = world.size(100_000, 2_000), world.size(400, 20)
     slow, usual = world.pairs(lambda: served(world, lines, sleep_ms=SLEEP_MS), lambda: served(world, lines, sleep_ms=0))
     slow_crowd, usual_crowd = world.pairs(
         lambda: ordered(world, batches, sleep_ms=SLEEP_MS), lambda: ordered(world, batches, sleep_ms=0)
@@ -156,7 +156,7 @@ def half_done(server, source, batches):
             total = sum(batch["request_counts"]["total"] for batch in found)
             return total and done * 2 >= total and all(batch["request_counts"]["total"] for batch in found) and found
 
-        found = harness.until("half is done", is_half_done, seconds=900, pause=0.2)
+        found = harness.until("half is done", is_half_done, seconds=900, pause=0.5)
     os.kill(server.pid, signal.SIGKILL)
     server.process.wait()
     begun = sum(0 < batch["request_counts"]["completed"] < batch["request_counts"]["total"] for batch in found)

@@ -92,14 +92,14 @@ def yardstick_itself(world):
     what = "the bare loop itself"
     if not shutil.which("wrk"):
         return [Figure("0", what, note="`wrk` is not here: `apt-get install wrk`")]
-    lines = world.size(LINES, 3_000)
+    lines = world.size(200_000, 3_000)
     loops, wrks = world.pairs(lambda: bare(world, lines), lambda: asked_by_wrk(world))
     values = [loop.lines_per_second for loop in loops]
     return [Figure("0", what, "requests/s", values, wrks, f"`wrk -t2 -c{PERMITS}`", Bar(0.9, 1.0))]
 
 
 def asked_by_wrk(world):
-    bodies, seconds = world.input(world.size(50_000, 1_000)), world.size(5, 1)
+    bodies, seconds = world.input(world.size(50_000, 1_000)), world.size(3, 1)
     script = pathlib.Path(__file__).with_name("bodies.lua")
     with world.upstream() as upstream:
         command = ["wrk", "-t2", f"-c{PERMITS}", f"-d{seconds}s", "-s", script, f"{upstream.base_url}/chat/completions"]

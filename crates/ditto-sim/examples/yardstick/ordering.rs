@@ -16,6 +16,9 @@ use crate::cost::Cost;
 const FIRST_LOOK: Duration = Duration::from_millis(4);
 const LOOKS_A_WAIT: u32 = 4;
 
+/// A server takes so many uploads of one tenant at once, and more.
+const UPLOADS: usize = 32;
+
 /// What must not take longer takes for ever.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -27,7 +30,7 @@ pub(crate) fn order(
 ) -> Result<Value, AnyError> {
     on_one_thread(async move {
         let uploading = Cost::start();
-        let files = Arc::new(upload(address, batches, lines, clients).await?);
+        let files = Arc::new(upload(address, batches, lines, clients.min(UPLOADS)).await?);
         println!("{}", json!({"seconds": uploading.seconds()}));
         // Whoever counts something looks at it now.
         std::io::stdin().read_line(&mut String::new())?;
