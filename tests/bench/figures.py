@@ -45,8 +45,8 @@ class Figure:
     note: str = ""
     # Where a smaller figure is the better share of the yardstick, as seconds of an ideal are.
     turned: bool = False
-    # Of the machine, before it was measured.
-    load: float = 0
+    # What other programs took of the processors meanwhile.
+    others_percent: float = 0
 
     def ratios(self):
         """Of each pair by itself: what disturbed the machine disturbed both."""

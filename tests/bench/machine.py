@@ -4,7 +4,9 @@ import datetime
 import os
 import pathlib
 import platform
+import resource
 import subprocess
+import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -26,9 +28,28 @@ def counted(path, name):
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-def load():
-    """How many processes wanted to run, over the last minute."""
-    return os.getloadavg()[0]
+class Others:
+    """What others than this program and its children took of the processors, since it was made."""
+
+    def __init__(self):
+        self.begun, self.busy, self.own = time.monotonic(), busy_seconds(), own_seconds()
+
+    def percent(self):
+        busy, own = busy_seconds() - self.busy, own_seconds() - self.own
+        there_was = (time.monotonic() - self.begun) * os.cpu_count()
+        return max(0, 100 * (busy - own) / there_was)
+
+
+def busy_seconds():
+    """Of all processors, since the machine was started."""
+    user, nice, system, _idle, _waiting, *interrupts = map(int, open("/proc/stat").readline().split()[1:9])
+    return (user + nice + system + sum(interrupts)) / TICKS
+
+
+def own_seconds():
+    """Of this process and of its children that have ended."""
+    spent = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in spent)
 
 
 def description(disk):
