@@ -11,7 +11,7 @@ COLUMNS = ("#", "what", "figure", "yardstick", "ratio", "must reach", "aim", "no
 def cells(figure):
     ratios = figure.ratios()
     yardstick = f"{figure.yardstick_name}: {spread(figure.yardstick, figure.unit)}" if figure.yardstick else ""
-    verdicts = [f"{bar:g}: {'met' if met else '**not met**' if name == 'must reach' else 'not met'}" for name, bar, met in figure.verdicts()]
+    verdicts = [verdict(*one, figure.bar.at_least) for one in figure.verdicts()]
     return [
         figure.row,
         figure.what,
@@ -21,6 +21,11 @@ def cells(figure):
         *(verdicts or ["", ""]),
         figure.note,
     ]
+
+
+def verdict(name, bar, met, at_least):
+    missed = "**not met**" if name == "must reach" else "not met"
+    return f"{'≥' if at_least else '≤'} {bar:,g}: {'met' if met else missed}"
 
 
 def line(words):
@@ -53,7 +58,7 @@ def write(path, figures, measured, description):
     now = {figure.row for figure in figures}
     rows = [(number, row) for number, row in known(old) if number not in now]
     rows += [(figure.row, line((*cells(figure), measured))) for figure in figures]
-    path.write_text(f"{before}{BEGIN}\n{description}\n\n{table(rows)}\n{END}{after}")
+    path.write_text(f"{before}{BEGIN}\n{description}\n\n{table(rows)}\n\n{END}{after}")
 
 
 def known(old):
