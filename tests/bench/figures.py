@@ -1,6 +1,7 @@
 """A figure beside its yardstick, and whether it reaches its bar. Nothing here measures."""
 
 import dataclasses
+import math
 import statistics
 
 # What is shown of a number, by its unit.
@@ -52,6 +53,11 @@ class Figure:
         """Of each pair by itself: what disturbed the machine disturbed both."""
         pairs = zip(self.values, self.yardstick)
         return [other / value if self.turned else value / other for value, other in pairs]
+
+    def is_plausible(self):
+        """Measured, or a line that says why not; and no number that nothing can have."""
+        numbers = [*self.values, *self.yardstick]
+        return bool(numbers or self.note) and all(math.isfinite(one) and one >= 0 for one in numbers) and all(self.yardstick)
 
     def judged(self):
         """The number that is held against the bar."""
