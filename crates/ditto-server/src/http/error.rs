@@ -62,9 +62,9 @@ impl Problem {
     fn kind(self) -> &'static str {
         match self.next_step() {
             NextStep::Stop | NextStep::TryAgain => "invalid_request_error",
-            NextStep::Wait | NextStep::ComeBack if matches!(self, Self::Busy | Self::Full) => {
-                "rate_limit_error"
-            }
+            NextStep::Wait if self == Self::Busy => "rate_limit_error",
+            // As OpenAI calls what no waiting mends: some clients obey this word and not the header.
+            NextStep::ComeBack if self == Self::Full => "insufficient_quota",
             NextStep::Wait | NextStep::ComeBack | NextStep::Report => "server_error",
         }
     }

@@ -14,12 +14,17 @@ async fn limited(limits: TenantLimits) -> TestServer {
     TestServer::start_with(|config| config.tenants.everyone = limits).await
 }
 
-/// OpenAI's envelope for a limit; whether a client should try again by itself.
+/// OpenAI's envelope for a limit; whether a client should try again by itself. Some look for that in the
+/// header, and some in the type.
 #[track_caller]
 fn is_over(answer: &Answer, code: &str, by_itself: bool, sentence: &str) {
     assert_eq!(answer.status, 429);
     let error = &answer.json()["error"];
-    assert_eq!(error["type"], "rate_limit_error");
+    let kind = match by_itself {
+        true => "rate_limit_error",
+        false => "insufficient_quota",
+    };
+    assert_eq!(error["type"], kind);
     assert_eq!(error["code"], code);
     let message = error["message"].as_str().unwrap();
     assert!(message.contains(sentence), "{message}");
