@@ -6,6 +6,7 @@
 
 mod auth;
 mod batches;
+mod coding;
 mod connection;
 mod error;
 mod exchange;

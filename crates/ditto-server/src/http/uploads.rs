@@ -12,7 +12,7 @@ use super::file_form::{MAX_NAME, check_purpose};
 use super::incoming::Incoming;
 use super::json::{Object, expect_json};
 use super::multipart::{Form, Payload, twice};
-use super::once::{header_key, once, once_about};
+use super::once::{FormKey, once, once_about};
 use super::params::{Id, in_bounds, missing};
 use crate::service::{
     CompleteRequest, FileDescription, Once, PART_BYTES, PARTS, Service, UploadRequest,
@@ -123,18 +123,19 @@ async fn receive(
         limit: PART_BYTES,
     };
     let mut form = Form::open(headers, incoming, payload)?;
-    let key = header_key(headers)?;
+    let mut key = FormKey::of(headers)?;
     let mut data = None;
     while let Some((name, mut part)) = form.next().await? {
         match name.as_str() {
             "data" if data.is_some() => return Err(twice("data")),
             "data" => {
-                let mut bytes = service.upload_part(tenant, upload, key.clone()).await?;
+                let mut bytes = service.upload_part(tenant, upload, key.settle()).await?;
                 while let Some(chunk) = part.chunk().await? {
                     bytes.write(&chunk).await?;
                 }
                 data = Some(bytes);
             }
+            name if FormKey::is_in(name) => key.read(&mut part).await?,
             // The form skips what nobody reads.
             _ => {}
         }

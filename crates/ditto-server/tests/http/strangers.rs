@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::form::Form;
-use crate::server::{TestServer, answer, files_below};
+use crate::server::{TestServer, answer, create_body, files_below};
 
 /// Sends these bytes and reads until the server closes.
 async fn raw(server: &TestServer, request: &[u8]) -> String {
@@ -159,6 +159,40 @@ async fn a_request_that_two_readers_would_read_in_two_ways_is_refused() {
     ] {
         let answer = raw(&server, format!("{head}{lengths}\r\n{{}}").as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{lengths}: {answer}");
+    }
+    // Of a length and chunks the chunks count; what came behind them is no request to anybody.
+    let both = "POST /v1/batches HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\
+                GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let answer = raw(&server, both.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_compressed_is_refused_and_not_taken_for_what_it_is_not() {
+    let server = TestServer::start().await;
+    let message = "Unsupported encoding of the body: 'gzip'. Send it as it is, not compressed.";
+    let (form, bytes) = Form::new()
+        .field("purpose", "batch")
+        .file("a.jsonl", "{}")
+        .encode();
+    let json = "application/json".to_owned();
+    let nothing = create_body("file-none").to_string().into_bytes();
+    for (path, content_type, body) in [
+        ("/v1/files", form, bytes),
+        ("/v1/batches", json.clone(), nothing.clone()),
+        ("/v1/uploads", json, nothing),
+    ] {
+        let request = server
+            .ask(Method::POST, path)
+            .header("content-type", content_type)
+            .header("content-encoding", "gzip")
+            .body(body);
+        let refused = answer(request).await;
+        let code = Some("unsupported_content_encoding");
+        refused.refuses(415, message, None, code);
+        assert_eq!(refused.header("accept-encoding"), Some("identity"));
     }
 }
 

@@ -45,6 +45,9 @@ pub(super) struct CreateBatch {
     /// Beyond the protocol.
     #[serde(default)]
     ditto: Option<Wishes>,
+    /// As the header `Idempotency-Key`, for clients that cannot set it.
+    #[serde(default)]
+    idempotency_key: Option<Key>,
 }
 
 /// Read by [`Wishes::read`](crate::http::extension::Wishes::read).
@@ -73,6 +76,9 @@ pub(super) struct RetryBatch {
     /// Classes of failures, as a list or in one text with commas.
     #[serde(default)]
     only: Option<Only>,
+    /// As the header `Idempotency-Key`, for clients that cannot set it.
+    #[serde(default)]
+    idempotency_key: Option<Key>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -81,6 +87,11 @@ enum Only {
     List(Vec<String>),
     Text(String),
 }
+
+/// What a client calls a request of its own.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(inline)]
+struct Key(#[schemars(regex(pattern = "^[!-~]{1,255}$"))] String);
 
 /// A value of metadata.
 #[derive(Deserialize, JsonSchema)]
@@ -103,6 +114,10 @@ enum Purpose {
 /// Read by [`multipart::receive`](crate::http::multipart::receive).
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct UploadForm {
+    /// As the header `Idempotency-Key`; before the bytes.
+    #[serde(default)]
+    #[schemars(with = "Key")]
+    idempotency_key: Option<Key>,
     /// With a name; for a batch one that ends in `.jsonl`.
     #[schemars(extend("format" = "binary"))]
     file: String,
@@ -129,11 +144,18 @@ pub(super) struct CreateUpload {
     mime_type: String,
     #[serde(default)]
     expires_after: Option<ExpiresAfter>,
+    /// As the header `Idempotency-Key`, for clients that cannot set it.
+    #[serde(default)]
+    idempotency_key: Option<Key>,
 }
 
 /// Read by [`uploads::add_part`](crate::http::uploads::add_part).
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct PartForm {
+    /// As the header `Idempotency-Key`; before the bytes.
+    #[serde(default)]
+    #[schemars(with = "Key")]
+    idempotency_key: Option<Key>,
     /// Up to 64 MiB.
     #[schemars(extend("format" = "binary"))]
     data: String,
@@ -149,6 +171,9 @@ pub(super) struct CompleteUpload {
     #[schemars(regex(pattern = "^[0-9a-fA-F]{32}$"))]
     #[serde(default)]
     md5: Option<String>,
+    /// As the header `Idempotency-Key`, for clients that cannot set it.
+    #[serde(default)]
+    idempotency_key: Option<Key>,
 }
 
 /// In the upstreams' own words.
