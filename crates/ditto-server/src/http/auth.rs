@@ -103,7 +103,15 @@ fn tenant(service: &Service, headers: &HeaderMap) -> Answer<Tenant> {
     if !service.keys.asked_for() {
         return Ok(Tenant(LOCAL.into()));
     }
-    let Some(given) = headers.get(header::AUTHORIZATION).and_then(bearer) else {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let given = all.next().and_then(bearer);
+    // Of two, a proxy in front may have looked at the other.
+    if all.next().is_some() {
+        return Err(refused(
+            "You provided more than one 'Authorization' header. Send one.".to_owned(),
+        ));
+    }
+    let Some(given) = given else {
         return Err(refused(
             "You didn't provide an API key. Send it as a bearer token: \
              'Authorization: Bearer YOUR_KEY'."

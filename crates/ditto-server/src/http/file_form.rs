@@ -25,7 +25,7 @@ pub(super) const PURPOSES: &[&str] = &[
     "evals",
 ];
 /// Bytes of a file's name: what file systems allow.
-pub(super) const MAX_NAME: usize = 255;
+const MAX_NAME: usize = 255;
 
 /// Takes a whole upload, or leaves nothing behind.
 pub(super) async fn receive(
@@ -180,16 +180,23 @@ async fn store(
 }
 
 fn check_filename(name: &str) -> Answer<()> {
-    if name.is_empty() {
-        return Err(Failure::invalid("The part 'file' has no filename.").with_param("file"));
-    }
+    let problem = match name {
+        "" => "The part 'file' has no filename.".to_owned(),
+        name => match unfit_name(name) {
+            None => return Ok(()),
+            Some(problem) => problem,
+        },
+    };
+    Err(Failure::invalid(problem).with_param("file"))
+}
+
+/// What is wrong with a name that there is. It is a text, and is shown as one: on terminals, too.
+pub(super) fn unfit_name(name: &str) -> Option<String> {
     if name.len() > MAX_NAME {
-        return Err(
-            Failure::invalid(format!("The filename is longer than {MAX_NAME} bytes."))
-                .with_param("file"),
-        );
+        return Some(format!("The filename is longer than {MAX_NAME} bytes."));
     }
-    Ok(())
+    let is_shown = !name.contains(char::is_control);
+    (!is_shown).then(|| "The filename has control characters in it.".to_owned())
 }
 
 impl Stored {

@@ -152,10 +152,14 @@ pub(super) async fn content(
     Ok(response)
 }
 
+/// The text of a header; of one that stands twice, none that is understood.
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers
-        .get(name)
-        .map(|value| value.to_str().unwrap_or_default())
+    let mut given = headers.get_all(name).iter();
+    let first = given.next()?;
+    match given.next() {
+        None => Some(first.to_str().unwrap_or_default()),
+        Some(_) => Some(""),
+    }
 }
 
 fn no_such_range(length: u64) -> Failure {

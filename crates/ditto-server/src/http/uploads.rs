@@ -8,7 +8,7 @@ use ditto_llm::wire::{UploadObject, UploadPartObject};
 
 use super::auth::Tenant;
 use super::error::{Answer, Failure};
-use super::file_form::{MAX_NAME, check_purpose};
+use super::file_form::{check_purpose, unfit_name};
 use super::incoming::Incoming;
 use super::json::{Object, expect_json};
 use super::multipart::{Form, Payload, twice};
@@ -83,10 +83,12 @@ fn description(headers: &HeaderMap, body: &[u8], limit: u64) -> Answer<UploadReq
 }
 
 fn check_filename(name: &str) -> Answer<()> {
-    let problem = match name.len() {
-        0 => "The filename is empty.".to_owned(),
-        length if length > MAX_NAME => format!("The filename is longer than {MAX_NAME} bytes."),
-        _ => return Ok(()),
+    let problem = match name {
+        "" => "The filename is empty.".to_owned(),
+        name => match unfit_name(name) {
+            None => return Ok(()),
+            Some(problem) => problem,
+        },
     };
     Err(Failure::invalid(problem)
         .with_param("filename")
