@@ -16,6 +16,7 @@ mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod guard;
+mod held;
 mod incoming;
 mod json;
 mod listen;
