@@ -114,10 +114,6 @@ enum Purpose {
 /// Read by [`multipart::receive`](crate::http::multipart::receive).
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct UploadForm {
-    /// As the header `Idempotency-Key`; before the bytes.
-    #[serde(default)]
-    #[schemars(with = "Key")]
-    idempotency_key: Option<Key>,
     /// With a name; for a batch one that ends in `.jsonl`.
     #[schemars(extend("format" = "binary"))]
     file: String,
@@ -152,10 +148,6 @@ pub(super) struct CreateUpload {
 /// Read by [`uploads::add_part`](crate::http::uploads::add_part).
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct PartForm {
-    /// As the header `Idempotency-Key`; before the bytes.
-    #[serde(default)]
-    #[schemars(with = "Key")]
-    idempotency_key: Option<Key>,
     /// Up to 64 MiB.
     #[schemars(extend("format" = "binary"))]
     data: String,
