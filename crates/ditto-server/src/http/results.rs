@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::auth::Tenant;
 use super::error::{Answer, Failure};
+use super::held::held;
 use super::params::{Id, Params, in_bounds, integer, unknown_value};
 use crate::error::Result;
 use crate::service::{Cursor, ResultPage, Service};
@@ -56,17 +57,20 @@ pub(super) async fn results(
         None => 0,
         Some(text) => in_bounds("wait", integer("wait", text)?, 0, MAX_WAIT)?,
     };
+    // Whoever waits for rows holds a connection as whoever reads them does.
+    let ticket = tenant.download(&service)?;
     let reader = Reader {
         service,
         tenant: tenant.name().to_owned(),
         id,
         after,
     };
-    match params.follow.as_deref() {
-        None | Some("0" | "false") => reader.one_page(wait.unsigned_abs()).await,
-        Some("1" | "true") => reader.follow().await,
-        Some(other) => Err(unknown_value("follow", other, &["true", "false"])),
-    }
+    let response = match params.follow.as_deref() {
+        None | Some("0" | "false") => reader.one_page(wait.unsigned_abs()).await?,
+        Some("1" | "true") => reader.follow().await?,
+        Some(other) => return Err(unknown_value("follow", other, &["true", "false"])),
+    };
+    Ok(response.map(|body| held(body, ticket)))
 }
 
 /// One client's way through a batch's results.
