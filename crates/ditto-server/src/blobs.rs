@@ -161,7 +161,15 @@ impl Blobs {
     /// Reads a part of a blob.
     pub(crate) async fn range(&self, blob: &str, range: Range<u64>) -> Result<Bytes> {
         let (store, path) = self.locate(blob)?;
-        Ok(store.get_range(&path, range).await?)
+        let needed = range.end;
+        match store.get_range(&path, range).await {
+            Ok(bytes) => Ok(bytes),
+            // What is not there does not come by itself, as storage that fails does.
+            Err(error) => match store.head(&path).await {
+                Ok(there) if there.size < needed => Err(too_short(&path, there.size, needed)),
+                _ => Err(error.into()),
+            },
+        }
     }
 
     /// Writes a file's manifest and index.
@@ -212,10 +220,7 @@ impl Blobs {
             let (store, path) = self.locate(blob)?;
             let size = store.head(&path).await?.size;
             if size < needed {
-                return Err(Error::internal(format!(
-                    "the blob {path} has {size} bytes where {needed} were written; nothing else was touched: restore the data folder's `blobs` from a backup"
-                ))
-                .with_code(GONE));
+                return Err(too_short(&path, size, needed));
             }
         }
         Ok(())
@@ -342,6 +347,13 @@ impl BlobWriter {
         upload.complete().await?;
         Ok(self.written)
     }
+}
+
+fn too_short(path: &Path, size: u64, needed: u64) -> Error {
+    Error::internal(format!(
+        "the blob {path} has {size} bytes where {needed} were written; nothing else was touched: restore the data folder's `blobs` from a backup"
+    ))
+    .with_code(GONE)
 }
 
 #[cfg(test)]

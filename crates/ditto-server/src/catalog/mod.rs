@@ -32,7 +32,7 @@ pub(crate) use bounds::{
 pub(crate) use keys::{
     ENDED_KEYS_KNOWN, Holder, KeyRing, KeyRow, LiveKey, MOST_KEYS, NewKey, Rotated,
 };
-pub(crate) use parking::{LaneMark, PutDown, Until};
+pub(crate) use parking::{DryBatch, LaneMark, PutDown, Until};
 pub(crate) use uploads::{
     Asked, Completion, NewUpload, PENDING_UPLOADS, PartRow, ReadyPart, UPLOAD_LIFETIME, UploadRow,
     too_many_uploads,
@@ -426,6 +426,9 @@ pub(crate) struct Leased {
     pub(crate) cuts: Vec<Cut>,
     /// An earlier epoch that has not been fenced yet: fence it before replaying anything.
     pub(crate) unfenced: Option<u32>,
+    /// Results that were published of it: at least so many are recorded in its parts. Of a segment that
+    /// was reopened nothing is promised, and it is 0.
+    pub(crate) published: u32,
 }
 
 /// How much a worker wants.
@@ -433,15 +436,16 @@ pub(crate) struct Leased {
 pub(crate) struct Demand {
     /// Segments to be sent, of whatever batch has its turn, at most 64 a call.
     pub(crate) segments: u32,
-    /// Batches that have no line waiting in one of this worker's lanes: each gets its next segments
-    /// beside the others, whosever turn it is.
-    pub(crate) dry: Vec<i64>,
+    /// Batches that have few lines waiting in one of this worker's lanes, or none: each gets its next
+    /// segments beside the others, whosever turn it is, first what waits for that lane.
+    pub(crate) dry: Vec<DryBatch>,
     /// Segments for these at most, shared out evenly.
     pub(crate) dry_segments: u32,
     /// Runs to be filled, of batches with an ending. They are granted beside the segments, however
     /// many of those there are: a cancel must not wait for another batch to end.
     pub(crate) runs: u32,
-    /// Lanes of this worker that are paused: what waits for them stays where it is.
+    /// Lanes of this worker that are paused, or have lines enough for a while: what waits for them stays
+    /// where it is.
     pub(crate) shut: Vec<LaneMark>,
 }
 

@@ -187,6 +187,12 @@ impl OpenSegment {
             .collect()
     }
 
+    /// Durable results, without those of an ending.
+    pub(crate) fn recorded(&self) -> u32 {
+        let progress = lock(&self.progress);
+        progress.answers + progress.errors
+    }
+
     /// Whether every line is settled and durable already, before anything is sent.
     pub(crate) fn is_whole(&self) -> bool {
         lock(&self.progress).is_whole()

@@ -18,7 +18,7 @@ use super::lines::LineHash;
 use super::work::fill;
 use super::{Inner, lock};
 use crate::blobs::{Blobs, name};
-use crate::catalog::{BatchRow, Validated};
+use crate::catalog::{BatchRow, DryBatch, Validated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
 use crate::model::batch::BatchState;
@@ -98,7 +98,10 @@ impl Inner {
             }
             Err(error) => self.refuse_broken(&id, key, &error).await,
         }
-        self.lanes.dry.note(key);
+        self.lanes.dry.note(DryBatch {
+            batch: key,
+            lane: None,
+        });
         self.wake();
         self.announce();
     }

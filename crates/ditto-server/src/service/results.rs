@@ -163,6 +163,9 @@ impl Service {
         }
         let blob = name::segment(&row.id, stored.first, stored.epoch);
         let length = stored.answers_bytes + stored.errors_bytes;
+        // Before a byte goes out: a page that breaks off, or that goes on behind a hole, would be taken
+        // for whole.
+        self.blobs.check(&[piece(&blob, 0, length)], 1).await?;
         let pieces = match had {
             0 => vec![piece(&blob, 0, length)],
             had => self.rest(&blob, length, had).await?,

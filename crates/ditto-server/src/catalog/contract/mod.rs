@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::sqlite::SqliteCatalog;
 use super::{
     Asked, BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Completion, Created, Cut, Demand,
-    ENDED_KEYS_KNOWN, FileQuery, FileRow, FileState, Finish, Gap, Holder, Keep, KeyRing, KeyRow,
-    LaneMark, Leased, LiveKey, Named, NewBatch, NewFile, NewKey, NewUpload, Once, Order,
+    DryBatch, ENDED_KEYS_KNOWN, FileQuery, FileRow, FileState, Finish, Gap, Holder, Keep, KeyRing,
+    KeyRow, LaneMark, Leased, LiveKey, Named, NewBatch, NewFile, NewKey, NewUpload, Once, Order,
     PENDING_UPLOADS, PartRow, Publication, PutDown, ReadyFile, ReadyPart, Refusal, Rotated, Route,
     SealOutcome, Sealed, SegmentKey, Stored, Until, UploadRow, Usage, Validated,
 };
@@ -299,6 +299,7 @@ promises! {
     leases::a_parked_segment_comes_back_when_it_is_due,
     leases::an_ending_brings_parked_segments_back_at_once,
     leases::at_most_256_segments_of_a_batch_are_open_and_what_waits_is_counted_apart,
+    leases::what_is_put_down_after_its_ending_comes_back_at_once,
     leases::what_waits_for_a_lane_comes_back_when_it_is_not_shut,
     leases::a_batch_that_ran_dry_gets_its_next_segments_whosever_turn_it_is,
     leases::what_comes_back_leaves_a_quarter_of_a_lease_to_what_begins,

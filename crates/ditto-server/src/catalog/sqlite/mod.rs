@@ -584,7 +584,7 @@ mod tests {
 
     use futures_util::future::join_all;
 
-    use super::super::{BatchOptions, Bounds, LaneMark, Until, Usage};
+    use super::super::{BatchOptions, Bounds, DryBatch, LaneMark, Until, Usage};
     use super::*;
     use crate::clock::{ManualClock, SystemClock};
     use crate::model::batch::BatchState;
@@ -760,6 +760,11 @@ mod tests {
             .unwrap()
     }
 
+    fn any_dry(batch: i64) -> DryBatch {
+        let lane = (batch != 1).then(|| any_lane(0));
+        DryBatch { batch, lane }
+    }
+
     fn any_lane(n: u8) -> LaneMark {
         LaneMark::new("upstream", &n.to_string())
     }
@@ -778,7 +783,7 @@ mod tests {
                 catalog.renew(&worker, LEASE, &[]).await.unwrap();
                 let demand = Demand {
                     segments: chance.u32(0..5),
-                    dry: (0..chance.i64(0..3)).collect(),
+                    dry: (0..chance.i64(0..3)).map(any_dry).collect(),
                     dry_segments: chance.u32(0..3),
                     runs: chance.u32(0..3),
                     shut: (0..chance.u8(0..3)).map(any_lane).collect(),

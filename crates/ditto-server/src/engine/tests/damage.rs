@@ -92,6 +92,13 @@ async fn a_plan_of_nonsense_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_was_cut_is_said() {
+    let plan = |data: &Path, id: &str| data.join("blobs/batches").join(id).join("plan");
+    let cut = |path: &Path| std::fs::write(path, b"").unwrap();
+    is_said_and_mended(plan, cut, &["/plan has 0 bytes where", "from a backup"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_input_that_is_gone_is_said() {
     let input = |data: &Path, _: &str| only_file(&data.join("blobs/files")).join("data");
     is_said_and_mended(input, remove, &["/data is missing", "from a backup"]).await;
