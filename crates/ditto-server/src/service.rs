@@ -302,13 +302,17 @@ impl Service {
     }
 
     async fn make_batch(&self, batch: NewBatch) -> Result<Batch> {
+        let route = match batch.retry {
+            Some(_) => Route::Retry,
+            None => Route::Batches,
+        };
         match self.catalog.create_batch(batch).await? {
             Created::New(row) => {
                 self.engine.wake();
                 Ok(batch_object(&row))
             }
             Created::Again(row) => Ok(batch_object(&row)),
-            Created::Mismatch(row) => Err(key_reused(Route::Batches, &row.id)),
+            Created::Mismatch(row) => Err(key_reused(route, &row.id)),
             Created::Refused(refusal) => Err(self.refused(refusal).await),
         }
     }

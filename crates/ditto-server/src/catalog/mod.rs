@@ -189,6 +189,8 @@ pub(crate) const REPEAT_LIFETIME: Duration = Duration::from_secs(10 * 60);
 pub(crate) enum Route {
     /// `POST /v1/batches`
     Batches,
+    /// `POST /v1/batches/{id}/retry`
+    Retry,
     /// `POST /v1/files`
     Files,
     /// `POST /v1/uploads`
@@ -206,6 +208,7 @@ impl Route {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Batches => "batches",
+            Self::Retry => "retry",
             Self::Files => "files",
             Self::Uploads => "uploads",
             Self::Parts => "parts",
