@@ -102,7 +102,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("manifest", &[]),
     ("folder", &[]),
-    ("catalog", &["model"]),
+    ("catalog", &["manifest", "model"]),
     ("budget", &[]),
     ("spool", &[]),
     ("blobs", &["folder", "manifest"]),
