@@ -92,6 +92,11 @@ pub(crate) mod name {
         format!("batches/{batch}.1")
     }
 
+    /// Whose first seal a name in the folder of batches is.
+    pub(crate) fn batch_of_first_seal(name: &str) -> Option<&str> {
+        name.strip_suffix(".1")
+    }
+
     /// All sealed segments of a batch, but one of [`first_seal`].
     pub(crate) fn segments(batch: &str) -> String {
         format!("batches/{batch}/segments")

@@ -109,7 +109,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("journal", &["budget", "catalog", "folder"]),
     ("upstream", &["budget", "spool"]),
     ("hold", &[]),
-    ("backup", &["catalog", "hold", "journal", "owner"]),
+    ("backup", &["blobs", "catalog", "hold", "journal", "owner"]),
     ("owner", &[]),
     ("space", &["model"]),
     (

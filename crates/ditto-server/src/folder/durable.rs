@@ -41,11 +41,11 @@ impl Syncs {
     /// Writes a file whole. Until this returns it may be there or not, and is never there in part; a
     /// crash leaves a file of another name, with `#` in it.
     pub(crate) fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let (folder, staged) = (parent(path)?, self.staged(path));
-        let file = match new_file(&staged) {
+        let folder = parent(path)?;
+        let (file, staged) = match self.stage(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 self.make(folder)?;
-                new_file(&staged)
+                self.stage(path)
             }
             made => made,
         }?;
@@ -65,11 +65,18 @@ impl Syncs {
         std::fs::rename(staged, path)
     }
 
-    fn staged(&self, path: &Path) -> PathBuf {
-        let number = self.staged.fetch_add(1, Ordering::Relaxed);
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!("#{}-{number}", std::process::id()));
-        PathBuf::from(name)
+    /// A new file beside this one. One that a process before us has left there keeps its number.
+    fn stage(&self, path: &Path) -> io::Result<(File, PathBuf)> {
+        loop {
+            let number = self.staged.fetch_add(1, Ordering::Relaxed);
+            let mut name = path.as_os_str().to_owned();
+            name.push(format!("#{number}"));
+            let staged = PathBuf::from(name);
+            match new_file(&staged) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return Ok((made?, staged)),
+            }
+        }
     }
 
     /// A folder and those above it, their names durable.
@@ -191,6 +198,18 @@ mod tests {
         let names = std::fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(names, 3, "nothing is left beside them");
         assert!(lock(&syncs.folders).is_empty());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_half_written_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("blob");
+        for number in 0..3 {
+            std::fs::write(folder.path().join(format!("blob#{number}")), b"half").unwrap();
+        }
+        Syncs::default().write(&path, b"whole").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::blobs::name::batch_of_first_seal;
 use crate::catalog::Named;
 use crate::journal::PartName;
 
@@ -37,7 +38,7 @@ pub(crate) fn is_whole(path: &Path) -> bool {
 
 /// `batch_1.1`, or `batch_1.1#1` while it is being written.
 fn first_seal(name: &str) -> Option<Named> {
-    let batch = name.split('#').next()?.strip_suffix(".1")?;
+    let batch = batch_of_first_seal(name.split('#').next()?)?;
     Some(Named::Blob {
         batch: batch.to_owned(),
         index: 0,
@@ -94,7 +95,7 @@ mod tests {
             (name::segment("batch_1", 7, 2), &blob),
             (name::segment("batch_1", 7, 2) + "#1", &blob),
             (name::first_seal("batch_1"), &first),
-            (name::first_seal("batch_1") + "#1-2", &first),
+            (name::first_seal("batch_1") + "#12", &first),
             ("batches/batch_1".to_owned(), &None),
             ("batches/batch_1.2".to_owned(), &None),
             ("batches/batch_1/segments/other".to_owned(), &batch),
