@@ -40,7 +40,7 @@ impl Inner {
         {
             return self.fill(leased, &work, ending).await;
         }
-        let entries = self.plan_entries(&work.row.id, leased.key.index, 1).await?;
+        let entries = self.plan_entries(&work.row, leased.key.index, 1).await?;
         let [entry] = entries[..] else {
             return Err(Error::internal("one plan entry was read, but not one came"));
         };

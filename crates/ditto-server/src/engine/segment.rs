@@ -241,6 +241,13 @@ impl OpenSegment {
         lock(&self.progress).closed
     }
 
+    /// Bytes of all results so far.
+    pub(crate) fn settled_bytes(&self) -> u64 {
+        let progress = lock(&self.progress);
+        let settled = progress.lines.iter().flatten();
+        settled.map(|line| u64::from(line.place.length)).sum()
+    }
+
     /// The results, once whole.
     pub(crate) fn results(&self) -> Option<Results> {
         let progress = lock(&self.progress);

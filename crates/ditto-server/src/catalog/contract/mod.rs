@@ -12,12 +12,14 @@ use super::{
     DryBatch, ENDED_KEYS_KNOWN, FileQuery, FileRow, FileState, Finish, Gap, Holder, Keep, KeyRing,
     KeyRow, LaneMark, Leased, LiveKey, Named, NewBatch, NewFile, NewKey, NewUpload, Once, Order,
     PENDING_UPLOADS, PartRow, Publication, PutDown, ReadyFile, ReadyPart, Refusal, Rotated, Route,
-    SealOutcome, Sealed, SegmentKey, Stored, Until, UploadRow, Usage, Validated,
+    SealOutcome, Sealed, SealedWhole, SegmentKey, Stored, Until, UploadRow, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
+use crate::manifest::Piece;
 use crate::model::batch::{BatchState, Ending};
 use crate::model::litter::{Claim, Due};
+use crate::model::plan::Entry;
 use crate::model::upload::{PART_BYTES, PARTS, UploadState};
 
 mod batches;
@@ -45,6 +47,7 @@ fn description() -> ReadyFile {
         bytes: 100,
         lines: Some(7),
         expires_after: None,
+        piece: None,
         within: None,
         once: None,
     }
@@ -91,6 +94,7 @@ fn new_batch(id: &str, tenant: &str) -> NewBatch {
         lines: None,
         once: None,
         bounds: Bounds::default(),
+        validator: None,
     }
 }
 
@@ -106,6 +110,7 @@ fn found(total: u64, segments: u32) -> Validated {
     Validated {
         total,
         segments,
+        only: None,
         model: None,
         bare_suffix: None,
     }
@@ -314,6 +319,9 @@ promises! {
     seals::published_counts_never_fall,
     seals::a_seal_counts_what_was_not_published_yet,
     seals::a_seal_is_fenced_by_owner_and_epoch_and_happens_once,
+    seals::the_only_segment_is_sealed_and_its_batch_ends_at_once,
+    seals::what_is_not_the_whole_batch_is_sealed_like_any_other,
+    seals::a_plan_of_one_entry_is_told_as_it_was_written,
     seals::sealed_segments_are_read_in_the_order_of_the_plan,
     ends::the_last_seal_takes_two_ids_that_outlive_the_sweeper,
     ends::a_file_without_lines_is_not_named,

@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0005.sql"),
     include_str!("schema/0006.sql"),
     include_str!("schema/0007.sql"),
+    include_str!("schema/0008.sql"),
 ];
 /// Marks the file as ours: "Dtto".
 const APPLICATION_ID: i64 = 0x4474_746f;
@@ -433,7 +434,7 @@ mod tests {
         });
         assert_eq!(
             message,
-            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 7); \
+            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 8); \
              nothing was changed: start that release, or name another data folder"
         );
     }
