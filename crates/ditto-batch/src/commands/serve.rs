@@ -61,9 +61,12 @@ pub(crate) struct ServeArgs {
     /// File that holds the upstream's key; NAME=FILE if there are several upstreams
     #[arg(long, value_name = "FILE")]
     upstream_key_file: Vec<KeyOf>,
-    /// Requests in flight at once, per upstream and model [default: 32]
+    /// Requests in flight at once, per upstream and model [default: as many as it does well with]
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
+    /// No more than these in flight at once, per upstream and model [default: 1024]
+    #[arg(long, value_name = "N", conflicts_with = "concurrency")]
+    max_concurrency: Option<usize>,
     /// How long one answer may take, as 90s, 10m or 2h [default: 10m]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
@@ -107,6 +110,7 @@ pub(crate) fn looked_at(
         upstream_key_env: key_env.to_vec(),
         upstream_key_file: key_file.to_vec(),
         concurrency: None,
+        max_concurrency: None,
         timeout: None,
         api_key_file: None,
         tls_cert: None,

@@ -9,7 +9,8 @@ use super::pace::Pace;
 #[derive(Debug, Clone)]
 pub struct Throttle {
     knee: Knee,
-    pace: Pace,
+    /// `None`: whoever gives the limit has decided how much is sent, and a refused line waits alone.
+    pace: Option<Pace>,
 }
 
 /// Whether there is room for one more request.
@@ -49,11 +50,19 @@ impl Signal {
 }
 
 impl Throttle {
-    /// With this limit, and any pace.
-    pub fn new(knee: Knee) -> Self {
+    /// With a limit that is given, and at any pace.
+    pub fn given(limit: usize) -> Self {
         Self {
-            knee,
-            pace: Pace::default(),
+            knee: Knee::given(limit),
+            pace: None,
+        }
+    }
+
+    /// With a limit that is searched for, up to this one, at a pace that is learned.
+    pub fn up_to(most: usize) -> Self {
+        Self {
+            knee: Knee::up_to(most),
+            pace: Some(Pace::default()),
         }
     }
 
@@ -62,26 +71,30 @@ impl Throttle {
         if in_flight >= self.knee.limit() {
             return Room::WhenOneIsBack;
         }
-        self.pace.waits_until(now).map_or(Room::Now, Room::At)
+        let wait = self.pace.as_ref().and_then(|pace| pace.waits_until(now));
+        wait.map_or(Room::Now, Room::At)
     }
 
     /// One is sent; so many are in flight with it.
     pub fn sent(&mut self, in_flight: usize, now: Duration) -> Trip {
-        self.pace.sent(now);
+        if let Some(pace) = &mut self.pace {
+            pace.sent(now);
+        }
         self.knee.sent(in_flight, now)
     }
 
     /// It is back; so many are in flight without it.
     pub fn back(&mut self, trip: Trip, signal: Signal, in_flight: usize, now: Duration) {
+        let Some(pace) = &mut self.pace else { return };
         match signal {
             Signal::Answered => {
-                self.pace.taken();
+                pace.taken();
                 if let Some(latency) = self.knee.answered(trip, now) {
-                    self.pace.spread(self.knee.limit(), latency, now);
+                    pace.spread(self.knee.limit(), latency, now);
                 }
             }
             Signal::Refused(named) => {
-                self.pace.refused(named, now);
+                pace.refused(named, now);
                 self.knee.refused(trip, in_flight, now);
             }
             Signal::Failed => self.knee.failed(trip, now),
@@ -91,7 +104,9 @@ impl Throttle {
 
     /// The lane is paused: it probes from now on, whatever pause was named.
     pub fn paused(&mut self) {
-        self.pace.forget_pause();
+        if let Some(pace) = &mut self.pace {
+            pace.forget_pause();
+        }
         self.knee.paused();
     }
 
@@ -107,7 +122,7 @@ impl Throttle {
 
     /// Requests a second, if the pace is what limits them.
     pub fn rate(&self) -> Option<f64> {
-        self.pace.rate()
+        self.pace.as_ref().and_then(Pace::rate)
     }
 }
 

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use super::world::{Beyond, Kind, Quota, SETTLED, Script, Seen, ms, run, run_lines, secs};
-use crate::model::knee::{Knee, MOST, Why};
+use crate::model::knee::{MOST, Why};
 use crate::model::lane::Pause;
+use crate::model::throttle::Throttle;
 
 /// Answers against the ideal.
 const ENOUGH: f64 = 0.90;
 /// Refusals and failures among all that came back.
 const FEW: f64 = 0.01;
 
-fn search() -> Knee {
-    Knee::up_to(MOST)
+fn search() -> Throttle {
+    Throttle::up_to(MOST)
 }
 
 /// After the first ten seconds: enough answers, few errors, and no line at fault.
@@ -209,9 +210,9 @@ fn sixty_four_at_once_are_found_within_a_tenth_of_the_time() {
 #[test]
 fn a_limit_that_is_given_is_kept_and_one_that_bounds_is_not_exceeded() {
     let script = Script::new(|_| 37, |_| ms(200));
-    let seen = run(&script, Knee::given(5), secs(20));
+    let seen = run(&script, Throttle::given(5), secs(20));
     assert_eq!(seen.limits, [(ms(0), 5)]);
-    let seen = run(&script, Knee::up_to(16), secs(20));
+    let seen = run(&script, Throttle::up_to(16), secs(20));
     assert_eq!(seen.limits.last().unwrap().1, 16);
-    assert_eq!(Knee::given(5).why(), Why::Given);
+    assert_eq!(Throttle::given(5).why(), Why::Given);
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use crate::model::knee::{Knee, Trip};
+use crate::model::knee::Trip;
 use crate::model::lane::{Gate, LaneState, Pause};
 use crate::model::policy::{self, Answer, Attempt, Body, Charge, Next, Outcome};
 use crate::model::throttle::{Room, Signal, Throttle};
@@ -166,18 +166,18 @@ struct World<'a> {
 }
 
 /// Runs a lane with more than enough lines for so long.
-pub(super) fn run(script: &Script, knee: Knee, long: Duration) -> Seen {
-    run_lines(script, knee, usize::MAX, long)
+pub(super) fn run(script: &Script, throttle: Throttle, long: Duration) -> Seen {
+    run_lines(script, throttle, usize::MAX, long)
 }
 
 /// Runs a lane until so many lines are answered, or for so long.
-pub(super) fn run_lines(script: &Script, knee: Knee, lines: usize, long: Duration) -> Seen {
+pub(super) fn run_lines(script: &Script, throttle: Throttle, lines: usize, long: Duration) -> Seen {
     let mut world = World {
         script,
         now: Duration::ZERO,
         number: 0,
         events: BinaryHeap::new(),
-        throttle: Throttle::new(knee),
+        throttle,
         lane: LaneState::default(),
         lines,
         waiting: VecDeque::new(),
@@ -394,8 +394,9 @@ impl World<'_> {
             Next::PutBack(pause) => {
                 line.put_backs += 1;
                 self.waiting.push_back(line);
-                self.lane.pause(pause, flight.sent, self.now);
-                self.throttle.paused();
+                if self.lane.pause(pause, flight.sent, self.now) {
+                    self.throttle.paused();
+                }
                 self.seen.pauses.push((self.now, pause));
             }
         }
