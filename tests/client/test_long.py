@@ -116,6 +116,44 @@ def test_serve_keeps_its_memory_on_a_file_of_300_mb_in_parts(tmp_path):
         client.batches.cancel(batch.id)
 
 
+def test_a_file_of_10_gb_in_parts_is_complete_at_once_and_moves_no_bytes(spare):
+    size, part = 10_000_000_000, 64 << 20
+    if shutil.disk_usage(spare).free < 2 * size:
+        pytest.skip("this disk has no room for 10 GB and what a server leaves free")
+    line = json.dumps(dict(custom_id="x", method="POST", url="/v1/chat/completions", body=dict(model="m", x="y" * 900)))
+    block = line.encode() + b"\n"
+
+    def bytes_at(at, length):
+        lines = block * (length // len(block) + 2)
+        return lines[at % len(block) :][:length]
+
+    with harness.serve(spare / "data") as server:
+        client = openai.OpenAI(base_url=server.base_url, api_key="unused")
+        upload = client.uploads.create(filename="big.jsonl", purpose="batch", mime_type="text/jsonl", bytes=size)
+
+        def send(at):
+            return client.uploads.parts.create(upload.id, data=bytes_at(at, min(part, size - at))).id
+
+        began = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            sent = list(pool.map(send, reversed(range(0, size, part))))
+        took, began = time.monotonic() - began, time.monotonic()
+        completed = client.uploads.complete(upload.id, part_ids=sent[::-1])
+        at_once = time.monotonic() - began
+        print(f"{len(sent)} parts in {took:.0f} s, complete in {at_once:.3f} s, {harness.peak_memory(server.pid):,} bytes")
+
+        # Reading it all would take longer than that, even from memory.
+        assert at_once < took / 100
+        assert 0 < harness.peak_memory(server.pid) < MEMORY_BYTES
+        assert completed.file.bytes == size
+        for at in (0, part - 10, 7 * part - 1, size - 20):
+            content = client.files.with_raw_response.content(
+                completed.file.id, extra_headers={"Range": f"bytes={at}-{at + 19}"}
+            )
+            assert content.content == bytes_at(at, 20)
+            assert content.headers["content-range"] == f"bytes {at}-{at + 19}/{size}"
+
+
 @pytest.fixture(scope="module")
 def million(tmp_path_factory):
     """A million requests, and their results in another order: with our ids, and with a provider's own."""

@@ -344,7 +344,7 @@ def test_a_tenant_that_has_all_it_may_have_gets_a_rate_limit_error_at_once(conne
     with pytest.raises(openai.RateLimitError) as refused:
         upload(full, "large.jsonl", large)
 
-    assert refused.value.code == "storage_limit_exceeded"
+    assert (refused.value.type, refused.value.code) == ("insufficient_quota", "storage_limit_exceeded")
     assert int(refused.value.response.headers["retry-after"]) > 0
     assert refused.value.response.request.headers["x-stainless-retry-count"] == "0"
 

@@ -53,7 +53,7 @@ test("a tenant that has all it may have gets a RateLimitError at once", async ()
 
   const refused = await rejected(() => upload(full, large), OpenAI.RateLimitError);
 
-  assert.equal(refused.code, "storage_limit_exceeded");
+  assert.deepEqual([refused.type, refused.code], ["insufficient_quota", "storage_limit_exceeded"]);
   assert.equal(refused.headers.get("x-should-retry"), "false");
 });
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use self::place::Place;
+use crate::blobs::name::batch_of_first_seal;
 use crate::catalog::sqlite::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hold::{Held, Hold};
@@ -214,7 +215,7 @@ impl Copy {
         sync_folder(to)
     }
 
-    /// `files/ID`, `uploads/ID` and `batches/ID` as far as the snapshot knows them.
+    /// `files/ID`, `uploads/ID`, `batches/ID` and the first seal beside it, as far as the snapshot knows them.
     fn blobs(&mut self, from: &Path, to: &Path) -> Result<()> {
         make_folder(to)?;
         for kind in entries(from)? {
@@ -255,7 +256,10 @@ impl Copy {
         let (wanted, count) = match kind.to_str() {
             Some("files") => (self.snapshot.has_file(&id)?, &mut self.backup.files),
             Some("uploads") => (self.snapshot.has_upload(&id)?, &mut self.backup.uploads),
-            Some("batches") => (self.snapshot.has_batch(&id)?, &mut self.backup.batches),
+            Some("batches") => {
+                let batch = batch_of_first_seal(&id).unwrap_or(&id);
+                (self.snapshot.has_batch(batch)?, &mut self.backup.batches)
+            }
             // Of a kind that this release does not know: kept.
             Some(_) | None => return Ok(true),
         };

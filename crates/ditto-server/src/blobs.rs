@@ -15,7 +15,7 @@ use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::error::{Error, GONE, Result};
-use crate::folder::{self, Found, PAGE, Pages, Tally};
+use crate::folder::{self, Found, PAGE, Pages, Syncs, Tally};
 use crate::manifest::{self, LineIndex, Manifest, Piece};
 
 /// Bytes read at a time: large enough for few calls, small enough that a hundred readers are cheap.
@@ -31,6 +31,8 @@ pub(crate) struct Blobs {
     store: Arc<dyn ObjectStore>,
     /// Where a local store is: what it had staged when it was killed, it lists to nobody.
     folder: Option<PathBuf>,
+    /// Of what is written whole there.
+    syncs: Arc<Syncs>,
     in_place: Option<Arc<dyn ObjectStore>>,
 }
 
@@ -84,7 +86,18 @@ pub(crate) mod name {
         format!("{}/{index}.{epoch}", segments(batch))
     }
 
-    /// All sealed segments of a batch.
+    /// The same under the first lease of a batch whose plan is in its row. It has no folder of its own:
+    /// a folder costs more than so small a blob.
+    pub(crate) fn first_seal(batch: &str) -> String {
+        format!("batches/{batch}.1")
+    }
+
+    /// Whose first seal a name in the folder of batches is.
+    pub(crate) fn batch_of_first_seal(name: &str) -> Option<&str> {
+        name.strip_suffix(".1")
+    }
+
+    /// All sealed segments of a batch, but one of [`first_seal`].
     pub(crate) fn segments(batch: &str) -> String {
         format!("batches/{batch}/segments")
     }
@@ -106,6 +119,7 @@ impl Blobs {
         Self {
             store,
             folder: None,
+            syncs: Arc::default(),
             in_place: None,
         }
     }
@@ -137,6 +151,9 @@ impl Blobs {
     /// Writes a small blob whole.
     pub(crate) async fn put(&self, blob: &str, content: Bytes) -> Result<()> {
         let (store, path) = self.locate(blob)?;
+        if let Some(folder) = &self.folder {
+            return folder::write(folder, path.as_ref(), content, &self.syncs).await;
+        }
         store.put(&path, PutPayload::from(content)).await?;
         Ok(())
     }
@@ -152,6 +169,12 @@ impl Blobs {
         })
     }
 
+    /// Syncs that blobs written whole took so far.
+    #[cfg(test)]
+    pub(crate) fn syncs(&self) -> u64 {
+        self.syncs.count()
+    }
+
     /// Reads a small blob whole.
     pub(crate) async fn get(&self, blob: &str) -> Result<Bytes> {
         let (store, path) = self.locate(blob)?;
@@ -161,7 +184,15 @@ impl Blobs {
     /// Reads a part of a blob.
     pub(crate) async fn range(&self, blob: &str, range: Range<u64>) -> Result<Bytes> {
         let (store, path) = self.locate(blob)?;
-        Ok(store.get_range(&path, range).await?)
+        let needed = range.end;
+        match store.get_range(&path, range).await {
+            Ok(bytes) => Ok(bytes),
+            // What is not there does not come by itself, as storage that fails does.
+            Err(error) => match store.head(&path).await {
+                Ok(there) if there.size < needed => Err(too_short(&path, there.size, needed)),
+                _ => Err(error.into()),
+            },
+        }
     }
 
     /// Writes a file's manifest and index.
@@ -175,7 +206,17 @@ impl Blobs {
             .await
     }
 
-    /// Reads a file's manifest.
+    /// The manifest of a file whose row may know its only piece.
+    pub(crate) async fn manifest_of(&self, file: &str, only: Option<&Piece>) -> Result<Manifest> {
+        match only {
+            Some(piece) => Ok(Manifest {
+                pieces: vec![piece.clone()],
+            }),
+            None => self.manifest(file).await,
+        }
+    }
+
+    /// Reads a file's manifest off its map.
     pub(crate) async fn manifest(&self, file: &str) -> Result<Manifest> {
         Ok(manifest::decode(self.get(&name::map(file)).await?)?.0)
     }
@@ -212,10 +253,7 @@ impl Blobs {
             let (store, path) = self.locate(blob)?;
             let size = store.head(&path).await?.size;
             if size < needed {
-                return Err(Error::internal(format!(
-                    "the blob {path} has {size} bytes where {needed} were written; nothing else was touched: restore the data folder's `blobs` from a backup"
-                ))
-                .with_code(GONE));
+                return Err(too_short(&path, size, needed));
             }
         }
         Ok(())
@@ -255,6 +293,25 @@ impl Blobs {
         Ok(pages.boxed())
     }
 
+    /// One object, if it is there, as a page.
+    pub(crate) async fn found_at(&self, blob: &str) -> Result<Pages> {
+        let page = self.found(blob).await?.into_iter().collect();
+        Ok(stream::once(async { Ok(page) }).boxed())
+    }
+
+    async fn found(&self, blob: &str) -> Result<Option<Found>> {
+        let (store, path) = self.locate(blob)?;
+        match store.head(&path).await {
+            Ok(meta) => Ok(Some(Found {
+                path: PathBuf::from(blob),
+                bytes: meta.size,
+                modified: meta.last_modified.into(),
+            })),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Deletes one object; what is already gone is no error.
     pub(crate) async fn remove(&self, found: &Found) -> Result<()> {
         if let Some(folder) = &self.folder {
@@ -265,6 +322,16 @@ impl Blobs {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Deletes the object of this name; one that is gone is no error.
+    pub(crate) async fn delete_at(&self, blob: &str) -> Result<Tally> {
+        let mut gone = Tally::default();
+        if let Some(found) = self.found(blob).await? {
+            self.remove(&found).await?;
+            gone.add(found.bytes);
+        }
+        Ok(gone)
     }
 
     /// Deletes every object below a prefix; what is already gone is no error.
@@ -342,6 +409,13 @@ impl BlobWriter {
         upload.complete().await?;
         Ok(self.written)
     }
+}
+
+fn too_short(path: &Path, size: u64, needed: u64) -> Error {
+    Error::internal(format!(
+        "the blob {path} has {size} bytes where {needed} were written; nothing else was touched: restore the data folder's `blobs` from a backup"
+    ))
+    .with_code(GONE)
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{Error, Result};
-use crate::model::knee::MOST;
 use crate::model::space::Floor;
 
 pub use self::network::Network;
@@ -137,9 +136,12 @@ impl Concurrency {
     }
 }
 
+/// Requests in flight in a lane of which nothing is said.
+const SHIPPED: usize = 32;
+
 impl Default for Concurrency {
     fn default() -> Self {
-        Self::UpTo(MOST)
+        Self::Fixed(SHIPPED)
     }
 }
 

@@ -3,11 +3,17 @@
 use std::fs::{DirEntry, ReadDir};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::error::{Error, Result};
+
+mod durable;
+
+pub(crate) use durable::{SharedSync, Syncs};
 
 /// Names held at a time, however many there are.
 pub(crate) const PAGE: usize = 256;
@@ -75,6 +81,20 @@ pub(crate) async fn now(root: &Path) -> Result<SystemTime> {
         .await
         .map_err(|e| Error::storage("asking for the time was ended", e))?
         .map_err(|e| Error::storage("ask the file system for its time", e))
+}
+
+/// Writes a file whole and durably; folders that are not there are made.
+pub(crate) async fn write(
+    root: &Path,
+    file: &str,
+    content: Bytes,
+    syncs: &Arc<Syncs>,
+) -> Result<()> {
+    let (path, syncs) = (root.join(file), Arc::clone(syncs));
+    let written = tokio::task::spawn_blocking(move || syncs.write(&path, &content))
+        .await
+        .map_err(|e| Error::storage("writing a file was ended", e))?;
+    written.map_err(|e| Error::storage(format!("write {file}"), e))
 }
 
 /// Removes one file; one that has gone is no error.

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::config::{Config, UpstreamConfig};
+use crate::error::ErrorKind;
+use crate::http::fuzzing::{Given, wants_an_upload};
 use crate::model::space::Floor;
 use crate::server::Server;
 use crate::service::{FileDescription, UploadRequest};
@@ -20,6 +22,10 @@ pub use crate::http::fuzzing::range;
 pub use crate::journal::fuzzing::journal;
 pub use crate::model::fuzzing::cursor;
 
+/// Whose everything is, where there are no keys.
+const TENANT: &str = "local";
+/// Of an upload.
+const CONTENT: &[u8] = b"{\"a\":1}\n";
 /// A server is used for so many scripts: what each leaves behind is little, and is not nothing.
 const SCRIPTS: u32 = 2_000;
 
@@ -61,20 +67,34 @@ impl Rig {
         }
     }
 
-    /// An upload that takes parts; its id.
-    async fn upload(&self) -> String {
+    /// An upload that takes parts, and has one that it could be completed with.
+    async fn upload(&self) -> Given {
         let request = UploadRequest {
             file: FileDescription {
                 filename: "parts".to_owned(),
                 purpose: "vision".to_owned(),
                 expires_after: None,
             },
-            bytes: 1 << 20,
+            bytes: CONTENT.len() as u64,
             once: None,
         };
         let service = self.server.service();
-        let upload = service.create_upload("local", request).await;
-        upload.expect("there is room for it").id
+        let upload = service.create_upload(TENANT, request).await;
+        let upload = upload.expect("there is room for it").id;
+        let part = service.upload_part(TENANT, &upload, None).await;
+        let mut part = part.expect("the upload is there");
+        part.write(CONTENT).await.expect("there is room for it");
+        let part = part.finish().await.expect("the upload is there").id;
+        Given { upload, part }
+    }
+
+    /// Makes room for the next.
+    async fn end(&self, given: &Given) {
+        let service = self.server.service();
+        let ended = service.cancel_upload(TENANT, &given.upload, None).await;
+        // The script may have completed it.
+        let refused = ended.err().map(|error| error.kind());
+        assert!(matches!(refused, None | Some(ErrorKind::Invalid)));
     }
 }
 
@@ -110,8 +130,13 @@ pub fn multipart(script: &[u8]) {
 pub fn request(script: &[u8]) {
     with_rig(|rig| {
         let claim = async {
-            let upload = rig.upload().await;
-            crate::http::fuzzing::request(rig.router.clone(), &upload, script).await;
+            let router = rig.router.clone();
+            if !wants_an_upload(script) {
+                return crate::http::fuzzing::request(router, &Given::default(), script).await;
+            }
+            let given = rig.upload().await;
+            crate::http::fuzzing::request(router, &given, script).await;
+            rig.end(&given).await;
         };
         rig.runtime.block_on(claim);
     });

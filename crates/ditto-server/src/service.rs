@@ -208,6 +208,7 @@ impl Service {
             bytes,
             lines: None,
             expires_after: None,
+            piece: None,
             within: None,
             once: None,
         };
@@ -252,7 +253,7 @@ impl Service {
     /// A file's content, to be streamed in whole or in part.
     pub async fn content(&self, tenant: &str, id: &str) -> Result<Content> {
         let row = self.file_row(tenant, id).await?;
-        let manifest = self.blobs.manifest(&row.id).await?;
+        let manifest = self.blobs.manifest_of(&row.id, row.piece.as_ref()).await?;
         Ok(Content {
             etag: format!("\"{}\"", row.id),
             file: file_object(&row),
@@ -297,18 +298,31 @@ impl Service {
             lines: None,
             once: request.once,
             bounds,
+            validator: None,
         })
         .await
     }
 
-    async fn make_batch(&self, batch: NewBatch) -> Result<Batch> {
+    /// Where this process can validate it at once, it is made so that no other does. If we stop or are
+    /// dropped behind that, it is found again as a batch whose first try did not come to an end.
+    async fn make_batch(&self, mut batch: NewBatch) -> Result<Batch> {
+        let turn = self.engine.turn_to_validate();
+        batch.validator = turn.as_ref().map(|_| self.engine.incarnation().to_owned());
+        let route = match batch.retry {
+            Some(_) => Route::Retry,
+            None => Route::Batches,
+        };
         match self.catalog.create_batch(batch).await? {
             Created::New(row) => {
-                self.engine.wake();
-                Ok(batch_object(&row))
+                let batch = batch_object(&row);
+                match turn {
+                    Some(turn) => self.engine.validate(turn, *row),
+                    None => self.engine.wake(),
+                }
+                Ok(batch)
             }
             Created::Again(row) => Ok(batch_object(&row)),
-            Created::Mismatch(row) => Err(key_reused(Route::Batches, &row.id)),
+            Created::Mismatch(row) => Err(key_reused(route, &row.id)),
             Created::Refused(refusal) => Err(self.refused(refusal).await),
         }
     }

@@ -77,7 +77,7 @@ ROWS = [
         headers={
             "content-type": "application/jsonl",
             "cache-control": "no-store",
-            "ditto-next": "r1",
+            "ditto-next": "MARK.r1",
             "ditto-ended": "true",
         },
     ),
@@ -88,5 +88,17 @@ ROWS = [
         results("?after=r5_1.2"),
         400,
         error("Invalid 'after': not a cursor of this call. Leave it out to begin anew.", "after", "invalid_value"),
+    ),
+    ours(
+        "retry-no-class",
+        "A retry with an empty `only`",
+        "refused: all of them would cost money",
+        lambda w: w.post(f"/v1/batches/{w.uneven['id']}/retry", {"only": []}),
+        400,
+        error(
+            "Invalid 'only': no class is named. Leave it out to run again all that can end otherwise.",
+            "only",
+            "invalid_value",
+        ),
     ),
 ]

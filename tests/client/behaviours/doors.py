@@ -74,7 +74,7 @@ ROWS = [
     Row(
         "storage-full",
         "More files than the tenant may have",
-        "429 with `insufficient_quota` for other quotas; for files unknown",
+        "429 with the `type` `insufficient_quota` for other quotas; for files unknown",
         "unknown",
         full,
         429,
@@ -84,10 +84,10 @@ ROWS = [
             "that are no longer needed, or wait until they expire or a batch ends, then send this again.",
             None,
             "storage_limit_exceeded",
-            "rate_limit_error",
+            "insufficient_quota",
         ),
         headers={"retry-after": "60"},
-        ours="refused; the packages are told not to retry",
+        ours="refused, with that `type`; clients that look for it, or at `x-should-retry`, do not try again by themselves",
     ),
     Row(
         "route-unknown",

@@ -4,6 +4,7 @@ from .row import Row, error, file
 from .world import rows
 
 NOT_JSONL = "Invalid file format for Batch API. Must be .jsonl"
+FORM = "multipart/form-data; boundary=XbX"
 ANCHOR = {"expires_after[anchor]": "created_at"}
 BOTH_SPELLINGS = "`expires_after[anchor]` (spec, SDK) against `expires_after.anchor` (Azure's samples)"
 BOUNDS = "3,600 to 2,592,000 s (spec) against 1,209,600 to 2,592,000 s (Azure)"
@@ -11,6 +12,12 @@ BOUNDS = "3,600 to 2,592,000 s (spec) against 1,209,600 to 2,592,000 s (Azure)"
 
 def lifetime(seconds):
     return lambda w: w.upload(**ANCHOR, **{"expires_after[seconds]": seconds})
+
+
+def same_upload_twice(world):
+    first, second = (world.upload(name="once.jsonl", idempotency_key="once") for _ in range(2))
+    assert first.json["id"] == second.json["id"]
+    return second
 
 
 def deleted(world):
@@ -211,6 +218,41 @@ ROWS = [
         lambda w: w.upload(b"{}\nid,text\n"),
         200,
         file(bytes=11),
+    ),
+    Row(
+        "upload-lifetime-twice",
+        "A lifetime in both spellings, which differ",
+        "unknown",
+        "unknown",
+        lambda w: w.upload(**ANCHOR, **{"expires_after[seconds]": "3600", "expires_after.seconds": "7200"}),
+        400,
+        error("The form has more than one part 'expires_after.seconds'.", "expires_after.seconds"),
+        ours="refused, as any field that stands twice",
+    ),
+    Row(
+        "upload-key-again",
+        "A field `idempotency_key` before the file, and the same upload again",
+        "no such field is documented",
+        "unknown",
+        same_upload_twice,
+        200,
+        file(filename="once.jsonl"),
+        ours="the file of the first, for 24 hours; the header works too",
+    ),
+    Row(
+        "upload-compressed",
+        "An upload with `Content-Encoding: gzip`",
+        "unknown",
+        "unknown",
+        lambda w: w.send("POST", "/v1/files", b"", {"content-type": FORM, "content-encoding": "gzip"}),
+        415,
+        error(
+            "Unsupported encoding of the body: 'gzip'. Send it as it is, not compressed.",
+            None,
+            "unsupported_content_encoding",
+        ),
+        headers={"accept-encoding": "identity"},
+        ours="refused",
     ),
     Row(
         "upload-no-form",

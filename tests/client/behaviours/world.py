@@ -46,7 +46,10 @@ class Answer:
     @property
     def headers(self):
         """All but the date and what HTTP needs for itself; the length only where the body does not show it."""
-        return {name: kinds(value) for name, value in self.raw_headers.items() if name not in ("date", "connection")}
+        shown = {name: kinds(value) for name, value in self.raw_headers.items() if name not in ("date", "connection")}
+        if "ditto-next" in shown:
+            shown["ditto-next"] = re.sub(r"^[0-9a-f]{8}\.", "MARK.", shown["ditto-next"])
+        return shown
 
     @property
     def body(self):

@@ -53,7 +53,9 @@ class Watch:
         """A blob has just got its name, and its row follows."""
         if time.monotonic() > self.folders_at + FOLDERS:
             self.folders_at = time.monotonic()
-            found = [self.data / "blobs/batches" / row[0] / "segments" for row in self.catalog.execute(RUNNING)]
+            batches = self.data / "blobs/batches"
+            # Those of one segment have no folder of their own.
+            found = [batches, *(batches / row[0] / "segments" for row in self.catalog.execute(RUNNING))]
             self.folders = {folder: self.folders.get(folder) or changed(folder) for folder in found}
         return any(before and changed(folder) != before for folder, before in self.folders.items())
 

@@ -15,13 +15,15 @@ ANSWER, ERROR = 1, 2
 class Batch:
     """A batch as the catalog has it, with the lines that a restart will find recorded."""
 
-    def __init__(self, key, batch_id, state, ending, total, held):
+    def __init__(self, key, batch_id, state, ending, total, held, only):
         self.key = key
         self.id = batch_id
         self.state = state
         self.ending = ending
         self.total = total
         self.held = held
+        # Its plan is one entry, which stands in its row.
+        self.only = only
         # Index of each sealed segment and its lines with their kind; the same of the journals.
         self.sealed = {}
         self.journalled = {}
@@ -71,7 +73,7 @@ class Remains:
             if not has_tables(catalog):
                 return []
             batches = {row[0]: Batch(*row) for row in catalog.execute(
-                "SELECT key, id, state, ending, total, held_by FROM batches")}
+                "SELECT key, id, state, ending, total, held_by, only_lines IS NOT NULL FROM batches")}
             segments = catalog.execute(
                 "SELECT batch, idx, span, state, owner, epoch, unfenced, cuts, answers_bytes, errors_bytes"
                 " FROM segments").fetchall()
@@ -94,13 +96,13 @@ class Remains:
         batch.journalled |= lines
         if owner and span == 1:
             whole = len(lines) == self.requests(batch, index)
-            batch.sealing |= whole or self.has_blob(batch, f"{index}.{epoch}")
+            batch.sealing |= whole or self.has_blob(batch, index, epoch)
 
     def pieces(self, batch, index, epoch, answers_bytes, errors_bytes):
         """The lines of a sealed segment, by the ids in its blob."""
         known = self.blobs.setdefault(batch.id, {})
         if index not in known:
-            blob = (self.folder(batch) / "segments" / f"{index}.{epoch}").read_bytes()
+            blob = self.blob(batch, index, epoch).read_bytes()
             answers, errors = blob[:answers_bytes], blob[answers_bytes : answers_bytes + errors_bytes]
             known[index] = dict.fromkeys(numbers(answers), ANSWER) | dict.fromkeys(numbers(errors), ERROR)
         return known[index]
@@ -113,13 +115,20 @@ class Remains:
 
     def requests(self, batch, index):
         """How many lines the plan gives to a segment."""
+        if batch.only:
+            return batch.total
         with open(self.folder(batch) / "plan", "rb") as plan:
             plan.seek(index * ENTRY_BYTES + 12)
             return struct.unpack("<I", plan.read(4))[0]
 
-    def has_blob(self, batch, name):
+    def has_blob(self, batch, index, epoch):
         """The blob itself, or its bytes on their way to that name."""
-        return any((self.folder(batch) / "segments").glob(f"{name}*"))
+        blob = self.blob(batch, index, epoch)
+        return blob.exists() or any(blob.parent.glob(f"{blob.name}#*"))
+
+    def blob(self, batch, index, epoch):
+        folder = self.folder(batch)
+        return folder.with_name(f"{batch.id}.1") if batch.only and epoch == 1 else folder / "segments" / f"{index}.{epoch}"
 
     def folder(self, batch):
         return self.data / "blobs/batches" / batch.id

@@ -68,10 +68,10 @@ pub(crate) struct RunArgs {
     /// File that holds the upstream's key
     #[arg(long, value_name = "FILE")]
     pub(crate) upstream_key_file: Option<PathBuf>,
-    /// Requests in flight at once, per model [default: as many as the upstream does well with]
+    /// Requests in flight at once, per model [default: 32]
     #[arg(long, value_name = "N", value_parser = settings::concurrency)]
     pub(crate) concurrency: Option<usize>,
-    /// No more than these in flight at once, per model [default: 1024]
+    /// Find out how many do well, up to these, per model
     #[arg(long, value_name = "N", value_parser = settings::concurrency, conflicts_with = "concurrency")]
     pub(crate) max_concurrency: Option<usize>,
     /// Times a line is sent before its last answer is final

@@ -61,10 +61,10 @@ pub(crate) struct ServeArgs {
     /// File that holds the upstream's key; NAME=FILE if there are several upstreams
     #[arg(long, value_name = "FILE")]
     upstream_key_file: Vec<KeyOf>,
-    /// Requests in flight at once, per upstream and model [default: as many as it does well with]
+    /// Requests in flight at once, per upstream and model [default: 32]
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
-    /// No more than these in flight at once, per upstream and model [default: 1024]
+    /// Find out how many do well, up to these, per upstream and model
     #[arg(long, value_name = "N", conflicts_with = "concurrency")]
     max_concurrency: Option<usize>,
     /// How long one answer may take, as 90s, 10m or 2h [default: 10m]

@@ -347,8 +347,14 @@ impl Checker {
             .endpoint
             .as_ref()
             .map_or(Asks::Otherwise, |endpoint| endpoint.asks);
-        if body.stream.is_some_and(|stream| stream.kind == Kind::True) {
-            faults.push(Fault::streaming(line, asks));
+        match body.stream.map(|stream| stream.kind) {
+            None | Some(Kind::False | Kind::Null) => {}
+            Some(Kind::True) => faults.push(Fault::streaming(line, asks)),
+            // `"true"` and 1 are `true` to some readers.
+            Some(kind @ (Kind::Object | Kind::Array | Kind::String | Kind::Number)) => {
+                let got = kind.with_article();
+                faults.push(Fault::wrong_type(line, "body.stream", "a boolean", got));
+            }
         }
         match asks {
             Asks::Messages if present(body.messages).is_none() => {

@@ -361,7 +361,9 @@ fn body_needs_a_model_and_messages_and_no_stream() {
         + &with_body("d", r#"{"model":"m","messages":null}"#)
         + &with_body("e", r#"{"model":"m","messages":[],"stream":true}"#)
         + &with_body("f", r#"{"model":"m","messages":[],"stream":false}"#)
-        + &with_body("g", r#"{"model":"m","messages":[],"stream":null}"#);
+        + &with_body("g", r#"{"model":"m","messages":[],"stream":null}"#)
+        + &with_body("h", r#"{"model":"m","messages":[],"stream":"true"}"#)
+        + &with_body("i", r#"{"model":"m","messages":[],"stream":1}"#);
     assert_eq!(
         told(rules(), file),
         [
@@ -370,6 +372,8 @@ fn body_needs_a_model_and_messages_and_no_stream() {
             "3 invalid_request body.model: Model parameter is required.",
             "4 invalid_request body.messages: Messages parameter is required.",
             "5 streaming_unsupported body.stream: Chat Completions: Streaming is not supported in the Batch API.",
+            "8 invalid_type body.stream: Invalid type for 'body.stream': expected a boolean, but got a string instead.",
+            "9 invalid_type body.stream: Invalid type for 'body.stream': expected a boolean, but got a number instead.",
         ]
     );
 }

@@ -15,8 +15,10 @@ use ditto_llm::wire::FailureClass;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::manifest::Piece;
 use crate::model::batch::{BatchState, Ending};
 use crate::model::litter::Claim;
+use crate::model::plan::Entry;
 
 mod bounds;
 #[cfg(test)]
@@ -32,7 +34,7 @@ pub(crate) use bounds::{
 pub(crate) use keys::{
     ENDED_KEYS_KNOWN, Holder, KeyRing, KeyRow, LiveKey, MOST_KEYS, NewKey, Rotated,
 };
-pub(crate) use parking::{LaneMark, PutDown, Until};
+pub(crate) use parking::{DryBatch, LaneMark, PutDown, Until};
 pub(crate) use uploads::{
     Asked, Completion, NewUpload, PENDING_UPLOADS, PartRow, ReadyPart, UPLOAD_LIFETIME, UploadRow,
     too_many_uploads,
@@ -86,6 +88,8 @@ pub(crate) struct ReadyFile {
     pub(crate) lines: Option<u64>,
     /// Lifetime from now; `None`: for ever.
     pub(crate) expires_after: Option<Duration>,
+    /// Where its bytes are, if they are one piece of a blob; `None`: its map says so.
+    pub(crate) piece: Option<Piece>,
     /// What its tenant may have with it; `None`: as much as it likes.
     pub(crate) within: Option<u64>,
     /// The request that made it, to be remembered by its key.
@@ -115,6 +119,8 @@ pub(crate) struct FileRow {
     pub(crate) expires_at: Option<i64>,
     /// The upload whose parts hold its bytes.
     pub(crate) upload: Option<String>,
+    /// Where its bytes are, if they are one piece of a blob; `None`: its map says so.
+    pub(crate) piece: Option<Piece>,
 }
 
 /// Order of a list by time of creation.
@@ -189,6 +195,8 @@ pub(crate) const REPEAT_LIFETIME: Duration = Duration::from_secs(10 * 60);
 pub(crate) enum Route {
     /// `POST /v1/batches`
     Batches,
+    /// `POST /v1/batches/{id}/retry`
+    Retry,
     /// `POST /v1/files`
     Files,
     /// `POST /v1/uploads`
@@ -206,6 +214,7 @@ impl Route {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Batches => "batches",
+            Self::Retry => "retry",
             Self::Files => "files",
             Self::Uploads => "uploads",
             Self::Parts => "parts",
@@ -276,6 +285,8 @@ pub(crate) struct NewBatch {
     pub(crate) once: Option<Once>,
     /// What may be stored and set aside with it.
     pub(crate) bounds: Bounds,
+    /// The incarnation that validates it from its first moment on; `None`: whoever leases it.
+    pub(crate) validator: Option<String>,
 }
 
 /// What a create did.
@@ -348,6 +359,8 @@ pub(crate) struct BatchRow {
     pub(crate) total: u64,
     /// Entries of its plan, once validated; else 0.
     pub(crate) segments: u32,
+    /// Its whole plan, if that is one entry without faults; `None`: it is in a blob.
+    pub(crate) only: Option<Entry>,
     /// Settled answers, published and sealed. Never falls.
     pub(crate) completed: u64,
     /// Settled errors without those of an ending, published and sealed. Never falls.
@@ -398,6 +411,8 @@ pub(crate) struct Validated {
     pub(crate) total: u64,
     /// Entries of the plan.
     pub(crate) segments: u32,
+    /// The plan, if it is one entry without faults: nothing of it is in a blob then.
+    pub(crate) only: Option<Entry>,
     /// The first model seen.
     pub(crate) model: Option<String>,
     /// The suffix of bare lines' ids, if there are any.
@@ -426,6 +441,9 @@ pub(crate) struct Leased {
     pub(crate) cuts: Vec<Cut>,
     /// An earlier epoch that has not been fenced yet: fence it before replaying anything.
     pub(crate) unfenced: Option<u32>,
+    /// Results that were published of it: at least so many are recorded in its parts. Of a segment that
+    /// was reopened nothing is promised, and it is 0.
+    pub(crate) published: u32,
 }
 
 /// How much a worker wants.
@@ -433,15 +451,16 @@ pub(crate) struct Leased {
 pub(crate) struct Demand {
     /// Segments to be sent, of whatever batch has its turn, at most 64 a call.
     pub(crate) segments: u32,
-    /// Batches that have no line waiting in one of this worker's lanes: each gets its next segments
-    /// beside the others, whosever turn it is.
-    pub(crate) dry: Vec<i64>,
+    /// Batches that have few lines waiting in one of this worker's lanes, or none: each gets its next
+    /// segments beside the others, whosever turn it is, first what waits for that lane.
+    pub(crate) dry: Vec<DryBatch>,
     /// Segments for these at most, shared out evenly.
     pub(crate) dry_segments: u32,
     /// Runs to be filled, of batches with an ending. They are granted beside the segments, however
     /// many of those there are: a cancel must not wait for another batch to end.
     pub(crate) runs: u32,
-    /// Lanes of this worker that are paused: what waits for them stays where it is.
+    /// Lanes of this worker that are paused, or have lines enough for a while: what waits for them stays
+    /// where it is.
     pub(crate) shut: Vec<LaneMark>,
 }
 
@@ -489,6 +508,17 @@ pub(crate) struct Sealed {
     pub(crate) usage: Usage,
 }
 
+/// The results of a batch of one segment, and the two files that they make.
+#[derive(Debug, Clone)]
+pub(crate) struct SealedWhole {
+    /// Its only segment.
+    pub(crate) sealed: Sealed,
+    /// The answers; `None`: that file would have no lines and is not named.
+    pub(crate) output: Option<ReadyFile>,
+    /// The errors; likewise.
+    pub(crate) errors: Option<ReadyFile>,
+}
+
 /// What a seal did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SealOutcome {
@@ -496,6 +526,8 @@ pub(crate) enum SealOutcome {
     Sealed,
     /// Recorded, and it was the last: the batch is `finalizing` now.
     Last,
+    /// Recorded, and with it the batch has ended.
+    Ended,
     /// Owner or epoch no longer match; nothing was changed.
     Fenced,
 }
@@ -785,6 +817,9 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
     /// was deleted or has expired since; its bytes stay until the batch has ended. Else one that is
     /// there now.
     async fn input(&self, batch: i64) -> Result<Option<FileRow>>;
+    /// The error file of the batch that this one runs again, also if it was deleted or has expired
+    /// since: its bytes stay as long as this one is validated.
+    async fn retried_errors(&self, batch: i64) -> Result<Option<FileRow>>;
     /// The batch is `failed`; `errors` is a JSON list. False as above.
     async fn refuse_batch(&self, incarnation: &str, batch: i64, errors: String) -> Result<bool>;
 
@@ -818,6 +853,16 @@ pub(crate) trait Catalog: fmt::Debug + Send + Sync {
         key: SegmentKey,
         epoch: u32,
         sealed: Sealed,
+    ) -> Result<SealOutcome>;
+    /// The same for the one segment of a batch, and names the files in the same transaction: it has
+    /// ended then. If its lines are not all those of the batch, or an earlier lease may have left a blob
+    /// of it, it is a seal like any other.
+    async fn seal_whole(
+        &self,
+        incarnation: &str,
+        key: SegmentKey,
+        epoch: u32,
+        whole: SealedWhole,
     ) -> Result<SealOutcome>;
 
     // --- the end of a batch ------------------------------------------------------------------

@@ -28,6 +28,15 @@ impl fmt::Display for LaneMark {
     }
 }
 
+/// A batch that has no line waiting, or few.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DryBatch {
+    /// Its key.
+    pub(crate) batch: i64,
+    /// In this lane; `None`: it has just begun.
+    pub(crate) lane: Option<LaneMark>,
+}
+
 /// When a segment that is put down comes back. An ending brings each back at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Until {

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 
+/// Requests of whatever kind at once: a quarter of all connections, so that no tenant alone keeps the others
+/// out.
+const OPEN_REQUESTS: usize = 1_024;
 /// Forms that come in at once. Each holds a connection, a file and up to a part of memory.
 const OPEN_UPLOADS: usize = 64;
 /// Contents that go out at once. Each holds a connection, a file and a buffer.
@@ -24,7 +27,7 @@ pub struct Tenants {
 }
 
 /// What one tenant may have and do. `None`: as everyone; of [`Tenants::everyone`]: as shipped, which is
-/// no limit but for uploads and downloads at once.
+/// no limit but for requests, uploads and downloads at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TenantLimits {
     /// Bytes in files, with what is set aside for its open batches.
@@ -37,17 +40,20 @@ pub struct TenantLimits {
     pub requests_per_minute: Option<u32>,
     /// Bytes that are read of its requests; faster ones are read more slowly and not refused.
     pub upload_bytes_per_second: Option<u64>,
+    /// Requests of whatever kind that are under way at once.
+    pub open_requests: Option<usize>,
     /// Forms that come in at once.
     pub open_uploads: Option<usize>,
-    /// Contents that go out at once.
+    /// Contents, results and long lists that go out at once.
     pub open_downloads: Option<usize>,
 }
 
 impl Tenants {
-    /// What counts for this one. Uploads and downloads at once always have a limit.
+    /// What counts for this one. What is done at once always has a limit.
     pub fn of(&self, tenant: &str) -> TenantLimits {
         let own = self.named.get(tenant).copied().unwrap_or_default();
         own.or(self.everyone).or(TenantLimits {
+            open_requests: Some(OPEN_REQUESTS),
             open_uploads: Some(OPEN_UPLOADS),
             open_downloads: Some(OPEN_DOWNLOADS),
             ..TenantLimits::default()
@@ -75,6 +81,7 @@ impl TenantLimits {
             upload_bytes_per_second: self
                 .upload_bytes_per_second
                 .or(other.upload_bytes_per_second),
+            open_requests: self.open_requests.or(other.open_requests),
             open_uploads: self.open_uploads.or(other.open_uploads),
             open_downloads: self.open_downloads.or(other.open_downloads),
         }

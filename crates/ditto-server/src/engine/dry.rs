@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 
 use super::lock;
+use crate::catalog::DryBatch;
 
 /// Those that are to be leased for, in the order in which they ran dry.
 #[derive(Debug, Default)]
@@ -14,15 +15,15 @@ pub(crate) struct Dry(Mutex<Noted>);
 
 #[derive(Debug, Default)]
 struct Noted {
-    known: BTreeSet<i64>,
-    order: VecDeque<i64>,
+    known: BTreeSet<DryBatch>,
+    order: VecDeque<DryBatch>,
 }
 
 impl Dry {
     /// This one ran dry, or has just begun.
-    pub(crate) fn note(&self, batch: i64) {
+    pub(crate) fn note(&self, batch: DryBatch) {
         let mut noted = lock(&self.0);
-        if noted.known.insert(batch) {
+        if noted.known.insert(batch.clone()) {
             noted.order.push_back(batch);
         }
     }
@@ -33,7 +34,7 @@ impl Dry {
     }
 
     /// The first so many, which are no longer noted.
-    pub(crate) fn take(&self, most: usize) -> Vec<i64> {
+    pub(crate) fn take(&self, most: usize) -> Vec<DryBatch> {
         let mut noted = lock(&self.0);
         let most = most.min(noted.order.len());
         let taken: Vec<_> = noted.order.drain(..most).collect();
@@ -50,14 +51,15 @@ mod tests {
 
     #[test]
     fn each_is_noted_once_and_taken_in_order() {
+        let [one, two, three] = [1, 2, 3].map(|batch| DryBatch { batch, lane: None });
         let dry = Dry::default();
-        for batch in [3, 1, 3, 2] {
-            dry.note(batch);
+        for batch in [&three, &one, &three, &two] {
+            dry.note(batch.clone());
         }
         assert_eq!(dry.count(), 3);
-        assert_eq!(dry.take(2), [3, 1]);
-        dry.note(3);
-        assert_eq!(dry.take(9), [2, 3]);
+        assert_eq!(dry.take(2), [three.clone(), one]);
+        dry.note(three.clone());
+        assert_eq!(dry.take(9), [two, three]);
         assert!(dry.take(9).is_empty());
     }
 }

@@ -11,7 +11,7 @@ use super::Inner;
 use super::faults::{self, FaultyLine, fault_line};
 use super::lines::{is_blank, without_bom};
 use super::result_line::{self, LineError, Name};
-use super::work::Work;
+use super::work::{Work, segment_blob};
 use crate::blobs::name;
 use crate::catalog::{Leased, Sealed, Usage};
 use crate::error::Result;
@@ -31,9 +31,9 @@ impl Inner {
         ending: Ending,
     ) -> Result<()> {
         let entries = self
-            .plan_entries(&work.row.id, leased.key.index, leased.span)
+            .plan_entries(&work.row, leased.key.index, leased.span)
             .await?;
-        let blob = name::segment(&work.row.id, leased.key.index, leased.epoch);
+        let blob = segment_blob(&work.row, leased.key.index, leased.epoch);
         let mut sealed = Sealed {
             span: leased.span,
             answers: 0,

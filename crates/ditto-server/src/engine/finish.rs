@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ditto_llm::wire::BatchError;
 
-use super::Inner;
-use crate::blobs::name;
-use crate::catalog::{BatchOptions, Finish, FinishWork, ReadyFile, SealedRow};
+use super::work::segment_blob;
+use super::{Inner, lock};
+use crate::catalog::{BatchOptions, BatchRow, Finish, FinishWork, ReadyFile, SealedRow};
 use crate::error::{ErrorKind, Result};
 use crate::manifest::{LineIndex, Manifest};
 use crate::model::plan::{Tiling, tiling};
@@ -17,32 +17,35 @@ use crate::model::plan::{Tiling, tiling};
 const STEP: &str = "naming the result files";
 /// Result files live as long as OpenAI's: 30 days.
 const RESULT_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+/// In the names of the two files.
+const OUTPUT: &str = "output";
+/// Likewise.
+const ERROR: &str = "error";
+/// Batches whose files are named side by side.
+const FINISHERS: usize = 8;
 /// Rows and plan entries read at a time.
 const PAGE: u32 = 4096;
 /// What nobody has woken us for is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Inner {
-    /// Duty: names the files of batches whose last segment was sealed.
+    /// Duty: names the files of batches whose last segment was sealed, some side by side: the files of
+    /// one wait for the disk.
     pub(crate) async fn finish_batches(self: Arc<Self>) {
         while !self.stop.is_cancelled() {
             let arrived = self.work_arrived();
-            match self.catalog.lease_finish(&self.incarnation).await {
-                Ok(Some(work)) => {
-                    let (key, id) = (work.batch.key, work.batch.id.clone());
-                    if let Err(error) = self.finish(work).await {
-                        match error.kind() {
-                            ErrorKind::Unavailable => self.storage_refused(STEP, &error),
-                            _ => self.end_is_stuck(key, &id, &error),
-                        }
-                        tokio::time::sleep(LOOK).await;
-                    } else {
-                        self.storage_works(STEP);
+            if lock(&self.finishing).len() < FINISHERS {
+                match self.catalog.lease_finish(&self.incarnation).await {
+                    // The catalog also gives what we hold already, should we have given it up.
+                    Ok(Some(work)) if lock(&self.finishing).insert(work.batch.key) => {
+                        let inner = Arc::clone(&self);
+                        self.tasks
+                            .spawn(async move { inner.finish_one(work).await });
+                        continue;
                     }
-                    continue;
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(%error, "looking for batches to finish failed"),
                 }
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "looking for batches to finish failed"),
             }
             tokio::select! {
                 biased;
@@ -53,10 +56,31 @@ impl Inner {
         }
     }
 
+    async fn finish_one(&self, work: FinishWork) {
+        let (key, id) = (work.batch.key, work.batch.id.clone());
+        match self.finish(work).await {
+            Ok(()) => self.storage_works(STEP),
+            Err(error) => {
+                match error.kind() {
+                    ErrorKind::Unavailable => self.storage_refused(STEP, &error),
+                    _ => self.end_is_stuck(key, &id, &error),
+                }
+                // We hold it still, and try again.
+                tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => {}
+                    () = tokio::time::sleep(LOOK) => {}
+                }
+            }
+        }
+        lock(&self.finishing).remove(&key);
+        self.wake();
+    }
+
     /// If we stop before the last call, the next owner does the same again under the same ids.
     async fn finish(&self, work: FinishWork) -> Result<()> {
         let rows = self.all_sealed(work.batch.key).await?;
-        let requests = self.planned_requests(&work.batch.id, work.segments).await?;
+        let requests = self.planned_requests(&work.batch, work.segments).await?;
         let fault = match laid(&work, &rows, &requests) {
             Tiling::Whole => None,
             Tiling::Gaps(missing) if !work.reopened => return self.reopen(&work, &missing).await,
@@ -68,7 +92,7 @@ impl Inner {
             Tiling::Broken(fault) => Some(fault),
         };
         if fault.is_none() {
-            self.sweeper.superseded(&work.batch.id, &rows).await?;
+            self.sweeper.superseded(&work.batch, &rows).await?;
         }
         let finish = self.named(&work, &rows, fault.as_deref()).await?;
         let batch = work.batch.key;
@@ -94,12 +118,12 @@ impl Inner {
         rows: &[SealedRow],
         fault: Option<&str>,
     ) -> Result<Finish> {
-        let (answers, errors) = manifests(&work.batch.id, rows);
+        let (answers, errors) = manifests(&work.batch, rows);
         let output = self
-            .result_file(work, &work.output_file_id, "output", &answers)
+            .result_file(work, &work.output_file_id, OUTPUT, &answers)
             .await?;
         let error_lines = self
-            .result_file(work, &work.error_file_id, "error", &errors)
+            .result_file(work, &work.error_file_id, ERROR, &errors)
             .await?;
         Ok(match fault {
             None => Finish::Whole {
@@ -127,17 +151,18 @@ impl Inner {
         }
     }
 
-    async fn planned_requests(&self, batch_id: &str, segments: u32) -> Result<Vec<u32>> {
+    async fn planned_requests(&self, batch: &BatchRow, segments: u32) -> Result<Vec<u32>> {
         let mut requests = Vec::new();
         for from in (0..segments).step_by(PAGE as usize) {
             let count = PAGE.min(segments - from);
-            let entries = self.plan_entries(batch_id, from, count).await?;
+            let entries = self.plan_entries(batch, from, count).await?;
             requests.extend(entries.iter().map(|entry| entry.requests));
         }
         Ok(requests)
     }
 
-    /// Writes the manifest of a result file; `None` if it would have no lines.
+    /// Writes the manifest of a result file, unless its row can hold it; `None` if it would have no
+    /// lines.
     async fn result_file(
         &self,
         work: &FinishWork,
@@ -145,24 +170,49 @@ impl Inner {
         kind: &str,
         manifest: &Manifest,
     ) -> Result<Option<ReadyFile>> {
-        let bytes = manifest.bytes();
-        if bytes == 0 {
-            return Ok(None);
+        let file = described(&work.batch, kind, manifest);
+        if file.as_ref().is_some_and(|file| file.piece.is_none()) {
+            self.blobs
+                .put_map(id, manifest, &LineIndex::default())
+                .await?;
         }
-        self.blobs
-            .put_map(id, manifest, &LineIndex::default())
-            .await?;
-        Ok(Some(ReadyFile {
-            purpose: "batch_output".to_owned(),
-            filename: format!("{}_{kind}.jsonl", work.batch.id),
-            bytes,
-            lines: None,
-            expires_after: Some(result_lifetime(&work.batch.options)),
-            // Results are never refused: their batch was let in.
-            within: None,
-            once: None,
-        }))
+        Ok(file)
     }
+}
+
+/// The two files of a batch whose only segment is sealed so.
+pub(crate) fn files_of_one(
+    batch: &BatchRow,
+    sealed: SealedRow,
+) -> (Option<ReadyFile>, Option<ReadyFile>) {
+    let (answers, errors) = manifests(batch, &[sealed]);
+    (
+        described(batch, OUTPUT, &answers),
+        described(batch, ERROR, &errors),
+    )
+}
+
+/// A result file's row; `None` if it would have no lines.
+fn described(batch: &BatchRow, kind: &str, manifest: &Manifest) -> Option<ReadyFile> {
+    let bytes = manifest.bytes();
+    if bytes == 0 {
+        return None;
+    }
+    let piece = match &manifest.pieces[..] {
+        [only] => Some(only.clone()),
+        _ => None,
+    };
+    Some(ReadyFile {
+        purpose: "batch_output".to_owned(),
+        filename: format!("{}_{kind}.jsonl", batch.id),
+        bytes,
+        lines: None,
+        expires_after: Some(result_lifetime(&batch.options)),
+        piece,
+        // Results are never refused: their batch was let in.
+        within: None,
+        once: None,
+    })
 }
 
 /// Whether what is sealed is what was planned, and the plan that of the whole file.
@@ -192,11 +242,11 @@ fn result_lifetime(options: &BatchOptions) -> Duration {
 }
 
 /// The two files, as pieces of the segments' blobs in input order. Nothing is copied.
-fn manifests(batch_id: &str, rows: &[SealedRow]) -> (Manifest, Manifest) {
+fn manifests(batch: &BatchRow, rows: &[SealedRow]) -> (Manifest, Manifest) {
     let mut answers = Manifest::default();
     let mut errors = Manifest::default();
     for row in rows {
-        let blob = name::segment(batch_id, row.index, row.epoch);
+        let blob = segment_blob(batch, row.index, row.epoch);
         answers.push(blob.clone(), 0, row.sealed.answers_bytes);
         errors.push(blob, row.sealed.answers_bytes, row.sealed.errors_bytes);
     }

@@ -19,7 +19,7 @@ use super::lease::LOW_WATER;
 use super::lock;
 use super::segment::LineJob;
 use super::work::Work;
-use crate::catalog::LaneMark;
+use crate::catalog::{DryBatch, LaneMark};
 use crate::config::Concurrency;
 use crate::model::knee::{Trip, Why};
 use crate::model::lane::{Gate, LaneState, LaneView, Pause};
@@ -29,8 +29,17 @@ use crate::upstream::{Offers, Routing, Upstream};
 
 /// Lines of one batch that are taken in one turn: the request prefixes of neighbours are alike.
 const TURN_LINES: u32 = 32;
+/// Lines in memory that are enough for any lane while there is little room: a second at 1,000 a second,
+/// and time enough to lease more.
+const ENOUGH: usize = 1_024;
+/// One lane without lines is called this often.
+const CALL: Duration = Duration::from_secs(1);
+/// A pause that was not looked at for this long says nothing.
+const REMEMBERED: Duration = Duration::from_secs(600);
+/// A probe that is not answered for this long is followed by another.
+const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 /// Lines of a batch that wait when it is leased for again: two turns, so that it misses none.
-const DRY: usize = 2 * TURN_LINES as usize;
+pub(crate) const DRY: usize = 2 * TURN_LINES as usize;
 
 /// The lanes in use.
 #[derive(Debug, Default)]
@@ -45,6 +54,8 @@ pub(crate) struct Lanes {
     pub(crate) hungry: Arc<AtomicBool>,
     /// Told when lines run low, and whenever else there may be something to lease.
     pub(crate) ran_low: Arc<Notify>,
+    /// When a lane without lines was last called.
+    called: Mutex<Option<Duration>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,8 +103,10 @@ struct LaneInner {
     state: LaneState,
     slots: usize,
     in_flight: usize,
-    /// One of those in flight is the probe of a paused lane.
-    probing: bool,
+    /// Of those in flight, probes of the paused lane.
+    probes: usize,
+    /// When the last of them was sent.
+    probed: Duration,
 }
 
 /// Lines of one batch that wait for this lane.
@@ -127,6 +140,19 @@ impl Ord for Retry {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at, self.number).cmp(&(other.at, other.number))
     }
+}
+
+/// Why a lane gets nothing of what waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// It gets it.
+    None,
+    /// It has more lines than it needs for now.
+    Enough,
+    /// It is paused, and has lines for its probes.
+    Paused,
+    /// It is paused and has none; its next probe may be sent at this time.
+    Asleep(Duration),
 }
 
 /// What a slot gets when it asks for a line.
@@ -163,7 +189,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut inner = lock(&self.lane.inner);
         inner.in_flight -= 1;
-        inner.probing &= !self.is_probe;
+        inner.probes -= usize::from(self.is_probe);
         let (signal, now) = self.signal;
         let in_flight = inner.in_flight;
         inner.throttle.back(self.trip, signal, in_flight, now);
@@ -279,12 +305,41 @@ impl Lanes {
             .collect()
     }
 
-    /// Lanes that are paused and have lines of their own to find out when they are back. Of a lane
-    /// without any, whatever waits for it elsewhere is the next probe.
-    pub(crate) fn shut(&self) -> Vec<LaneMark> {
+    /// Lanes that get nothing of what waits for them: they are paused, or have enough. Of those that
+    /// are paused and have no line with which to find out when they are back, one is called a second:
+    /// what waits for it elsewhere brings its next probe.
+    pub(crate) fn shut(&self, now: Duration) -> Vec<LaneMark> {
         let lanes = lock(&self.by_key);
-        let shut = lanes.values().filter(|lane| lane.is_shut());
-        shut.map(|lane| lane.mark()).collect()
+        let called = self.to_be_called(&lanes, now);
+        let shut = lanes.iter().filter(|(key, lane)| {
+            let rest = lane.rest();
+            rest != Rest::None && called.as_ref() != Some(*key)
+        });
+        shut.map(|(_, lane)| lane.mark()).collect()
+    }
+
+    /// Of the lanes that have nothing to send and whose pause is over, the one that has waited longest.
+    fn to_be_called(&self, lanes: &BTreeMap<LaneKey, Arc<Lane>>, now: Duration) -> Option<LaneKey> {
+        let mut last = lock(&self.called);
+        if last.is_some_and(|last| now < last + CALL) {
+            return None;
+        }
+        let sleeping = lanes.iter().filter_map(|(key, lane)| match lane.rest() {
+            Rest::Asleep(until) if until <= now => Some((until, key)),
+            _ => None,
+        });
+        let key = sleeping.min().map(|(_, key)| key.clone());
+        if key.is_some() {
+            *last = Some(now);
+        }
+        key
+    }
+
+    /// Lanes that have more lines in memory than they need for now.
+    pub(crate) fn crowded(&self) -> Vec<Arc<Lane>> {
+        let lanes = lock(&self.by_key);
+        let crowded = lanes.values().filter(|lane| lane.rest() == Rest::Enough);
+        crowded.cloned().collect()
     }
 
     /// All waiting lines for which this holds, taken out of their lanes.
@@ -303,10 +358,15 @@ impl Lanes {
     }
 
     /// Forgets lanes that nobody uses: a lenient file may name any number of models.
-    pub(crate) fn forget_unused(&self) {
+    /// That one is paused is remembered while something may wait for it.
+    pub(crate) fn forget_unused(&self, now: Duration) {
         lock(&self.by_key).retain(|_, lane| {
             let inner = lock(&lane.inner);
-            inner.slots > 0 || !inner.batches.is_empty() || !inner.retries.is_empty()
+            let paused = inner.state.paused();
+            inner.slots > 0
+                || !inner.batches.is_empty()
+                || !inner.retries.is_empty()
+                || paused.is_some_and(|paused| now < paused.until + REMEMBERED)
         });
     }
 
@@ -410,10 +470,39 @@ impl Lane {
         LaneMark::new(self.upstream.name(), &self.key.model)
     }
 
-    fn is_shut(&self) -> bool {
+    /// Lines that it needs in memory while there is little room.
+    pub(crate) fn enough(&self) -> usize {
+        lock(&self.inner).enough()
+    }
+
+    fn rest(&self) -> Rest {
         let inner = lock(&self.inner);
-        let has_lines = !inner.batches.is_empty() || !inner.retries.is_empty() || inner.probing;
-        inner.state.paused().is_some() && has_lines
+        let has_lines = !inner.batches.is_empty() || !inner.retries.is_empty() || inner.probes > 0;
+        match inner.state.paused() {
+            Some(_) if has_lines => Rest::Paused,
+            Some(paused) => Rest::Asleep(paused.until),
+            None if inner.lines() > inner.enough() => Rest::Enough,
+            None => Rest::None,
+        }
+    }
+
+    /// Lines that wait for a slot, or for a retry: with its time. Those that were charged stay: the count
+    /// is here alone.
+    pub(crate) fn take_idle(&self) -> Vec<(LineJob, Option<Duration>)> {
+        let ready = self
+            .take_ready(&|_| true)
+            .into_iter()
+            .map(|job| (job, None));
+        let mut inner = lock(&self.inner);
+        let retries = std::mem::take(&mut inner.retries);
+        let (free, stay): (Vec<_>, Vec<_>) = retries
+            .into_iter()
+            .partition(|Reverse(retry)| retry.job.charged == 0);
+        inner.retries = stay.into();
+        let free = free
+            .into_iter()
+            .map(|Reverse(retry)| (retry.job, Some(retry.at)));
+        ready.chain(free).collect()
     }
 
     pub(crate) fn view(
@@ -446,9 +535,10 @@ impl Lane {
                     return Taken::End;
                 }
             },
-            // Not none in flight: what was sent before the pause may take minutes to end.
-            Gate::Probe if !inner.probing => true,
-            Gate::Probe => return Taken::Wait(None),
+            Gate::Probe => match inner.probe_in(now, inner.throttle.limit()) {
+                Duration::ZERO => true,
+                wait => return Taken::Wait(Some(wait)),
+            },
             Gate::ClosedUntil(at) => return Taken::Wait(Some(at.saturating_sub(now))),
         };
         let (next, was_ready) = inner.next(is_probe, now);
@@ -460,14 +550,20 @@ impl Lane {
             return Taken::Wait(next);
         };
         inner.in_flight += 1;
-        inner.probing |= is_probe;
+        if is_probe {
+            inner.probes += 1;
+            inner.probed = now;
+        }
         let in_flight = inner.in_flight;
         let trip = inner.throttle.sent(in_flight, now);
         let starts = inner.slots_to_start();
         drop(inner);
         let ran_dry = (left == 0 || left == DRY) && job.segment.work.goes_on_behind(&job.segment);
         if ran_dry {
-            self.dry.note(job.segment.key.batch);
+            self.dry.note(DryBatch {
+                batch: job.segment.key.batch,
+                lane: Some(self.mark()),
+            });
         }
         let low = was_ready && self.ready.fetch_sub(1, Ordering::Relaxed) == LOW_WATER;
         if low || ran_dry {
@@ -610,7 +706,8 @@ impl LaneInner {
             state: LaneState::default(),
             slots: 0,
             in_flight: 0,
-            probing: false,
+            probes: 0,
+            probed: Duration::ZERO,
         }
     }
 
@@ -629,6 +726,26 @@ impl LaneInner {
             self.noted = now;
             now
         })
+    }
+
+    /// All that are in memory, but those in flight.
+    fn lines(&self) -> usize {
+        let ready = self.batches.iter().map(|waiting| waiting.lines.len());
+        ready.sum::<usize>() + self.retries.len()
+    }
+
+    fn enough(&self) -> usize {
+        (8 * self.throttle.limit()).max(ENOUGH)
+    }
+
+    /// How long until a probe may be sent. Not until none is in flight: what was sent before the pause
+    /// may take minutes to end, and a probe that nobody answers must not keep the lane shut.
+    fn probe_in(&self, now: Duration, limit: usize) -> Duration {
+        match self.probes {
+            0 => Duration::ZERO,
+            some if some < limit => (self.probed + PROBE_PATIENCE).saturating_sub(now),
+            _ => PROBE_PATIENCE,
+        }
     }
 
     /// The next line, and whether it waited for a slot rather than for a retry.
@@ -704,5 +821,24 @@ impl Waiting {
             left: row.total.saturating_sub(row.completed + row.failed),
             id: self.batch,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_that_nobody_answers_is_followed_by_another_as_long_as_there_are_slots() {
+        let at = Duration::from_secs;
+        let probes = |probes| LaneInner {
+            probes,
+            probed: at(5),
+            ..LaneInner::new(Concurrency::Fixed(2))
+        };
+        assert_eq!(probes(0).probe_in(at(5), 2), at(0));
+        assert_eq!(probes(1).probe_in(at(6), 2), at(9));
+        assert_eq!(probes(1).probe_in(at(15), 2), at(0));
+        assert!(probes(2).probe_in(at(99), 2) > at(0));
     }
 }

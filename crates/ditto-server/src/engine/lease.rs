@@ -121,9 +121,12 @@ impl Inner {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {}
-                // Another process may have ended a batch that none of ours is open of. It is looked for
-                // also when there is always something arriving.
-                _ = looks.tick() => self.fillable.store(true, Ordering::Release),
+                // Another process may have made a batch, or ended one that none of ours is open of. It
+                // is looked for also when there is always something arriving.
+                _ = looks.tick() => {
+                    self.fillable.store(true, Ordering::Release);
+                    self.lanes.hungry.store(true, Ordering::Release);
+                }
                 () = arrived => {}
             }
         }
@@ -167,7 +170,7 @@ impl Inner {
             dry: self.lanes.dry.take(dry_segments as usize),
             dry_segments,
             runs: self.runs_wanted(stock),
-            shut: self.lanes.shut(),
+            shut: self.lanes.shut(now),
         };
         let is_any = segments > 0 || demand.runs > 0 || !demand.dry.is_empty();
         is_any.then_some(demand)

@@ -4,20 +4,20 @@
 //! [`settle`], [`seal`], [`finish`]; beside them [`renew`] (the lease, publishing, endings) and
 //! [`sweep`]; [`ending`], [`filler`] and [`park`] are their unusual turns. What it works on: [`work`] (a batch), [`segment`], [`lane`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::blobs::Blobs;
 use crate::budget::Budget;
-use crate::catalog::{Catalog, SegmentKey};
+use crate::catalog::{BatchRow, Catalog, SegmentKey};
 use crate::config::Config;
 use crate::error::Result;
 use crate::id;
@@ -65,11 +65,12 @@ use seal::SealQueue;
 use segment::OpenSegment;
 use stuck::{BrokenBatches, Stuck};
 use work::Works;
+pub(crate) use work::segment_blob;
 
 /// How long a lease runs unless renewed; it is renewed each second.
 const LEASE: Duration = Duration::from_secs(30);
-/// Segments sealed side by side: enough to hide a disk's syncs, few enough to stay small.
-const SEALERS: usize = 4;
+/// Segments sealed side by side: enough to share a disk's syncs. What they hold has a share of its own.
+const SEALERS: usize = 16;
 /// Segments being opened side by side: each reads up to 4 MiB.
 const OPENERS: usize = 4;
 /// Answers in spool files that are read side by side: what they need meanwhile is bounded, and two
@@ -126,6 +127,12 @@ pub(crate) struct Inner {
     seal_queue: Arc<SealQueue>,
     /// Batches being validated here.
     validating: Mutex<BTreeSet<i64>>,
+    /// Turns to validate: none before we run and none once we stop.
+    validators: Arc<Semaphore>,
+    /// Batches that were made as ours, and not taken up yet: no more than there are turns.
+    handed_over: Mutex<VecDeque<(OwnedSemaphorePermit, BatchRow)>>,
+    /// Batches whose files are being named here.
+    finishing: Mutex<BTreeSet<i64>>,
     /// What we have leased and not done with.
     hand: Hand,
     /// A lease is asked for, and its answer may be under way.
@@ -204,6 +211,9 @@ impl Engine {
             segments: Mutex::default(),
             seal_queue: Arc::default(),
             validating: Mutex::default(),
+            validators: Arc::new(Semaphore::new(0)),
+            handed_over: Mutex::default(),
+            finishing: Mutex::default(),
             hand: Hand::default(),
             leasing: AtomicBool::new(false),
             opening: AtomicUsize::new(0),
@@ -238,6 +248,7 @@ impl Engine {
     pub(crate) async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<bool> {
         let inner = &self.0;
         inner.register().await?;
+        inner.validators.add_permits(validate::VALIDATORS);
         for duty in [
             self.duty("validate", Inner::validate_batches),
             self.duty("lease", Inner::lease_segments),
@@ -273,6 +284,22 @@ impl Engine {
 
     /// There may be something to do: a batch was made.
     pub(crate) fn wake(&self) {
+        self.0.wake();
+    }
+
+    pub(crate) fn incarnation(&self) -> &str {
+        &self.0.incarnation
+    }
+
+    /// The right to validate a batch at once; `None` while as many are validated as may be, or before
+    /// and after this engine runs.
+    pub(crate) fn turn_to_validate(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.turn_to_validate()
+    }
+
+    /// Validates a batch that was made as ours.
+    pub(crate) fn validate(&self, turn: OwnedSemaphorePermit, batch: BatchRow) {
+        lock(&self.0.handed_over).push_back((turn, batch));
         self.0.wake();
     }
 
@@ -381,6 +408,7 @@ impl Inner {
     /// Stops leasing, lets what is in flight finish within the grace, and gives everything back.
     async fn drain(&self) -> bool {
         self.stop.cancel();
+        self.validators.close();
         self.lanes.wake_all();
         self.tasks.close();
         self.slots.close();

@@ -40,12 +40,13 @@ impl Inner {
         {
             return self.fill(leased, &work, ending).await;
         }
-        let entries = self.plan_entries(&work.row.id, leased.key.index, 1).await?;
+        let entries = self.plan_entries(&work.row, leased.key.index, 1).await?;
         let [entry] = entries[..] else {
             return Err(Error::internal("one plan entry was read, but not one came"));
         };
         let segment = self.new_segment(leased, entry, work, cuts, in_hand);
         self.replay(&segment).await?;
+        nothing_is_gone(&segment, leased.published)?;
         lock(&self.segments).insert(segment.key, Arc::clone(&segment));
         if segment.is_whole() {
             self.seal_queue.push(segment);
@@ -251,6 +252,18 @@ impl Inner {
             .await?;
         faults::read_run(&bytes)
     }
+}
+
+/// What was published was durable. If less than that is there, its lines would be bought again.
+fn nothing_is_gone(segment: &OpenSegment, published: u32) -> Result<()> {
+    let recorded = segment.recorded();
+    if recorded >= published {
+        return Ok(());
+    }
+    Err(Error::internal(format!(
+        "{published} results of segment {} were recorded and {recorded} are in its journal; nothing of it is sent again: restore the data folder's `journal` from a backup",
+        segment.key
+    )))
 }
 
 fn settle_fault(

@@ -1,9 +1,12 @@
-//! Parks segments whose lines all wait for lanes that have been paused for long: the journal is
-//! flushed and the lease given back, so that their memory serves lines that can be sent. One
-//! segment of a paused lane stays open: its lines are the probes that find out when it is back, and
-//! then the others come back too.
+//! Parks segments whose lines all wait for lanes that cannot take them soon: paused for long, or, where
+//! others need the room, with more lines than they will send for a while. The journal is flushed and
+//! the lease given back; they come back when their lane can take them.
+//!
+//! What a lane needs stays: of a paused one a segment, whose lines are the probes that find out when
+//! it is back, as long as such segments take a small part of the room; of a crowded one lines for
+//! a while, of each batch among them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,10 +14,10 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use super::Inner;
-use super::lane::Lane;
+use super::lane::{DRY, Lane};
 use super::lease::is_cramped;
 use super::segment::{LineJob, OpenSegment};
-use crate::catalog::{LaneMark, SegmentKey, Until};
+use crate::catalog::{SegmentKey, Until};
 
 /// As `readyz` names it.
 const STEP: &str = "parking a segment";
@@ -25,78 +28,113 @@ const OF_PATIENCE: u32 = 120;
 const PAUSED_FOR_IF_CRAMPED: Duration = Duration::from_secs(2);
 /// Segments that are put down side by side: their syncs are one.
 const PARKERS: usize = 16;
+/// A segment that waits for retries is away for at least this long, or it would not be worth while.
+const AWAY_FOR: Duration = Duration::from_secs(5);
+/// Segments that stay open for the probes of paused lanes, at most,
+const PROBES: usize = 32;
+/// and their part of the memory for segments. Other lanes get theirs in turn.
+const PROBES_PART: u64 = 4;
 
-/// Lines of one segment, taken out of paused lanes, each with the place of its lane.
-type Waiting = Vec<(usize, LineJob)>;
+/// A line taken out of its lane, with the place of the lane and the time of its retry.
+type Idle = (usize, LineJob, Option<Duration>);
+
+/// What stays in memory.
+struct Kept {
+    lanes: Vec<Need>,
+    probe_segments: usize,
+    probe_bytes: u64,
+}
+
+/// What a lane needs, and has so far.
+struct Need {
+    is_paused: bool,
+    enough: usize,
+    kept: usize,
+    of_batch: BTreeMap<i64, usize>,
+}
 
 impl Inner {
-    /// Looks once over the paused lanes.
+    /// Looks once over the lanes.
     pub(crate) async fn park_waiting(self: &Arc<Self>) {
         let now = self.host.now();
+        let is_cramped = is_cramped(self.stock(now));
         let long = self.config.sending.patience / OF_PATIENCE;
-        let long = match is_cramped(self.stock(now)) {
+        let long = match is_cramped {
             true => long.min(PAUSED_FOR_IF_CRAMPED),
             false => long,
         };
-        let lanes = self.lanes.paused_for(long, now);
-        let parked = self.choose(&lanes);
+        let paused = self.lanes.paused_for(long, now);
+        let crowded = match is_cramped {
+            true => self.lanes.crowded(),
+            false => Vec::new(),
+        };
+        let parked = self.choose(&paused, &crowded, now);
         stream::iter(parked)
-            .for_each_concurrent(PARKERS, |(segment, mark)| self.park(segment, mark))
+            .for_each_concurrent(PARKERS, |(segment, until)| self.park(segment, until))
             .await;
     }
 
-    /// The segments to be parked, closed, each with the lane that it waits for. All other lines are
-    /// back where they were.
-    fn choose(self: &Arc<Self>, lanes: &[Arc<Lane>]) -> Vec<(Arc<OpenSegment>, LaneMark)> {
-        let mut waiting: BTreeMap<SegmentKey, Waiting> = BTreeMap::new();
+    /// The segments to be parked, closed, each with what it waits for. All other lines are back where
+    /// they were.
+    fn choose(
+        self: &Arc<Self>,
+        paused: &[Arc<Lane>],
+        crowded: &[Arc<Lane>],
+        now: Duration,
+    ) -> Vec<(Arc<OpenSegment>, Until)> {
+        let lanes: Vec<_> = paused.iter().chain(crowded).collect();
+        let mut idle: BTreeMap<SegmentKey, Vec<Idle>> = BTreeMap::new();
         for (place, lane) in lanes.iter().enumerate() {
-            for job in lane.take_ready(&|_| true) {
-                let jobs = waiting.entry(job.segment.key).or_default();
-                jobs.push((place, job));
+            for (job, retry) in lane.take_idle() {
+                let jobs = idle.entry(job.segment.key).or_default();
+                jobs.push((place, job, retry));
             }
         }
-        let mut probed = BTreeSet::new();
-        let mut stay: Vec<Vec<LineJob>> = lanes.iter().map(|_| Vec::new()).collect();
+        let mut kept = Kept::of(paused, crowded);
+        let most = self.budget.segments.limit() / PROBES_PART;
         let mut parked = Vec::new();
-        for jobs in waiting.into_values() {
-            let needed = jobs.iter().any(|(place, _)| !probed.contains(place));
-            match jobs.first() {
-                Some((place, job)) if !needed && can_park(&job.segment, jobs.len()) => {
-                    parked.push((Arc::clone(&job.segment), lanes[*place].mark()));
-                }
-                _ => {
-                    for (place, job) in jobs {
-                        probed.insert(place);
-                        stay[place].push(job);
-                    }
-                }
+        for jobs in idle.into_values() {
+            let Some((place, job, _)) = jobs.first() else {
+                continue;
+            };
+            let (place, segment) = (*place, Arc::clone(&job.segment));
+            let stays = kept.needs(&jobs, &segment, most);
+            if !stays && segment.unsettled() == jobs.len() && segment.close() {
+                let retry = jobs.iter().filter_map(|(_, _, retry)| *retry).min();
+                parked.push((segment, until(lanes[place], retry, now)));
+            } else {
+                kept.keep(&jobs, &segment);
+                self.put_back(&lanes, jobs);
             }
-        }
-        for (lane, mut jobs) in lanes.iter().zip(stay) {
-            // In the order of the lane: the next probe is a line that was put back least.
-            jobs.sort_by_key(|job| (job.put_backs, job.segment.key, job.ordinal));
-            self.wait_on(lane, jobs);
         }
         parked
     }
 
-    /// Lines of one batch after the other.
-    fn wait_on(self: &Arc<Self>, lane: &Arc<Lane>, jobs: Vec<LineJob>) {
-        let mut by_batch: BTreeMap<i64, Vec<LineJob>> = BTreeMap::new();
-        for job in jobs {
-            by_batch.entry(job.segment.key.batch).or_default().push(job);
+    /// The lines of one segment, each where it was.
+    fn put_back(self: &Arc<Self>, lanes: &[&Arc<Lane>], jobs: Vec<Idle>) {
+        let mut ready: BTreeMap<usize, Vec<LineJob>> = BTreeMap::new();
+        for (place, job, retry) in jobs {
+            match retry {
+                Some(at) => {
+                    let start = lanes[place].retry(job, at);
+                    self.start_slots(lanes[place], start);
+                }
+                None => ready.entry(place).or_default().push(job),
+            }
         }
-        for jobs in by_batch.into_values() {
-            self.dispatch(lane, jobs);
+        for (place, mut jobs) in ready {
+            // In the order of the lane: the next probe is a line that was put back least.
+            jobs.sort_by_key(|job| (job.put_backs, job.ordinal));
+            self.dispatch(lanes[place], jobs);
         }
     }
 
     /// Flushes and gives back. If we stop before the last call, the lease runs out and the next
     /// owner fences the part.
-    async fn park(&self, segment: Arc<OpenSegment>, mark: LaneMark) {
+    async fn park(&self, segment: Arc<OpenSegment>, until: Until) {
         segment.work.has_parked.store(true, Ordering::Release);
         let length = segment.part.flushed().await;
-        let put_down = segment.put_down(length, Until::Open(mark));
+        let put_down = segment.put_down(length, until);
         // Out of the books first: an ending may bring it back at once, under a new epoch.
         self.forget(segment.key, segment.epoch);
         let parked = self
@@ -111,8 +149,62 @@ impl Inner {
     }
 }
 
-/// Whether these are all that is left of it, so that none is in flight, waits for a retry, or for a
-/// lane that is open. It is closed then.
-fn can_park(segment: &OpenSegment, waiting: usize) -> bool {
-    segment.unsettled() == waiting && segment.close()
+/// When it comes back. The first of its retries says so, where there is one.
+fn until(lane: &Lane, retry: Option<Duration>, now: Duration) -> Until {
+    match retry {
+        Some(at) => Until::After(at.saturating_sub(now).max(AWAY_FOR)),
+        None => Until::Open(lane.mark()),
+    }
+}
+
+impl Kept {
+    fn of(paused: &[Arc<Lane>], crowded: &[Arc<Lane>]) -> Self {
+        let need = |is_paused: bool, lane: &Arc<Lane>| Need {
+            is_paused,
+            enough: if is_paused { 1 } else { lane.enough() / 2 },
+            kept: 0,
+            of_batch: BTreeMap::new(),
+        };
+        let paused = paused.iter().map(|lane| need(true, lane));
+        let crowded = crowded.iter().map(|lane| need(false, lane));
+        Self {
+            lanes: paused.chain(crowded).collect(),
+            probe_segments: 0,
+            probe_bytes: 0,
+        }
+    }
+
+    /// Whether one of its lanes has not enough without this segment.
+    fn needs(&self, jobs: &[Idle], segment: &OpenSegment, most: u64) -> bool {
+        let room_for_probes =
+            self.probe_segments < PROBES && self.probe_bytes + segment.entry.length <= most;
+        let mut places: Vec<_> = jobs.iter().map(|(place, ..)| *place).collect();
+        places.dedup();
+        places.into_iter().any(|place| {
+            let need = &self.lanes[place];
+            need.needs(segment.key.batch) && (room_for_probes || !need.is_paused)
+        })
+    }
+
+    fn keep(&mut self, jobs: &[Idle], segment: &OpenSegment) {
+        let mut is_probe = false;
+        for (place, ..) in jobs {
+            let need = &mut self.lanes[*place];
+            is_probe |= need.is_paused;
+            need.kept += 1;
+            *need.of_batch.entry(segment.key.batch).or_default() += 1;
+        }
+        if is_probe {
+            self.probe_segments += 1;
+            self.probe_bytes += segment.entry.length;
+        }
+    }
+}
+
+impl Need {
+    /// Whether it needs more lines, or more of this batch: each has its turns.
+    fn needs(&self, batch: i64) -> bool {
+        let of_batch = self.of_batch.get(&batch).copied().unwrap_or_default();
+        self.kept < self.enough || !self.is_paused && of_batch < DRY && self.kept < 4 * self.enough
+    }
 }

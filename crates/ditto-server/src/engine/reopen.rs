@@ -11,9 +11,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ditto_llm::jsonl::{Content, LineSplitter};
 use ditto_llm::wire::ResultLine;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 
-use super::work::line_id_prefix;
+use super::work::{line_id_prefix, segment_blob};
 use super::{Inner, answer};
 use crate::blobs::name;
 use crate::catalog::{FinishWork, Gap, Named, SegmentKey, Usage};
@@ -68,7 +68,7 @@ impl Inner {
         let remains = self.remains(work, missing).await?;
         let mut gaps = Vec::with_capacity(missing.len());
         for &index in missing {
-            let entries = self.plan_entries(id, index, 1).await?;
+            let entries = self.plan_entries(&work.batch, index, 1).await?;
             gaps.push(self.gather(work, index, entries[0], &remains).await?);
         }
         let ours = self
@@ -97,7 +97,12 @@ impl Inner {
                 }
             }
         }
-        let mut pages = self.blobs.found_below(&name::segments(&work.batch.id))?;
+        let first = self
+            .blobs
+            .found_at(&name::first_seal(&work.batch.id))
+            .await?;
+        let below = self.blobs.found_below(&name::segments(&work.batch.id))?;
+        let mut pages = first.chain(below);
         while let Some(page) = pages.try_next().await? {
             for found in page {
                 if let Some(Named::Blob { index, epoch, .. }) = names::of_blob(&found.path)
@@ -152,7 +157,7 @@ impl Inner {
             gathered.take_part(PartName { segment, epoch }).await?;
         }
         for (&epoch, &length) in blobs.into_iter().flatten() {
-            let blob = name::segment(&work.batch.id, index, epoch);
+            let blob = segment_blob(&work.batch, index, epoch);
             gathered.take_blob(&blob, length).await?;
         }
         let found = gathered.seen.len();

@@ -29,6 +29,8 @@ const LINE_SLACK: usize = 1 << 20;
 struct Making {
     blobs: Blobs,
     retry: Retry,
+    /// Of the error file.
+    errors: Manifest,
     /// The id of the new file.
     file: String,
     scratch: PathBuf,
@@ -57,10 +59,17 @@ impl Inner {
         let Some(retry) = row.retry.clone() else {
             return Ok(None);
         };
+        let errors = self.catalog.retried_errors(row.key).await?;
+        let errors = errors
+            .ok_or_else(|| Error::internal(format!("the error file {} is gone", retry.errors)))?;
         let limits = &self.config.limits;
         let making = Making {
             blobs: self.blobs.clone(),
             retry,
+            errors: self
+                .blobs
+                .manifest_of(&errors.id, errors.piece.as_ref())
+                .await?,
             file: row.input_file_id.clone(),
             scratch: self.config.data.clone(),
             limits: (limits.answer_bytes * 2 + LINE_SLACK, limits.line_bytes),
@@ -80,6 +89,7 @@ impl Inner {
             bytes: made.bytes,
             lines: Some(made.lines),
             expires_after: Some(LIFETIME),
+            piece: None,
             within: self.config.tenants.of(&row.tenant).stored_bytes,
             once: None,
         };
@@ -144,7 +154,7 @@ impl Making {
     async fn wanted(&self) -> Result<Numbers> {
         let mut numbers =
             BufWriter::new(tempfile::tempfile_in(&self.scratch).map_err(scratch_failed)?);
-        let manifest = self.blobs.manifest(&self.retry.errors).await?;
+        let manifest = &self.errors;
         let mut splitter = LineSplitter::new(self.limits.0);
         let mut take = |line: Line<'_>| {
             if let Content::Bytes(bytes) = line.content

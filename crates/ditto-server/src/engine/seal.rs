@@ -8,15 +8,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::finish::files_of_one;
 use super::segment::{OpenSegment, Results, Settled};
+use super::work::segment_blob;
 use super::{Inner, lock};
-use crate::blobs::{CHUNK, name};
-use crate::catalog::{SealOutcome, Sealed};
+use crate::blobs::CHUNK;
+use crate::catalog::{SealOutcome, Sealed, SealedRow, SealedWhole};
 use crate::error::Result;
 use crate::journal::{Kind, PartName, Place};
 
 /// Parts and blobs up to this size are handled whole in memory, larger ones line by line.
 const WHOLE: u64 = 4 << 20;
+/// What a segment's journal and blob hold beside its results: heads and the order of settling.
+const SLACK: u64 = 64 << 10;
 /// As `readyz` names it.
 const STEP: &str = "sealing a segment";
 /// How long a store is left alone that refused a seal.
@@ -53,7 +57,8 @@ impl Inner {
             let inner = Arc::clone(&self);
             self.tasks.spawn(async move {
                 let permit = inner.sealers.acquire().await;
-                let memory = inner.budget.seals.draw(2 * WHOLE).await;
+                let most = 2 * (segment.settled_bytes() + SLACK).min(WHOLE);
+                let memory = inner.budget.seals.draw(most).await;
                 inner.seal(&segment).await;
                 drop((memory, permit));
             });
@@ -90,10 +95,27 @@ impl Inner {
                 "a segment was sealed before it was whole",
             ));
         };
-        let blob = name::segment(&segment.work.row.id, segment.key.index, segment.epoch);
+        let blob = segment_blob(&segment.work.row, segment.key.index, segment.epoch);
         let sealed = self.write_pieces(segment, &results, &blob).await?;
+        let (key, epoch) = (segment.key, segment.epoch);
+        let batch = &segment.work.row;
+        if batch.segments > 1 {
+            let seal = self.catalog.seal(&self.incarnation, key, epoch, sealed);
+            return seal.await;
+        }
+        let row = SealedRow {
+            index: key.index,
+            epoch,
+            sealed,
+        };
+        let (output, errors) = files_of_one(batch, row);
+        let whole = SealedWhole {
+            sealed,
+            output,
+            errors,
+        };
         self.catalog
-            .seal(&self.incarnation, segment.key, segment.epoch, sealed)
+            .seal_whole(&self.incarnation, key, epoch, whole)
             .await
     }
 
@@ -101,6 +123,13 @@ impl Inner {
         self.forget(segment.key, segment.epoch);
         match outcome {
             SealOutcome::Sealed | SealOutcome::Last => {
+                self.remove_parts(&segment.parts()).await;
+            }
+            SealOutcome::Ended => {
+                tracing::info!(batch = segment.work.row.id, "batch ended");
+                self.batch_has_ended(segment.key.batch);
+                // Whoever waits for the batch need not wait for this.
+                self.announce();
                 self.remove_parts(&segment.parts()).await;
             }
             SealOutcome::Fenced => {

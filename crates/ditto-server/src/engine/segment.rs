@@ -187,6 +187,12 @@ impl OpenSegment {
             .collect()
     }
 
+    /// Durable results, without those of an ending.
+    pub(crate) fn recorded(&self) -> u32 {
+        let progress = lock(&self.progress);
+        progress.answers + progress.errors
+    }
+
     /// Whether every line is settled and durable already, before anything is sent.
     pub(crate) fn is_whole(&self) -> bool {
         lock(&self.progress).is_whole()
@@ -233,6 +239,13 @@ impl OpenSegment {
 
     pub(crate) fn is_closed(&self) -> bool {
         lock(&self.progress).closed
+    }
+
+    /// Bytes of all results so far.
+    pub(crate) fn settled_bytes(&self) -> u64 {
+        let progress = lock(&self.progress);
+        let settled = progress.lines.iter().flatten();
+        settled.map(|line| u64::from(line.place.length)).sum()
     }
 
     /// The results, once whole.

@@ -115,7 +115,7 @@ impl Inner {
     }
 
     fn forget_unused(&self) {
-        self.lanes.forget_unused();
+        self.lanes.forget_unused(self.host.now());
         self.works.forget_unused();
     }
 }

@@ -11,6 +11,7 @@ use ditto_llm::ids::IdSet;
 use ditto_llm::jsonl::{Content, Line, LineSplitter};
 use ditto_llm::wire::BatchError;
 use futures_util::{Stream, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::faults::{self, FaultSpool, FaultyLine, scratch_failed};
@@ -18,7 +19,7 @@ use super::lines::LineHash;
 use super::work::fill;
 use super::{Inner, lock};
 use crate::blobs::{Blobs, name};
-use crate::catalog::{BatchRow, Validated};
+use crate::catalog::{BatchRow, DryBatch, Validated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
 use crate::model::batch::BatchState;
@@ -29,8 +30,10 @@ use crate::model::plan::{Entry, Geometry, Span};
 const ID_BYTES: u64 = 40;
 /// What nobody has woken us for is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
-/// Files read side by side: two fill two processors, and one is never behind the other.
-const VALIDATORS: usize = 2;
+/// Files read side by side. Most of the time of a small one is its row's.
+pub(crate) const VALIDATORS: usize = 16;
+/// Files whose ids fill their share of memory, one each; those of small ones take little.
+const LARGE_FILES: u64 = 2;
 /// As `readyz` names it.
 const STEP: &str = "validating a batch";
 
@@ -43,25 +46,20 @@ enum Found {
 }
 
 impl Inner {
-    /// Duty: validates batches, oldest first, a few side by side: a small file must not wait for
-    /// one of ten gigabytes.
+    /// Duty: validates batches, those first that were made as ours, then the oldest that nobody holds;
+    /// some side by side: a small file must not wait for one of ten gigabytes.
     pub(crate) async fn validate_batches(self: Arc<Self>) {
         while !self.stop.is_cancelled() {
             let arrived = self.work_arrived();
-            if lock(&self.validating).len() < VALIDATORS {
+            self.take_up_handed_over();
+            if let Some(turn) = self.turn_to_validate() {
                 match self.catalog.lease_validation(&self.incarnation).await {
-                    // The catalog also gives what we hold already, should we have given it up.
-                    Ok(Some(row)) if lock(&self.validating).insert(row.key) => {
-                        let inner = Arc::clone(&self);
-                        self.tasks.spawn(async move {
-                            let key = row.key;
-                            inner.validate_one(row).await;
-                            lock(&inner.validating).remove(&key);
-                            inner.wake();
-                        });
-                        continue;
+                    Ok(Some(row)) => {
+                        if self.take_up(turn, row) {
+                            continue;
+                        }
                     }
-                    Ok(_) => {}
+                    Ok(None) => {}
                     Err(error) => tracing::error!(%error, "looking for batches to validate failed"),
                 }
             }
@@ -72,6 +70,34 @@ impl Inner {
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
+    }
+
+    fn take_up_handed_over(self: &Arc<Self>) {
+        let handed_over = std::mem::take(&mut *lock(&self.handed_over));
+        for (turn, row) in handed_over {
+            self.take_up(turn, row);
+        }
+    }
+
+    pub(crate) fn turn_to_validate(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.validators).try_acquire_owned().ok()
+    }
+
+    /// Validates a batch of ours. False: it is being validated already; the catalog also gives what we
+    /// hold, should we have given it up.
+    fn take_up(self: &Arc<Self>, turn: OwnedSemaphorePermit, row: BatchRow) -> bool {
+        if !lock(&self.validating).insert(row.key) {
+            return false;
+        }
+        let inner = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let key = row.key;
+            inner.validate_one(row).await;
+            lock(&inner.validating).remove(&key);
+            drop(turn);
+            inner.wake();
+        });
+        true
     }
 
     pub(crate) async fn validate_one(&self, row: BatchRow) {
@@ -98,7 +124,10 @@ impl Inner {
             }
             Err(error) => self.refuse_broken(&id, key, &error).await,
         }
-        self.lanes.dry.note(key);
+        self.lanes.dry.note(DryBatch {
+            batch: key,
+            lane: None,
+        });
         self.wake();
         self.announce();
     }
@@ -152,8 +181,10 @@ impl Inner {
         match self.pass(row, manifest, given_up.clone()).await? {
             Found::Errors(errors) => self.refuse(key, &errors).await,
             Found::Plan { plan, validated } => {
-                // Bytes first, then the row that leans on them.
-                self.blobs.put(&name::plan(&id), Bytes::from(plan)).await?;
+                if validated.only.is_none() {
+                    // Bytes first, then the row that leans on them.
+                    self.blobs.put(&name::plan(&id), Bytes::from(plan)).await?;
+                }
                 let taken = self
                     .catalog
                     .validated(&self.incarnation, key, validated)
@@ -194,7 +225,8 @@ impl Inner {
         let chunks = self.blobs.read(manifest.slice(0..bytes));
         let limits = self.config.limits;
         let share = &self.budget.ids;
-        let memory = share.draw(share.limit() / VALIDATORS as u64).await;
+        // A line is longer than what its id takes.
+        let memory = share.draw(bytes.min(share.limit() / LARGE_FILES)).await;
         let in_memory = usize::try_from(memory.bytes() / ID_BYTES).unwrap_or(usize::MAX);
         let ids = IdSet::new(self.config.data.clone(), in_memory);
         let served = self
@@ -349,10 +381,11 @@ impl Pass {
             .finish(&mut whole_file)
             .map_err(scratch_failed)?;
         self.faults.extend(whole_file);
-        let validated = Validated {
+        let mut validated = Validated {
             total: summary.requests,
             segments: u32::try_from(self.entries.len())
                 .map_err(|_| Error::invalid("the file has more segments than a plan can hold"))?,
+            only: None,
             model: summary.model,
             bare_suffix: self.bare.then_some(summary.bare_suffix),
         };
@@ -366,6 +399,10 @@ impl Pass {
         }
         if !self.faults.is_empty() {
             return Ok(Found::Errors(errors(self.faults, self.more, self.cap)));
+        }
+        if let [only] = self.entries[..] {
+            // Where its faults are stands in the plan.
+            validated.only = (only.faults == 0).then_some(only);
         }
         Ok(Found::Plan {
             plan: self.entries.iter().flat_map(Entry::encode).collect(),

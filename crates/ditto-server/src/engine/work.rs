@@ -131,10 +131,16 @@ impl Inner {
     /// These entries of a batch's plan.
     pub(crate) async fn plan_entries(
         &self,
-        batch_id: &str,
+        batch: &BatchRow,
         from: u32,
         count: u32,
     ) -> Result<Vec<Entry>> {
+        let batch_id = &batch.id;
+        if let Some(only) = batch.only
+            && (from, count) == (0, 1)
+        {
+            return Ok(vec![only]);
+        }
         let start = u64::from(from) * ENTRY_BYTES as u64;
         let end = start + u64::from(count) * ENTRY_BYTES as u64;
         let bytes = self.blobs.range(&name::plan(batch_id), start..end).await?;
@@ -152,6 +158,14 @@ impl Inner {
             )));
         }
         Ok(entries)
+    }
+}
+
+/// Where a sealed segment of this batch is.
+pub(crate) fn segment_blob(batch: &BatchRow, index: u32, epoch: u32) -> String {
+    match (batch.only, epoch) {
+        (Some(_), 1) => name::first_seal(&batch.id),
+        _ => name::segment(&batch.id, index, epoch),
     }
 }
 

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::{Answer, Failure, Problem};
+use super::held::held;
 use super::incoming::Incoming;
 use super::paced::paced;
 use crate::service::Service;
@@ -56,13 +57,17 @@ pub(super) async fn tenant_of_key(
         return next.run(request).await;
     }
     match enter(&service, request.headers()) {
-        Ok((tenant, ticket)) => {
+        Ok(Entered {
+            tenant,
+            place,
+            upload,
+        }) => {
             let mut request = at_pace(request, &service.quotas, &tenant);
             request.extensions_mut().insert(tenant);
             let response = next.run(request).await;
             // Until here an upload comes in.
-            drop(ticket);
-            response
+            drop(upload);
+            response.map(|body| held(body, place))
         }
         Err(failure) => {
             let (parts, body) = request.into_parts();
@@ -72,15 +77,28 @@ pub(super) async fn tenant_of_key(
     }
 }
 
-/// Whose request it is, if it may come now; and for an upload the right to be one.
-fn enter(service: &Service, headers: &HeaderMap) -> Answer<(Tenant, Option<Ticket>)> {
+/// A request that may come now.
+struct Entered {
+    tenant: Tenant,
+    /// Among those of its tenant, until its answer has gone out.
+    place: Ticket,
+    /// The right to be an upload, if it is one.
+    upload: Option<Ticket>,
+}
+
+fn enter(service: &Service, headers: &HeaderMap) -> Answer<Entered> {
     let tenant = tenant(service, headers)?;
     service.quotas.request(&tenant.0)?;
-    let ticket = match is_form(headers) {
+    let place = service.quotas.begin(&tenant.0, Kind::Request)?;
+    let upload = match is_form(headers) {
         true => Some(service.quotas.begin(&tenant.0, Kind::Upload)?),
         false => None,
     };
-    Ok((tenant, ticket))
+    Ok(Entered {
+        tenant,
+        place,
+        upload,
+    })
 }
 
 /// Files, and nothing else, come as forms.
@@ -103,7 +121,15 @@ fn tenant(service: &Service, headers: &HeaderMap) -> Answer<Tenant> {
     if !service.keys.asked_for() {
         return Ok(Tenant(LOCAL.into()));
     }
-    let Some(given) = headers.get(header::AUTHORIZATION).and_then(bearer) else {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let given = all.next().and_then(bearer);
+    // Of two, a proxy in front may have looked at the other.
+    if all.next().is_some() {
+        return Err(refused(
+            "You provided more than one 'Authorization' header. Send one.".to_owned(),
+        ));
+    }
+    let Some(given) = given else {
         return Err(refused(
             "You didn't provide an API key. Send it as a bearer token: \
              'Authorization: Bearer YOUR_KEY'."

@@ -180,17 +180,40 @@ async fn read_retry(
         expect_json(headers)?;
         fields = Object::read(&body)?;
     }
-    let in_query = in_query.map(|only| between_commas(&only));
-    let words = fields.words("only")?.or(in_query).unwrap_or_default();
-    let mut only = words
-        .iter()
-        .map(|word| class(word))
-        .collect::<Answer<Vec<_>>>()?;
-    only.sort_unstable();
-    only.dedup();
+    let in_body = fields.words("only")?.as_deref().map(classes).transpose()?;
+    let in_query = in_query
+        .map(|only| classes(&between_commas(&only)))
+        .transpose()?;
+    if let (Some(body), Some(query)) = (&in_body, &in_query)
+        && body != query
+    {
+        return Err(Failure::invalid(
+            "The query and the body name different classes in 'only'. Give it once.",
+        )
+        .with_param("only"));
+    }
+    let only = in_body.or(in_query).unwrap_or_default();
     let once = once_about(&format!("retry {id} {only:?}"), headers, &mut fields)?;
     fields.nothing_else()?;
     Ok((only, once))
+}
+
+/// In one order, each once. An empty choice is a slip, and not all of them: they cost money.
+fn classes(words: &[String]) -> Answer<Vec<FailureClass>> {
+    if words.is_empty() {
+        return Err(Failure::invalid(
+            "Invalid 'only': no class is named. Leave it out to run again all that can end otherwise.",
+        )
+        .with_param("only")
+        .with_code("invalid_value"));
+    }
+    let mut classes = words
+        .iter()
+        .map(|word| class(word))
+        .collect::<Answer<Vec<_>>>()?;
+    classes.sort_unstable();
+    classes.dedup();
+    Ok(classes)
 }
 
 fn class(word: &str) -> Answer<FailureClass> {

@@ -1,15 +1,14 @@
 //! One connection of a client, from its first byte to its end.
 
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,10 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::held::held;
 use super::peer::Peer;
 use super::socket::Socket;
 use super::tls::Tls;
-use super::waiting::{Busy, Seat};
+use super::waiting::Seat;
 
 /// A client that takes longer for its headers is holding the connection, not using it. Counts for
 /// the idle time between requests too.
@@ -103,32 +103,6 @@ impl Connection {
         request.extensions_mut().insert(Peer(self.peer.ip()));
         let router = TowerToHyperService::new(self.router.clone());
         let Ok(response) = router.call(request).await;
-        Ok(response.map(|body| Body::new(Going { body, _busy: busy })))
-    }
-}
-
-/// An answer's body, for as long as it goes out.
-struct Going {
-    body: Body,
-    _busy: Busy,
-}
-
-impl HttpBody for Going {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        Ok(response.map(|body| held(body, busy)))
     }
 }

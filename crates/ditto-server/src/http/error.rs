@@ -13,6 +13,10 @@ use crate::error::{Error, ErrorKind, GONE};
 
 /// OpenAI's clients stop or go on as this header says.
 const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// Bytes of a refusal's message, and of the name of what is wrong. Ours are shorter; they repeat what the
+/// client sent, which may be as long as a request.
+const MESSAGE: usize = 2048;
+const PARAM: usize = 512;
 /// When nothing better is known, long enough for a restart to be over.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -62,9 +66,9 @@ impl Problem {
     fn kind(self) -> &'static str {
         match self.next_step() {
             NextStep::Stop | NextStep::TryAgain => "invalid_request_error",
-            NextStep::Wait | NextStep::ComeBack if matches!(self, Self::Busy | Self::Full) => {
-                "rate_limit_error"
-            }
+            NextStep::Wait if self == Self::Busy => "rate_limit_error",
+            // As OpenAI calls what no waiting mends: some clients obey this word and not the header.
+            NextStep::ComeBack if self == Self::Full => "insufficient_quota",
             NextStep::Wait | NextStep::ComeBack | NextStep::Report => "server_error",
         }
     }
@@ -215,9 +219,11 @@ impl IntoResponse for Failure {
         let detail = *self.0;
         let body = ErrorEnvelope {
             error: ErrorBody {
-                message: detail.message,
+                message: shortened(detail.message, MESSAGE),
                 kind: detail.problem.kind().to_owned(),
-                param: detail.param.map(Cow::into_owned),
+                param: detail
+                    .param
+                    .map(|param| shortened(param.into_owned(), PARAM)),
                 code: detail.code.map(Cow::into_owned),
             },
         };
@@ -236,6 +242,20 @@ impl IntoResponse for Failure {
     }
 }
 
+/// A text of at most so many bytes: of a longer one its beginning and its end, in which our own words
+/// stand.
+fn shortened(text: String, most: usize) -> String {
+    const GAP: &str = "…";
+    if text.len() <= most {
+        return text;
+    }
+    let half = (most - GAP.len()) / 2;
+    let whole = |at: &usize| text.is_char_boundary(*at);
+    let start = (0..=half).rev().find(whole).unwrap_or(0);
+    let end = (text.len() - half..).find(whole).unwrap_or(text.len());
+    format!("{}{GAP}{}", &text[..start], &text[end..])
+}
+
 /// Rounded up, and at least one: clients read 0 as "at once".
 fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
@@ -250,6 +270,21 @@ mod tests {
         let table = [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (90_000, 90)];
         for (ms, seconds) in table {
             assert_eq!(whole_seconds(Duration::from_millis(ms)), seconds, "{ms} ms");
+        }
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_ends_and_whole_characters() {
+        for (text, expected) in [
+            ("0123456789", "0123456789"),
+            ("01234567890", "012…890"),
+            ("ééééééé", "é…é"),
+        ] {
+            assert_eq!(shortened(text.to_owned(), 10), expected);
+        }
+        for length in 0..200 {
+            let text = "é".repeat(length);
+            assert!(shortened(text, 50).len() <= 50);
         }
     }
 

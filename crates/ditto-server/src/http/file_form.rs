@@ -7,10 +7,11 @@ use ditto_llm::wire::FileObject;
 
 use super::error::{Answer, Failure};
 use super::incoming::Incoming;
-use super::json::{self, Object};
+use super::json::{self, Object, repeated};
 use super::multipart::{Form, Part, Payload, twice};
-use super::once::header_key;
+use super::once::FormKey;
 use super::params::{missing, unknown_value, whole};
+use super::unique::{self, Unread};
 use crate::service::{FileDescription, FirstLine, Service, Upload, check_extension};
 
 /// What a client may upload a file for. Only `batch` is of use here; a client that keeps its other
@@ -24,7 +25,7 @@ pub(super) const PURPOSES: &[&str] = &[
     "evals",
 ];
 /// Bytes of a file's name: what file systems allow.
-pub(super) const MAX_NAME: usize = 255;
+const MAX_NAME: usize = 255;
 
 /// Takes a whole upload, or leaves nothing behind.
 pub(super) async fn receive(
@@ -39,15 +40,16 @@ pub(super) async fn receive(
         limit: service.config.limits.file_bytes,
     };
     let mut form = Form::open(headers, incoming, payload)?;
-    let key = header_key(headers)?;
+    let mut key = FormKey::of(headers)?;
     let mut fields = Fields::default();
     let mut file = None;
     while let Some((name, mut part)) = form.next().await? {
         match name.as_str() {
             "file" if file.is_some() => return Err(twice("file")),
             "file" => {
-                file = Some(store(service, tenant, key.clone(), &fields, &mut part).await?);
+                file = Some(store(service, tenant, key.settle(), &fields, &mut part).await?);
             }
+            name if FormKey::is_in(name) => key.read(&mut part).await?,
             name => fields.set(name, &mut part).await?,
         }
     }
@@ -82,8 +84,12 @@ impl Fields {
             // Other providers' fields; the form skips what nobody reads.
             _ => return Ok(()),
         };
-        *slot = Some(part.text(name).await?);
-        Ok(())
+        let text = part.text(name).await?;
+        // Of two, one reader takes the first and another the last.
+        match slot.replace(text) {
+            None => Ok(()),
+            Some(_) => Err(twice(name)),
+        }
     }
 
     /// Refuses a purpose that we do not know.
@@ -95,8 +101,10 @@ impl Fields {
 
     fn lifetime(&self) -> Answer<Option<Duration>> {
         if let Some(json) = &self.expires_after {
-            let json = serde_json::from_str(json).map_err(|_| not_an_expiry())?;
-            return Object::of("expires_after", json).expiry("expires_after");
+            if self.anchor.is_some() || self.seconds.is_some() {
+                return Err(twice("expires_after"));
+            }
+            return in_json(json);
         }
         let (anchor, seconds) = match (&self.anchor, &self.seconds) {
             (None, None) => return Ok(None),
@@ -113,6 +121,15 @@ impl Fields {
             .with_code("invalid_type")
         })?;
         json::lifetime("expires_after", anchor, seconds).map(Some)
+    }
+}
+
+/// A lifetime as one field has it.
+fn in_json(text: &str) -> Answer<Option<Duration>> {
+    match unique::read(text.as_bytes()) {
+        Ok(json) => Object::of("expires_after", json).expiry("expires_after"),
+        Err(Unread::Repeated(key)) => Err(repeated(&format!("expires_after.{key}"))),
+        Err(Unread::NotJson(_)) => Err(not_an_expiry()),
     }
 }
 
@@ -163,16 +180,23 @@ async fn store(
 }
 
 fn check_filename(name: &str) -> Answer<()> {
-    if name.is_empty() {
-        return Err(Failure::invalid("The part 'file' has no filename.").with_param("file"));
-    }
+    let problem = match name {
+        "" => "The part 'file' has no filename.".to_owned(),
+        name => match unfit_name(name) {
+            None => return Ok(()),
+            Some(problem) => problem,
+        },
+    };
+    Err(Failure::invalid(problem).with_param("file"))
+}
+
+/// What is wrong with a name that there is. It is a text, and is shown as one: on terminals, too.
+pub(super) fn unfit_name(name: &str) -> Option<String> {
     if name.len() > MAX_NAME {
-        return Err(
-            Failure::invalid(format!("The filename is longer than {MAX_NAME} bytes."))
-                .with_param("file"),
-        );
+        return Some(format!("The filename is longer than {MAX_NAME} bytes."));
     }
-    Ok(())
+    let is_shown = !name.contains(char::is_control);
+    (!is_shown).then(|| "The filename has control characters in it.".to_owned())
 }
 
 impl Stored {

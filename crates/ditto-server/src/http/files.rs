@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::auth::Tenant;
 use super::error::{Answer, Failure, Problem};
 use super::file_form;
+use super::held::held;
 use super::incoming::Incoming;
 use super::params::{Id, PageSize, Params, given, unknown_value};
 use super::range::{Wanted, wanted};
@@ -23,6 +24,10 @@ const PAGE: PageSize = PageSize {
     default: 10_000,
     max: 10_000,
 };
+
+/// A list of more files is held to as many at once as downloads are: until it has gone out, all of it is in
+/// memory, 2 MB for 10,000.
+const LONG_LIST: usize = 1_000;
 
 /// `POST /v1/files`
 pub(super) async fn upload(
@@ -58,7 +63,7 @@ pub(super) async fn list(
     State(service): State<Service>,
     tenant: Tenant,
     Params(params): Params<ListParams>,
-) -> Answer<Json<Page<FileObject>>> {
+) -> Answer<Response> {
     let list = FileList {
         purpose: given("purpose", params.purpose)?,
         limit: PAGE.of(params.limit.as_deref())?,
@@ -66,13 +71,16 @@ pub(super) async fn list(
         after: given("after", params.after)?,
     };
     let listed = service.files(tenant.name(), list).await?;
-    Ok(Json(Page {
+    let is_long = listed.data.len() > LONG_LIST;
+    let ticket = is_long.then(|| tenant.download(&service)).transpose()?;
+    let page = Page::<FileObject> {
         first_id: listed.data.first().map(|file| file.id.clone()),
         last_id: listed.data.last().map(|file| file.id.clone()),
         data: listed.data,
         has_more: listed.has_more,
         ..Page::default()
-    }))
+    };
+    Ok(Json(page).into_response().map(|body| held(body, ticket)))
 }
 
 fn newest_first(order: Option<&str>) -> Answer<bool> {
@@ -143,19 +151,22 @@ pub(super) async fn content(
         // The status has gone out before the bytes are read; what is left when a disk fails now is to
         // cut the body short of its length, which every client notices.
         let ticket = tenant.download(&service)?;
-        let bytes = content.stream(range).inspect_err(move |error| {
-            let _held = &ticket;
+        let bytes = content.stream(range).inspect_err(|error| {
             tracing::error!(target: "ditto_server::http", %error, "a download was cut");
         });
-        *response.body_mut() = Body::from_stream(bytes);
+        *response.body_mut() = held(Body::from_stream(bytes), ticket);
     }
     Ok(response)
 }
 
+/// The text of a header; of one that stands twice, none that is understood.
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers
-        .get(name)
-        .map(|value| value.to_str().unwrap_or_default())
+    let mut given = headers.get_all(name).iter();
+    let first = given.next()?;
+    match given.next() {
+        None => Some(first.to_str().unwrap_or_default()),
+        Some(_) => Some(""),
+    }
 }
 
 fn no_such_range(length: u64) -> Failure {

@@ -14,7 +14,8 @@ use super::incoming::{Broken, Incoming};
 use super::range::{Wanted, wanted};
 use crate::service::{FileList, Service};
 
-const TENANT: &str = "local";
+/// Who sends a form whole, and who in pieces: what one has sent under a key is not known to the other.
+const TENANTS: [&str; 2] = ["whole", "pieces"];
 const ETAG: &str = "\"file-1\"";
 /// No answer to these is longer: each server sees some thousand scripts.
 const ANSWER: usize = 16 << 20;
@@ -105,16 +106,16 @@ pub(crate) async fn multipart(service: &Service, script: &[u8]) {
     let chunks = Body::from_stream(futures_util::stream::iter(
         chunks.into_iter().map(Ok::<_, Broken>),
     ));
-    let whole = taken(service, &headers, whole).await;
-    let cut = taken(service, &headers, chunks).await;
+    let whole = taken(service, TENANTS[0], &headers, whole).await;
+    let cut = taken(service, TENANTS[1], &headers, chunks).await;
     assert_eq!(whole, cut);
 }
 
-async fn taken(service: &Service, headers: &HeaderMap, body: Body) -> Taken {
+async fn taken(service: &Service, tenant: &str, headers: &HeaderMap, body: Body) -> Taken {
     let mut incoming = Incoming::new(headers, body);
-    let answer = receive(service, TENANT, headers, &mut incoming).await;
+    let answer = receive(service, tenant, headers, &mut incoming).await;
     let taken = match answer {
-        Ok(file) => kept(service, file).await,
+        Ok(file) => kept(service, tenant, file).await,
         Err(failure) => {
             let response = failure.into_response();
             let status = response.status().as_u16();
@@ -133,15 +134,15 @@ async fn taken(service: &Service, headers: &HeaderMap, body: Body) -> Taken {
         newest_first: true,
         after: None,
     };
-    let left = service.files(TENANT, list).await.expect("files are listed");
+    let left = service.files(tenant, list).await.expect("files are listed");
     assert!(left.data.is_empty(), "what is refused leaves no file");
     taken
 }
 
 /// Reads a file that was taken, and deletes it.
-async fn kept(service: &Service, file: FileObject) -> Taken {
+async fn kept(service: &Service, tenant: &str, file: FileObject) -> Taken {
     let content = service
-        .content(TENANT, &file.id)
+        .content(tenant, &file.id)
         .await
         .expect("it is there");
     let length = file.bytes.expect("its length is known");
@@ -151,7 +152,7 @@ async fn kept(service: &Service, file: FileObject) -> Taken {
         .await
         .expect("it is readable");
     service
-        .delete_file(TENANT, &file.id)
+        .delete_file(tenant, &file.id)
         .await
         .expect("it is there");
     Taken::File {
@@ -179,16 +180,36 @@ fn chunks(whole: &[u8], most: u8, seed: u8) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// One byte is the method, then come lines: the target (with `@` for the id of an upload), headers, an
-/// empty one; the rest is the body.
+/// What a script may ask about without having made it.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    /// The id of an upload.
+    pub(crate) upload: String,
+    /// That of a part which is all of it.
+    pub(crate) part: String,
+}
+
+/// Stands for the upload in the target of a script.
+const UPLOAD: char = '@';
+/// Stands for its part in the body.
+const PART: &[u8] = b"@part";
+
+/// Whether a script asks about an upload.
+pub(crate) fn wants_an_upload(script: &[u8]) -> bool {
+    let target = script.split(|byte| *byte == b'\n').next();
+    target.is_some_and(|target| memchr::memchr(UPLOAD as u8, target).is_some())
+}
+
+/// One byte is the method, then come lines: the target (with `@` for the upload), headers, an empty one;
+/// the rest is the body (with `@part` for the part).
 /// The answer has an id, is none that calls itself our fault, and if it is a refusal it is in the
 /// envelope.
 ///
 /// # Panics
 ///
 /// Where that does not hold.
-pub(crate) async fn request(router: Router, upload: &str, script: &[u8]) {
-    let Some(request) = spoken(upload, script) else {
+pub(crate) async fn request(router: Router, given: &Given, script: &[u8]) {
+    let Some(request) = spoken(given, script) else {
         return;
     };
     let (method, asks_upstream) = (
@@ -210,7 +231,7 @@ pub(crate) async fn request(router: Router, upload: &str, script: &[u8]) {
     }
 }
 
-fn spoken(upload: &str, script: &[u8]) -> Option<Request<Body>> {
+fn spoken(given: &Given, script: &[u8]) -> Option<Request<Body>> {
     const METHODS: [Method; 7] = [
         Method::GET,
         Method::POST,
@@ -229,7 +250,14 @@ fn spoken(upload: &str, script: &[u8]) -> Option<Request<Body>> {
     };
     let mut request = Request::builder()
         .method(METHODS[usize::from(*method) % METHODS.len()].clone())
-        .uri(Uri::try_from(std::str::from_utf8(line()).ok()?.replace('@', upload)).ok()?);
+        .uri(
+            Uri::try_from(
+                std::str::from_utf8(line())
+                    .ok()?
+                    .replace(UPLOAD, &given.upload),
+            )
+            .ok()?,
+        );
     let headers = request.headers_mut()?;
     loop {
         let line = line();
@@ -244,7 +272,19 @@ fn spoken(upload: &str, script: &[u8]) -> Option<Request<Body>> {
     if !headers.contains_key(header::HOST) {
         headers.insert(header::HOST, HeaderValue::from_static("localhost"));
     }
-    request.body(Body::from(rest.to_vec())).ok()
+    request.body(Body::from(with_part(rest, &given.part))).ok()
+}
+
+fn with_part(body: &[u8], part: &str) -> Vec<u8> {
+    let mut whole = Vec::new();
+    let mut rest = body;
+    while let Some(at) = memchr::memmem::find(rest, PART) {
+        whole.extend_from_slice(&rest[..at]);
+        whole.extend_from_slice(part.as_bytes());
+        rest = &rest[at + PART.len()..];
+    }
+    whole.extend_from_slice(rest);
+    whole
 }
 
 async fn envelope(response: Response) -> ErrorEnvelope {

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::coding::expect_plain;
 use super::error::{Answer, Failure, Problem};
 use super::params::{in_bounds, missing, unknown_value};
 use super::unique::{self, Unread};
@@ -28,7 +29,7 @@ pub(super) struct Object {
     prefix: String,
 }
 
-/// A web page can send a form or plain text to another site unasked, but not this.
+/// A web page can send a form or plain text to another site unasked, but not this. Not compressed.
 pub(super) fn expect_json(headers: &HeaderMap) -> Answer<()> {
     let given = headers
         .get(header::CONTENT_TYPE)
@@ -39,7 +40,7 @@ pub(super) fn expect_json(headers: &HeaderMap) -> Answer<()> {
         .unwrap_or_default()
         .trim_ascii();
     if essence.eq_ignore_ascii_case(b"application/json") {
-        return Ok(());
+        return expect_plain(headers);
     }
     let given = String::from_utf8_lossy(essence);
     Err(Failure::new(
@@ -64,11 +65,7 @@ impl Object {
                 spoken_type(&other)
             ))
             .with_code("invalid_type")),
-            Err(Unread::Repeated(key)) => Err(Failure::invalid(format!(
-                "Invalid body: the key '{key}' appears more than once."
-            ))
-            .with_param(key)
-            .with_code("duplicate_key")),
+            Err(Unread::Repeated(key)) => Err(repeated(&key)),
             Err(Unread::NotJson(error)) => Err(Failure::invalid(format!(
                 "We could not parse the JSON body of your request: {error}."
             ))),
@@ -229,6 +226,15 @@ impl Object {
             .collect::<Answer<_>>()
             .map(Some)
     }
+}
+
+/// The refusal of a key that stands twice.
+pub(super) fn repeated(key: &str) -> Failure {
+    Failure::invalid(format!(
+        "Invalid body: the key '{key}' appears more than once."
+    ))
+    .with_param(key.to_owned())
+    .with_code("duplicate_key")
 }
 
 /// The words of `a,b, c`.

@@ -6,6 +6,7 @@
 
 mod auth;
 mod batches;
+mod coding;
 mod connection;
 mod error;
 mod exchange;
@@ -15,6 +16,7 @@ mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod guard;
+mod held;
 mod incoming;
 mod json;
 mod listen;

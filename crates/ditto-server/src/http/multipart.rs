@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
 use multer::{Field, Multipart};
 
+use super::coding::expect_plain;
 use super::error::{Answer, Failure, Problem};
 use super::incoming::{Broken, Incoming, Progress};
 use crate::service::too_large;
@@ -50,6 +51,7 @@ impl<'r> Form<'r> {
         payload: Payload,
     ) -> Answer<Self> {
         let boundary = boundary(headers)?;
+        expect_plain(headers)?;
         let length = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|v| v.to_str().ok()?.parse().ok());
@@ -119,8 +121,9 @@ impl Part<'_> {
 }
 
 /// The same part twice, of which only one can be meant.
-pub(super) fn twice(name: &'static str) -> Failure {
-    Failure::invalid(format!("The form has more than one part '{name}'.")).with_param(name)
+pub(super) fn twice(name: &str) -> Failure {
+    Failure::invalid(format!("The form has more than one part '{name}'."))
+        .with_param(name.to_owned())
 }
 
 fn boundary(headers: &HeaderMap) -> Answer<String> {

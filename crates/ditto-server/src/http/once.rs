@@ -1,10 +1,11 @@
-//! How a client says that it has sent a request before: by a key of its own, in a header or in a JSON
+//! How a client says that it has sent a request before: by a key of its own, in a header or in the
 //! body, or by the count of the official SDKs' retries.
 
 use axum::http::{HeaderMap, HeaderName};
 
 use super::error::{Answer, Failure};
 use super::json::Object;
+use super::multipart::{Part, twice};
 use crate::service::Once;
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -31,8 +32,56 @@ pub(super) fn once_about(about: &str, headers: &HeaderMap, body: &mut Object) ->
     })
 }
 
+/// What the client calls the request of a form.
+#[derive(Debug)]
+pub(super) struct FormKey {
+    header: Option<String>,
+    field: Option<String>,
+    /// The bytes have begun, under a key or under none.
+    settled: bool,
+}
+
+impl FormKey {
+    pub(super) fn of(headers: &HeaderMap) -> Answer<Self> {
+        Ok(Self {
+            header: header_key(headers)?,
+            field: None,
+            settled: false,
+        })
+    }
+
+    /// Whether it is this field of the form that names it.
+    pub(super) fn is_in(name: &str) -> bool {
+        name == FIELD
+    }
+
+    /// Reads the field. Behind the bytes it comes too late to say anything new.
+    pub(super) async fn read(&mut self, part: &mut Part<'_>) -> Answer<()> {
+        let key = checked(part.text(FIELD).await?)?;
+        if self.field.is_some() {
+            return Err(twice(FIELD));
+        }
+        self.field = Some(key);
+        if self.settled && self.header.is_none() {
+            return Err(Failure::invalid(
+                "'idempotency_key' stands behind the bytes, which begin under their key: let it stand \
+                 before them, or send it as the 'Idempotency-Key' header.",
+            )
+            .with_param(FIELD)
+            .with_code("invalid_value"));
+        }
+        one_of(self.header.clone(), self.field.clone()).map(drop)
+    }
+
+    /// The key that the bytes come under, which begin now.
+    pub(super) fn settle(&mut self) -> Option<String> {
+        self.settled = true;
+        self.header.clone().or_else(|| self.field.clone())
+    }
+}
+
 /// What the client calls this request, in its header.
-pub(super) fn header_key(headers: &HeaderMap) -> Answer<Option<String>> {
+fn header_key(headers: &HeaderMap) -> Answer<Option<String>> {
     let mut given = headers.get_all(HEADER).iter();
     let Some(key) = given.next() else {
         return Ok(None);
@@ -47,9 +96,13 @@ pub(super) fn header_key(headers: &HeaderMap) -> Answer<Option<String>> {
 }
 
 fn body_key(body: &mut Object) -> Answer<Option<String>> {
-    match body.optional_text(FIELD)? {
-        Some(key) if !is_good(&key) => Err(bad_key("'idempotency_key': expected a key", FIELD)),
-        key => Ok(key),
+    body.optional_text(FIELD)?.map(checked).transpose()
+}
+
+fn checked(key: String) -> Answer<String> {
+    match is_good(&key) {
+        true => Ok(key),
+        false => Err(bad_key("'idempotency_key': expected a key", FIELD)),
     }
 }
 

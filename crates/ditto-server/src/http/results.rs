@@ -11,9 +11,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::auth::Tenant;
 use super::error::{Answer, Failure};
+use super::held::held;
 use super::params::{Id, Params, in_bounds, integer, unknown_value};
 use crate::error::Result;
 use crate::service::{Cursor, ResultPage, Service};
@@ -47,7 +49,7 @@ pub(super) async fn results(
     Params(params): Params<ResultParams>,
 ) -> Answer<Response> {
     let after = params.after.unwrap_or_default();
-    let after = Cursor::parse(&after).ok_or_else(|| {
+    let after = cursor(&id, &after).ok_or_else(|| {
         Failure::invalid("Invalid 'after': not a cursor of this call. Leave it out to begin anew.")
             .with_param("after")
             .with_code("invalid_value")
@@ -56,17 +58,37 @@ pub(super) async fn results(
         None => 0,
         Some(text) => in_bounds("wait", integer("wait", text)?, 0, MAX_WAIT)?,
     };
+    // Whoever waits for rows holds a connection as whoever reads them does.
+    let ticket = tenant.download(&service)?;
     let reader = Reader {
         service,
         tenant: tenant.name().to_owned(),
         id,
         after,
     };
-    match params.follow.as_deref() {
-        None | Some("0" | "false") => reader.one_page(wait.unsigned_abs()).await,
-        Some("1" | "true") => reader.follow().await,
-        Some(other) => Err(unknown_value("follow", other, &["true", "false"])),
+    let response = match params.follow.as_deref() {
+        None | Some("0" | "false") => reader.one_page(wait.unsigned_abs()).await?,
+        Some("1" | "true") => reader.follow().await?,
+        Some(other) => return Err(unknown_value("follow", other, &["true", "false"])),
+    };
+    Ok(response.map(|body| held(body, ticket)))
+}
+
+/// Of another batch it would pass over rows in silence, so that a cursor names its batch.
+fn cursor(id: &str, after: &str) -> Option<Cursor> {
+    match after {
+        "" => Some(Cursor::default()),
+        some => Cursor::parse(some.strip_prefix(&mark_of(id))?),
     }
+}
+
+fn told(id: &str, cursor: &Cursor) -> String {
+    format!("{}{cursor}", mark_of(id))
+}
+
+/// A few characters that belong to this batch.
+fn mark_of(id: &str) -> String {
+    format!("{:08x}.", xxh3_64(id.as_bytes()) >> 32)
 }
 
 /// One client's way through a batch's results.
@@ -106,7 +128,7 @@ impl Reader {
             .next(Instant::now() + Duration::from_secs(wait))
             .await?;
         let facts = [
-            (NEXT, ascii(page.next.to_string())),
+            (NEXT, ascii(told(&self.id, &page.next))),
             (ENDED, ascii(page.ended.to_string())),
         ];
         let body = Body::from_stream(page.stream().inspect_err(|error| {
@@ -151,17 +173,16 @@ impl Following {
         };
         self.reader.after = page.next.clone();
         self.over = page.ended;
-        Ok(Some((with_mark(page), self)))
+        let after = told(&self.reader.id, &page.next);
+        Ok(Some((with_mark(page, after), self)))
     }
 }
 
 /// So often a follower hears something, though nothing new is there: a mark.
 const MAX_SILENCE: Duration = Duration::from_secs(15);
 
-fn with_mark(page: ResultPage) -> impl Stream<Item = Result<Bytes>> {
-    let mark = json!({
-        "object": "ditto.cursor", "after": page.next.to_string(), "ended": page.ended,
-    });
+fn with_mark(page: ResultPage, after: String) -> impl Stream<Item = Result<Bytes>> + use<> {
+    let mark = json!({ "object": "ditto.cursor", "after": after, "ended": page.ended });
     let mark = Bytes::from(format!("{mark}\n"));
     page.stream().chain(stream::once(async { Ok(mark) }))
 }

@@ -8,11 +8,11 @@ use ditto_llm::wire::{UploadObject, UploadPartObject};
 
 use super::auth::Tenant;
 use super::error::{Answer, Failure};
-use super::file_form::{MAX_NAME, check_purpose};
+use super::file_form::{check_purpose, unfit_name};
 use super::incoming::Incoming;
 use super::json::{Object, expect_json};
 use super::multipart::{Form, Payload, twice};
-use super::once::{header_key, once, once_about};
+use super::once::{FormKey, once, once_about};
 use super::params::{Id, in_bounds, missing};
 use crate::service::{
     CompleteRequest, FileDescription, Once, PART_BYTES, PARTS, Service, UploadRequest,
@@ -83,10 +83,12 @@ fn description(headers: &HeaderMap, body: &[u8], limit: u64) -> Answer<UploadReq
 }
 
 fn check_filename(name: &str) -> Answer<()> {
-    let problem = match name.len() {
-        0 => "The filename is empty.".to_owned(),
-        length if length > MAX_NAME => format!("The filename is longer than {MAX_NAME} bytes."),
-        _ => return Ok(()),
+    let problem = match name {
+        "" => "The filename is empty.".to_owned(),
+        name => match unfit_name(name) {
+            None => return Ok(()),
+            Some(problem) => problem,
+        },
     };
     Err(Failure::invalid(problem)
         .with_param("filename")
@@ -123,18 +125,19 @@ async fn receive(
         limit: PART_BYTES,
     };
     let mut form = Form::open(headers, incoming, payload)?;
-    let key = header_key(headers)?;
+    let mut key = FormKey::of(headers)?;
     let mut data = None;
     while let Some((name, mut part)) = form.next().await? {
         match name.as_str() {
             "data" if data.is_some() => return Err(twice("data")),
             "data" => {
-                let mut bytes = service.upload_part(tenant, upload, key.clone()).await?;
+                let mut bytes = service.upload_part(tenant, upload, key.settle()).await?;
                 while let Some(chunk) = part.chunk().await? {
                     bytes.write(&chunk).await?;
                 }
                 data = Some(bytes);
             }
+            name if FormKey::is_in(name) => key.read(&mut part).await?,
             // The form skips what nobody reads.
             _ => {}
         }

@@ -24,7 +24,7 @@ use super::{Journal, OnDurable, Part, PartName, Place};
 use crate::budget::Share;
 use crate::clock::{BootTime, Steady};
 use crate::error::{Error, Result};
-use crate::folder::{self, Found, Pages};
+use crate::folder::{self, Found, Pages, SharedSync};
 
 mod part;
 mod pending;
@@ -48,6 +48,8 @@ pub(crate) struct LocalJournal {
 struct Shared {
     folder: PathBuf,
     disk: Box<dyn Disk>,
+    /// Of the folder: parts that begin at once share it.
+    names: SharedSync,
     /// Every part that has a writer in this process, to be fenced if it is taken over.
     writers: Mutex<BTreeMap<PartName, Weak<LocalPart>>>,
     dirty: Mutex<Dirty>,
@@ -91,6 +93,7 @@ impl LocalJournal {
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
             disk,
+            names: SharedSync::default(),
             writers: Mutex::default(),
             dirty: Mutex::default(),
             arrived: Condvar::new(),

@@ -29,6 +29,7 @@ pub(super) fn no_such_batch(id: &str) -> Error {
 pub(super) fn key_reused(route: Route, made: &str) -> Error {
     let (did, noun) = match route {
         Route::Batches => ("made the batch", "batch"),
+        Route::Retry => ("made the batch", "retry"),
         Route::Files => ("made the file", "file"),
         Route::Uploads => ("made the upload", "upload"),
         Route::Parts => ("made the part", "part"),

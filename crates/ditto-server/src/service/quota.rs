@@ -33,6 +33,7 @@ pub(crate) struct Quotas {
 struct Doings {
     requests: Rate,
     bytes: Rate,
+    open: usize,
     uploads: usize,
     downloads: usize,
 }
@@ -40,6 +41,8 @@ struct Doings {
 /// What is done at once by a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// Of whatever kind, uploads and downloads with them.
+    Request,
     Upload,
     Download,
 }
@@ -95,10 +98,11 @@ impl Quotas {
         self.with(tenant, |doings, now| doings.bytes.spend(now, cost, BURST))
     }
 
-    /// Begins an upload or a download, unless there are as many as there may be.
+    /// Begins a request, an upload or a download, unless there are as many as there may be.
     pub(crate) fn begin(self: &Arc<Self>, tenant: &Arc<str>, kind: Kind) -> Result<Ticket> {
         let limits = self.limits(tenant);
         let limit = match kind {
+            Kind::Request => limits.open_requests,
             Kind::Upload => limits.open_uploads,
             Kind::Download => limits.open_downloads,
         };
@@ -140,6 +144,7 @@ impl Quotas {
 impl Doings {
     fn open(&mut self, kind: Kind) -> &mut usize {
         match kind {
+            Kind::Request => &mut self.open,
             Kind::Upload => &mut self.uploads,
             Kind::Download => &mut self.downloads,
         }
@@ -147,7 +152,7 @@ impl Doings {
 
     fn is_nothing(&self, now: Duration) -> bool {
         let rates = self.requests.is_idle(now) && self.bytes.is_idle(now);
-        rates && (self.uploads, self.downloads) == (0, 0)
+        rates && (self.open, self.uploads, self.downloads) == (0, 0, 0)
     }
 }
 
@@ -162,6 +167,7 @@ impl Drop for Ticket {
 
 fn too_many(kind: Kind, limit: usize) -> Error {
     let (what, code) = match kind {
+        Kind::Request => ("requests", "open_requests_limit_exceeded"),
         Kind::Upload => ("uploads", "open_uploads_limit_exceeded"),
         Kind::Download => ("downloads", "open_downloads_limit_exceeded"),
     };

@@ -15,6 +15,7 @@ pub use crate::model::cursor::Cursor;
 
 use crate::blobs::name;
 use crate::catalog::{BatchRow, SealedRow};
+use crate::engine::segment_blob;
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, Piece};
 use crate::model::batch::BatchState;
@@ -137,12 +138,13 @@ impl Service {
         let mut segments = BTreeMap::new();
         for (file, is_output) in [(&row.output_file_id, true), (&row.error_file_id, false)] {
             let Some(file) = file else { continue };
-            if self.catalog.file(&row.tenant, file).await?.is_none() {
+            let Some(found) = self.catalog.file(&row.tenant, file).await? else {
                 return Err(Error::missing(format!(
                     "The results of the batch cannot be listed: its file '{file}' was deleted or has expired."
                 )));
-            }
-            add_manifest(&mut segments, &self.blobs.manifest(file).await?, is_output)?;
+            };
+            let manifest = self.blobs.manifest_of(file, found.piece.as_ref()).await?;
+            add_manifest(&mut segments, &row.id, &manifest, is_output)?;
         }
         Ok(with_ends(segments))
     }
@@ -161,8 +163,11 @@ impl Service {
         if *room == 0 {
             return Ok(());
         }
-        let blob = name::segment(&row.id, stored.first, stored.epoch);
+        let blob = segment_blob(row, stored.first, stored.epoch);
         let length = stored.answers_bytes + stored.errors_bytes;
+        // Before a byte goes out: a page that breaks off, or that goes on behind a hole, would be taken
+        // for whole.
+        self.blobs.check(&[piece(&blob, 0, length)], 1).await?;
         let pieces = match had {
             0 => vec![piece(&blob, 0, length)],
             had => self.rest(&blob, length, had).await?,
@@ -269,20 +274,24 @@ fn number(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// Index and epoch of a sealed segment, by the name of its blob.
+fn place(blob: &str, batch: &str) -> Option<(u32, u32)> {
+    if blob == name::first_seal(batch) {
+        return Some((0, 1));
+    }
+    let (index, epoch) = blob.rsplit('/').next()?.split_once('.')?;
+    Some((index.parse().ok()?, epoch.parse().ok()?))
+}
+
 /// The segments that one of the two files is made of.
 fn add_manifest(
     segments: &mut BTreeMap<u32, Stored>,
+    batch: &str,
     manifest: &Manifest,
     is_output: bool,
 ) -> Result<()> {
     for piece in &manifest.pieces {
-        let place = piece
-            .blob
-            .rsplit('/')
-            .next()
-            .and_then(|n| n.split_once('.'));
-        let place = place.and_then(|(i, e)| Some((i.parse().ok()?, e.parse().ok()?)));
-        let Some((first, epoch)) = place else {
+        let Some((first, epoch)) = place(&piece.blob, batch) else {
             return Err(Error::internal(format!("{} is no segment", piece.blob)));
         };
         let stored = segments.entry(first).or_insert(Stored {
@@ -341,8 +350,8 @@ mod tests {
         let mut errors = Manifest::default();
         errors.push("batches/b/segments/0.1", 10, 3);
         errors.push("batches/b/segments/1.1", 0, 9);
-        add_manifest(&mut segments, &output, true).unwrap();
-        add_manifest(&mut segments, &errors, false).unwrap();
+        add_manifest(&mut segments, "batch_1", &output, true).unwrap();
+        add_manifest(&mut segments, "batch_1", &errors, false).unwrap();
         let told: Vec<_> = with_ends(segments)
             .iter()
             .map(|s| (s.first, s.last, s.epoch, s.answers_bytes, s.errors_bytes))

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 
 use super::objects::no_such_batch;
 use super::{Once, Service};
-use crate::catalog::{BatchRow, NewBatch, Retry};
+use crate::catalog::{BatchRow, FileRow, NewBatch, Retry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id;
 use crate::model::batch::wire_status;
@@ -60,6 +60,7 @@ impl Service {
             retry: Some(retry),
             once,
             bounds,
+            validator: None,
         })
         .await
     }
@@ -78,17 +79,9 @@ impl Service {
         let Some(errors) = &row.error_file_id else {
             return Err(nothing_to_retry(&row.id, &only));
         };
-        for (what, file) in [("input", &row.input_file_id), ("error", errors)] {
-            if self.catalog.file(&row.tenant, file).await?.is_none() {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!(
-                        "Cannot retry the batch: its {what} file '{file}' was deleted or has expired."
-                    ),
-                ));
-            }
-        }
-        if !self.may_have(errors, &only).await? {
+        self.file_to_retry(row, "input", &row.input_file_id).await?;
+        let found = self.file_to_retry(row, "error", errors).await?;
+        if !self.may_have(&found, &only).await? {
             return Err(nothing_to_retry(&row.id, &only));
         }
         Ok(Retry {
@@ -99,9 +92,23 @@ impl Service {
         })
     }
 
+    async fn file_to_retry(&self, row: &BatchRow, what: &str, file: &str) -> Result<FileRow> {
+        self.catalog.file(&row.tenant, file).await?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "Cannot retry the batch: its {what} file '{file}' was deleted or has expired."
+                ),
+            )
+        })
+    }
+
     /// Whether a line of this error file is of one of these classes, as far as its beginning tells.
-    async fn may_have(&self, errors: &str, only: &[FailureClass]) -> Result<bool> {
-        let manifest = self.blobs.manifest(errors).await?;
+    async fn may_have(&self, errors: &FileRow, only: &[FailureClass]) -> Result<bool> {
+        let manifest = self
+            .blobs
+            .manifest_of(&errors.id, errors.piece.as_ref())
+            .await?;
         let mut pieces = manifest.slice(0..manifest.bytes().min(LOOKED_AT));
         pieces.truncate(PIECES_LOOKED_AT);
         let looked_at: u64 = pieces.iter().map(|piece| piece.length).sum();

@@ -133,6 +133,7 @@ impl Upload {
             filename: description.filename,
             bytes: taken.bytes,
             lines: Some(taken.lines.count()),
+            piece: None,
             within: service.config.tenants.of(&tenant).stored_bytes,
             once,
         };

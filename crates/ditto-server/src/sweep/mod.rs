@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blobs::{Blobs, name};
-use crate::catalog::{Catalog, DueRows, FileRow, Keep, SealedRow};
+use crate::catalog::{BatchRow, Catalog, DueRows, FileRow, Keep, SealedRow};
 use crate::error::Result;
 use crate::folder::{PAGE, Tally};
 use crate::hold::Hold;
@@ -107,7 +107,7 @@ impl Sweeper {
             };
             let batches = self.catalog.sweepable_batches(after, ROWS).await?;
             for batch in &batches {
-                gone.join(self.blobs.delete_below(&name::batch(&batch.id)).await?);
+                gone.join(self.batch(batch).await?);
                 self.catalog.batch_swept(batch.key).await?;
                 after = batch.key;
             }
@@ -115,6 +115,14 @@ impl Sweeper {
                 return Ok(gone);
             }
         }
+    }
+
+    async fn batch(&self, batch: &BatchRow) -> Result<Tally> {
+        let mut gone = self.blobs.delete_below(&name::batch(&batch.id)).await?;
+        if batch.only.is_some() {
+            gone.join(self.blobs.delete_at(&name::first_seal(&batch.id)).await?);
+        }
+        Ok(gone)
     }
 
     /// Rows that nobody can ask for any more.
@@ -135,11 +143,16 @@ impl Sweeper {
     /// What seals of earlier epochs left of a batch all of whose segments are sealed. To be called
     /// before its manifests are written: afterwards no row tells which of two blobs counts. What a
     /// backup keeps from going then goes with the batch.
-    pub(crate) async fn superseded(&self, batch: &str, sealed: &[SealedRow]) -> Result<()> {
+    pub(crate) async fn superseded(&self, batch: &BatchRow, sealed: &[SealedRow]) -> Result<()> {
         if sealed.iter().all(|row| row.epoch == 1) {
             return Ok(());
         }
-        self.survey_below(&name::segments(batch)).await
+        if batch.only.is_some() {
+            let first = self.blobs.found_at(&name::first_seal(&batch.id)).await?;
+            self.blob_litter(first).await?;
+        }
+        let found = self.blobs.found_below(&name::segments(&batch.id))?;
+        self.blob_litter(found).await
     }
 }
 

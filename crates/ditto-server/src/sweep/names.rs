@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
+use crate::blobs::name::batch_of_first_seal;
 use crate::catalog::Named;
 use crate::journal::PartName;
 
 /// Whose a blob is by its name; `None`: no name of ours.
 pub(crate) fn of_blob(path: &Path) -> Option<Named> {
     let mut words = path.to_str()?.split('/');
-    let (kind, id, rest) = (words.next()?, words.next()?, words.next()?);
+    let (kind, id) = (words.next()?, words.next()?);
+    let Some(rest) = words.next() else {
+        return (kind == "batches").then(|| first_seal(id)).flatten();
+    };
     match kind {
         "files" => Some(Named::File(id.to_owned())),
         "uploads" => Some(Named::UploadPart {
@@ -30,6 +34,16 @@ pub(crate) fn of_blob(path: &Path) -> Option<Named> {
 /// Not one that is still being written, or was when somebody was killed.
 pub(crate) fn is_whole(path: &Path) -> bool {
     path.to_str().is_some_and(|name| !name.contains('#'))
+}
+
+/// `batch_1.1`, or `batch_1.1#1` while it is being written.
+fn first_seal(name: &str) -> Option<Named> {
+    let batch = batch_of_first_seal(name.split('#').next()?)?;
+    Some(Named::Blob {
+        batch: batch.to_owned(),
+        index: 0,
+        epoch: 1,
+    })
 }
 
 /// `7.2`, or `7.2#1` while it is being written.
@@ -60,6 +74,11 @@ mod tests {
             index: 7,
             epoch: 2,
         });
+        let first = Some(Named::Blob {
+            batch: "batch_1".to_owned(),
+            index: 0,
+            epoch: 1,
+        });
         let part = Some(Named::UploadPart {
             upload: "upload_1".to_owned(),
             part: "part_1".to_owned(),
@@ -75,6 +94,10 @@ mod tests {
             (name::faults("batch_1"), &batch),
             (name::segment("batch_1", 7, 2), &blob),
             (name::segment("batch_1", 7, 2) + "#1", &blob),
+            (name::first_seal("batch_1"), &first),
+            (name::first_seal("batch_1") + "#12", &first),
+            ("batches/batch_1".to_owned(), &None),
+            ("batches/batch_1.2".to_owned(), &None),
             ("batches/batch_1/segments/other".to_owned(), &batch),
             ("notes.txt".to_owned(), &None),
             ("files/notes.txt".to_owned(), &None),

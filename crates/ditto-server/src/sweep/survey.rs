@@ -101,9 +101,8 @@ impl Sweeper {
         Ok(survey)
     }
 
-    /// Litter among the blobs of one prefix, which goes.
-    pub(super) async fn survey_below(&self, prefix: &str) -> Result<()> {
-        let found = self.blobs.found_below(prefix)?;
+    /// Litter among these blobs, which goes.
+    pub(super) async fn blob_litter(&self, found: Pages) -> Result<()> {
         self.take_litter(Place::Blobs, found).await.map(drop)
     }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::Routing;
-use super::routing::Offers;
+use super::routing::{Offers, Route};
 use crate::error::{Error, Result};
 
 /// Clients ask for the list at every start; a new model is seen a minute later at most.
@@ -33,14 +33,22 @@ impl Models {
     /// Only if none of them answers: one upstream that is away does not hide the others.
     pub(crate) async fn list(&self, routing: &Routing, tenant: &str) -> Result<Vec<Value>> {
         let heard = self.heard(routing).await;
-        let own: Vec<_> = routing.of(tenant).map(|(place, _)| &heard[place]).collect();
-        if let Some(error) = failed(&own) {
+        let own: Vec<_> = routing.of(tenant).collect();
+        let lists: Vec<_> = own.iter().map(|(place, _)| &heard[*place]).collect();
+        let told = own.iter().any(|(_, route)| route.named().is_some());
+        if let Some(error) = failed(&lists)
+            && !told
+        {
             return Err(Error::new(error.kind(), error.message()));
         }
         let mut seen = HashSet::new();
-        let models = own.into_iter().flatten().flatten();
-        let once = models.filter(|model| seen.insert(model["id"].to_string()));
-        Ok(once.cloned().collect())
+        let models = own
+            .iter()
+            .zip(lists)
+            .flat_map(|((_, route), list)| offered(route, list));
+        Ok(models
+            .filter(|model| seen.insert(model["id"].to_string()))
+            .collect())
     }
 
     /// The lists, asked for anew if they are old.
@@ -63,6 +71,23 @@ impl Models {
             false => routing.offers(tenant, None),
         }
     }
+}
+
+/// Of an upstream whose models are named these, each as the upstream tells of it if it does; of another
+/// all.
+fn offered(route: &Route, list: &Result<Vec<Value>>) -> Vec<Value> {
+    let heard = list.as_deref().unwrap_or_default();
+    let Some(named) = route.named() else {
+        return heard.to_vec();
+    };
+    let of_name = |name: &String| {
+        let known = heard.iter().find(|model| model["id"] == name.as_str());
+        let owner = route.upstream.name();
+        known.cloned().unwrap_or_else(
+            || json!({"id": name, "object": "model", "created": 0, "owned_by": owner}),
+        )
+    };
+    named.iter().map(of_name).collect()
 }
 
 fn kept_for(heard: &[Result<Vec<Value>>]) -> Duration {

@@ -31,6 +31,14 @@ pub(crate) struct Route {
 /// In the configured list of an upstream: whatever it is asked for.
 const EVERY: &str = "*";
 
+impl Route {
+    /// Its models, if these are they and no others.
+    pub(crate) fn named(&self) -> Option<&[String]> {
+        let models = self.models.as_deref()?;
+        (!models.iter().any(|model| model == EVERY)).then_some(models)
+    }
+}
+
 /// What an upstream serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Offer {

@@ -132,6 +132,18 @@ async fn with_keys_a_key_is_asked_for_before_anything_else() {
 }
 
 #[tokio::test]
+async fn of_two_keys_none_is_taken() {
+    let server = TestServer::start_with(with_keys).await;
+    let keys = ["sk-alpha-0123456789", "sk-beta-0123456789"];
+    for (first, second) in [(keys[0], keys[1]), (keys[0], keys[0]), (keys[0], "none")] {
+        let request = server.ask(Method::GET, "/v1/files");
+        let refused = answer(request.bearer_auth(first).bearer_auth(second)).await;
+        let message = "You provided more than one 'Authorization' header. Send one.";
+        refused.refuses(401, message, None, Some("invalid_api_key"));
+    }
+}
+
+#[tokio::test]
 async fn with_keys_any_name_of_the_server_will_do() {
     let server = TestServer::start_with(with_keys).await;
     let request = server

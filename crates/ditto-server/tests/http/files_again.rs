@@ -62,6 +62,45 @@ async fn the_same_key_and_file_are_the_file_as_it_is_and_its_bytes_are_kept_once
 }
 
 #[tokio::test]
+async fn a_key_may_stand_in_the_form_before_the_file() {
+    let server = TestServer::start().await;
+    let keyed = |key: &str| Form::new().field("idempotency_key", key);
+    let whole = |form: Form| form.field("purpose", "batch").file("a.jsonl", "{}");
+    let first = server.send(whole(keyed("k"))).await.ok();
+    assert_eq!(server.send(whole(keyed("k"))).await.ok(), first);
+    // It is the same key as that of the header, wherever it stands then.
+    assert_eq!(send(&server, "k", whole(Form::new())).await.ok(), first);
+    assert_eq!(send(&server, "k", whole(keyed("k"))).await.ok(), first);
+    let behind = whole(Form::new()).field("idempotency_key", "k");
+    assert_eq!(send(&server, "k", behind).await.ok(), first);
+    assert_eq!(server.count_files().await, 1);
+
+    let field = Some("idempotency_key");
+    let refuses = |refused: Answer, message: &str| {
+        refused.refuses(400, message, field, Some("invalid_value"));
+    };
+    let behind = whole(Form::new()).field("idempotency_key", "k");
+    refuses(
+        server.send(behind).await,
+        "'idempotency_key' stands behind the bytes, which begin under their key: let it stand before \
+         them, or send it as the 'Idempotency-Key' header.",
+    );
+    refuses(
+        send(&server, "k", whole(keyed("other"))).await,
+        "The 'Idempotency-Key' header and 'idempotency_key' in the body differ: send one of them, or \
+         the same twice.",
+    );
+    refuses(
+        server.send(whole(keyed("two words"))).await,
+        "Invalid 'idempotency_key': expected a key of 1 to 255 visible ASCII characters.",
+    );
+    let message = "The form has more than one part 'idempotency_key'.";
+    let twice = whole(keyed("k").field("idempotency_key", "k"));
+    server.send(twice).await.refuses(400, message, field, None);
+    assert_eq!((server.count_files().await, stored(&server)), (1, 1));
+}
+
+#[tokio::test]
 async fn a_key_with_another_file_is_a_conflict_that_names_the_first() {
     let server = TestServer::start().await;
     let content = requests(1);

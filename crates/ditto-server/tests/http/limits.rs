@@ -14,12 +14,17 @@ async fn limited(limits: TenantLimits) -> TestServer {
     TestServer::start_with(|config| config.tenants.everyone = limits).await
 }
 
-/// OpenAI's envelope for a limit; whether a client should try again by itself.
+/// OpenAI's envelope for a limit; whether a client should try again by itself. Some look for that in the
+/// header, and some in the type.
 #[track_caller]
 fn is_over(answer: &Answer, code: &str, by_itself: bool, sentence: &str) {
     assert_eq!(answer.status, 429);
     let error = &answer.json()["error"];
-    assert_eq!(error["type"], "rate_limit_error");
+    let kind = match by_itself {
+        true => "rate_limit_error",
+        false => "insufficient_quota",
+    };
+    assert_eq!(error["type"], kind);
     assert_eq!(error["code"], code);
     let message = error["message"].as_str().unwrap();
     assert!(message.contains(sentence), "{message}");
@@ -156,6 +161,46 @@ async fn as_many_downloads_as_may_be_go_out_at_once() {
     };
     let patience = Duration::from_secs(30);
     tokio::time::timeout(patience, whole).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tenant_has_as_many_requests_under_way_as_it_may_and_keeps_nobody_out() {
+    let server = limited(TenantLimits {
+        open_requests: Some(1),
+        ..TenantLimits::default()
+    })
+    .await;
+    let head = "POST /v1/batches HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 9";
+    let held = begin(&server, head, b"{").await;
+    let refused = until_status(&server, "/v1/files", Some(form()), 429).await;
+    let code = "open_requests_limit_exceeded";
+    is_over(&refused, code, true, "as many requests under way");
+    assert_eq!(server.get("/healthz").await.status, 200);
+    drop(held);
+    until_status(&server, "/v1/files", Some(form()), 200).await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_results_is_a_download() {
+    let server = limited(TenantLimits {
+        open_downloads: Some(1),
+        ..TenantLimits::default()
+    })
+    .await;
+    let line = requests(1).replace("hello", "sim: delay 600s");
+    let form = Form::new().field("purpose", "batch").file("a.jsonl", &line);
+    let file = server.send(form).await.ok();
+    let batch = server.submit(file["id"].as_str().unwrap()).await;
+    let path = format!("/v1/batches/{}/results", batch["id"].as_str().unwrap());
+    let code = "open_downloads_limit_exceeded";
+    for wish in ["follow=true", "wait=60"] {
+        let held = begin(&server, &format!("GET {path}?{wish} HTTP/1.1"), b"").await;
+        until_status(&server, &path, None, 429).await;
+        let refused = server.get(&path).await;
+        is_over(&refused, code, true, "as many downloads under way");
+        drop(held);
+        until_status(&server, &path, None, 200).await;
+    }
 }
 
 #[tokio::test]

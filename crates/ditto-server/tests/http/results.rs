@@ -112,6 +112,20 @@ async fn what_is_no_cursor_and_no_batch_is_refused() {
         Some("after"),
         Some("invalid_value"),
     );
+    let next = server
+        .get(&path)
+        .await
+        .header("ditto-next")
+        .unwrap()
+        .to_owned();
+    let own = server.get(&format!("{path}?after={next}")).await;
+    assert_eq!(own.status, 200);
+    // A cursor of another batch would pass over rows in silence.
+    let other = server.submit("file-nope").await;
+    let other = format!("/v1/batches/{}/results", other["id"].as_str().unwrap());
+    let foreign = server.get(&format!("{other}?after={next}")).await;
+    assert_eq!(foreign.json()["error"]["param"], "after");
+    assert_eq!(foreign.status, 400);
     let wait = server.get(&format!("{path}?wait=61")).await;
     assert_eq!(wait.json()["error"]["code"], "integer_above_max_value");
     let missing = answer(server.ask(Method::GET, "/v1/batches/batch_nope/results?follow=1")).await;

@@ -160,6 +160,22 @@ async fn what_cannot_be_retried_is_said() {
         (unknown.status, &unknown.json()["error"]["param"]),
         (400, &json!("only"))
     );
+    for none in [json!({"only": []}), json!({"only": ""})] {
+        let none = server.retry(&first, none).await;
+        let error = &none.json()["error"];
+        assert_eq!(
+            (none.status, &error["code"]),
+            (400, &json!("invalid_value"))
+        );
+    }
+    let path = format!("/v1/batches/{id}/retry?only=server_error");
+    let two = server.post(&path, &json!({"only": ["bad_request"]})).await;
+    two.refuses(
+        400,
+        "The query and the body name different classes in 'only'. Give it once.",
+        Some("only"),
+        None,
+    );
     let misspelt = server.retry(&first, json!({"onyl": "expired"})).await;
     misspelt.refuses(
         400,

@@ -55,7 +55,7 @@ async fn a_tenant_with_all_it_may_have_is_told_what_to_do() {
         assert_eq!(refused.headers["retry-after"], "60");
         assert_eq!(refused.headers["x-should-retry"], "false");
         let error = &refused.json()["error"];
-        assert_eq!(error["type"], "rate_limit_error");
+        assert_eq!(error["type"], "insufficient_quota");
         assert_eq!(error["code"], "storage_limit_exceeded");
         let message = error["message"].as_str().unwrap();
         assert!(message.contains("Delete files"), "{message}");

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::form::Form;
-use crate::server::{TestServer, answer, files_below};
+use crate::server::{TestServer, answer, create_body, files_below};
 
 /// Sends these bytes and reads until the server closes.
 async fn raw(server: &TestServer, request: &[u8]) -> String {
@@ -117,8 +117,19 @@ async fn a_file_name_is_a_text_and_no_path() {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_. =;\"".contains(c);
         assert!(disposition.chars().all(plain), "{disposition}");
     }
+    // What would speak to a terminal does not even pass as a header.
     let form = Form::new().file("a\u{1b}[31mb", "x");
     assert_eq!(server.send(form).await.status, 400);
+    let message = "The filename has control characters in it.";
+    let form = Form::new().file("a\u{9b}31mb", "x");
+    let refused = server.send(form).await;
+    refused.refuses(400, message, Some("file"), None);
+    for name in ["a\u{1b}[31mb", "a\0b", "a\nb", "a\u{9b}b"] {
+        let upload = json!({ "filename": name, "purpose": "vision", "bytes": 1, "mime_type": "x" });
+        let refused = server.post("/v1/uploads", &upload).await;
+        let code = Some("invalid_value");
+        refused.refuses(400, message, Some("filename"), code);
+    }
     let data = server.stop().await;
     let stray = ["passwd", "C:", "\u{202e}"].map(|name| files_below(data.path(), name).len());
     assert_eq!(stray, [0, 0, 0]);
@@ -159,6 +170,61 @@ async fn a_request_that_two_readers_would_read_in_two_ways_is_refused() {
     ] {
         let answer = raw(&server, format!("{head}{lengths}\r\n{{}}").as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{lengths}: {answer}");
+    }
+    // Of a length and chunks the chunks count; what came behind them is no request to anybody.
+    let both = "POST /v1/batches HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\
+                GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let answer = raw(&server, both.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+}
+
+#[tokio::test]
+async fn a_refusal_repeats_only_so_much_of_what_it_refuses() {
+    let server = TestServer::start().await;
+    let long = "é".repeat(200_000);
+    let mut endpoint = create_body("file-none");
+    endpoint["endpoint"] = json!(long);
+    let refused = server.post("/v1/batches", &endpoint).await;
+    assert_eq!(refused.status, 400);
+    let message = refused.json()["error"]["message"].to_string();
+    assert!(message.contains("Invalid value: 'é"), "{message}");
+    assert!(message.contains("'/v1/moderations'."), "{message}");
+    assert!(refused.body.len() < 4096, "{}", refused.body.len());
+
+    let twice = format!("{{\"{long}\":1,\"{long}\":2}}");
+    let request = server.ask(Method::POST, "/v1/batches");
+    let request = request.header("content-type", "application/json");
+    let refused = answer(request.body(twice)).await;
+    assert_eq!(refused.json()["error"]["code"], "duplicate_key");
+    assert!(refused.body.len() < 4096, "{}", refused.body.len());
+}
+
+#[tokio::test]
+async fn a_body_that_is_compressed_is_refused_and_not_taken_for_what_it_is_not() {
+    let server = TestServer::start().await;
+    let message = "Unsupported encoding of the body: 'gzip'. Send it as it is, not compressed.";
+    let (form, bytes) = Form::new()
+        .field("purpose", "batch")
+        .file("a.jsonl", "{}")
+        .encode();
+    let json = "application/json".to_owned();
+    let nothing = create_body("file-none").to_string().into_bytes();
+    for (path, content_type, body) in [
+        ("/v1/files", form, bytes),
+        ("/v1/batches", json.clone(), nothing.clone()),
+        ("/v1/uploads", json, nothing),
+    ] {
+        let request = server
+            .ask(Method::POST, path)
+            .header("content-type", content_type)
+            .header("content-encoding", "gzip")
+            .body(body);
+        let refused = answer(request).await;
+        let code = Some("unsupported_content_encoding");
+        refused.refuses(415, message, None, code);
+        assert_eq!(refused.header("accept-encoding"), Some("identity"));
     }
 }
 

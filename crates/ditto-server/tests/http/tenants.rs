@@ -1,7 +1,7 @@
 //! Two tenants with a thousand ids each: whatever one asks with the ids of the other, it gets the answer
 //! that an id gets which never was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ditto_server::{Config, TenantKey};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -11,66 +11,112 @@ use serde_json::{Value, json};
 use crate::form::Form;
 use crate::server::{Answer, TestServer, answer, create_body, requests, scrubbed};
 
-/// Half of its ids are files, half are batches.
-const HALF: usize = 500;
+/// So many files, as many batches, as many uploads, and as many parts of these.
+const EACH: usize = 250;
 /// Requests at once.
 const AT_ONCE: usize = 16;
 const KEYS: [(&str, &str); 2] = [("a", "sk-alpha-0123456789"), ("b", "sk-beta-0123456789")];
+/// As long as ours, and nobody's.
+const NEVER_WAS: &str = "file-0123456789bcdfghjkmnpqrs";
 
-/// What a route takes an id for.
+/// What a call takes an id of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Of {
     File,
     Batch,
+    Upload,
+    Part,
 }
 
-/// A way to ask with an id. A new route is a new row.
+/// What a request has behind its headers.
+enum With {
+    Nothing,
+    Json(Value),
+    Form(Form),
+}
+
+/// A way to ask with an id. A new call is a new row; a test says so where it is missing.
 struct Route {
     of: Of,
     method: Method,
-    /// `{id}` is the id.
+    /// `{id}` is the id, `{own}` an upload of the tenant who asks.
     path: &'static str,
-    body: fn(&str) -> Option<Value>,
+    with: fn(&str) -> With,
     /// Of an id that never was, and so of another tenant's.
     status: u16,
 }
 
 fn routes() -> Vec<Route> {
-    let route = |of, method, path, status| Route {
+    let route = |of, method: &Method, path, with, status| Route {
         of,
-        method,
+        method: method.clone(),
         path,
-        body: |_| None,
+        with,
         status,
     };
-    let (get, head, post, delete) = (Method::GET, Method::HEAD, Method::POST, Method::DELETE);
+    let (get, head, post, delete) = (&Method::GET, &Method::HEAD, &Method::POST, &Method::DELETE);
+    let (file, batch, upload, part) = (Of::File, Of::Batch, Of::Upload, Of::Part);
+    let newest = "/v1/files?purpose=batch&after={id}";
     vec![
-        route(Of::File, get.clone(), "/v1/files/{id}", 404),
-        route(Of::File, get.clone(), "/v1/files/{id}/content", 404),
-        route(Of::File, head, "/v1/files/{id}/content", 404),
-        route(Of::File, get.clone(), "/v1/files?after={id}", 400),
-        route(Of::File, get.clone(), "/v1/files?order=asc&after={id}", 400),
-        route(
-            Of::File,
-            get.clone(),
-            "/v1/files?purpose=batch&after={id}",
-            400,
-        ),
-        route(Of::File, delete, "/v1/files/{id}", 404),
-        Route {
-            of: Of::File,
-            method: post.clone(),
-            path: "/v1/batches",
-            body: |id| Some(create_body(id)),
-            // At OpenAI, too, a file that is not there fails the batch later.
-            status: 200,
-        },
-        route(Of::Batch, get.clone(), "/v1/batches/{id}", 404),
-        route(Of::Batch, get.clone(), "/v1/batches?after={id}", 400),
-        route(Of::Batch, get.clone(), "/v1/batches/{id}/results", 404),
-        route(Of::Batch, post.clone(), "/v1/batches/{id}/retry", 404),
-        route(Of::Batch, post, "/v1/batches/{id}/cancel", 404),
+        route(file, get, "/v1/files/{id}", nothing, 404),
+        route(file, get, "/v1/files/{id}/content", nothing, 404),
+        route(file, head, "/v1/files/{id}/content", nothing, 404),
+        route(file, get, "/v1/files?after={id}", nothing, 400),
+        route(file, get, "/v1/files?order=asc&after={id}", nothing, 400),
+        route(file, get, newest, nothing, 400),
+        route(file, delete, "/v1/files/{id}", nothing, 404),
+        // At OpenAI, too, a file that is not there fails the batch later.
+        route(file, post, "/v1/batches", a_batch, 200),
+        route(batch, get, "/v1/batches/{id}", nothing, 404),
+        route(batch, get, "/v1/batches?after={id}", nothing, 400),
+        route(batch, get, "/v1/batches/{id}/results", nothing, 404),
+        route(batch, post, "/v1/batches/{id}/retry", nothing, 404),
+        route(batch, post, "/v1/batches/{id}/cancel", nothing, 404),
+        route(upload, post, "/v1/uploads/{id}/parts", a_part, 404),
+        route(upload, post, "/v1/uploads/{id}/complete", nobodys_part, 404),
+        route(upload, post, "/v1/uploads/{id}/cancel", nothing, 404),
+        route(part, post, "/v1/uploads/{own}/complete", of_part, 400),
     ]
+}
+
+fn nothing(_: &str) -> With {
+    With::Nothing
+}
+
+fn a_batch(file: &str) -> With {
+    With::Json(create_body(file))
+}
+
+fn an_upload(_: &str) -> With {
+    With::Json(json!({
+        "filename": "a.jsonl", "purpose": "batch", "bytes": 2, "mime_type": "text/jsonl",
+    }))
+}
+
+fn a_part(_: &str) -> With {
+    With::Form(Form::new().part("form-data; name=\"data\"; filename=\"a\"", "{}"))
+}
+
+fn of_part(part: &str) -> With {
+    With::Json(json!({ "part_ids": [part] }))
+}
+
+fn nobodys_part(_: &str) -> With {
+    of_part(NEVER_WAS)
+}
+
+impl Route {
+    /// What its call is known by: `get /v1/files/{id}`.
+    fn call(&self) -> String {
+        let path = self.path.split('?').next().unwrap();
+        let path = path.replace("{own}", "{id}");
+        format!("{} {path}", self.method.as_str().to_lowercase())
+    }
+
+    async fn ask(&self, caller: Caller<'_>, own: &str, id: &str) -> Answer {
+        let path = self.path.replace("{id}", id).replace("{own}", own);
+        caller.ask(&self.method, &path, (self.with)(id)).await
+    }
 }
 
 async fn start() -> TestServer {
@@ -85,64 +131,86 @@ async fn start() -> TestServer {
     .await
 }
 
+/// Somebody with a key.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    server: &'a TestServer,
+    key: &'a str,
+}
+
+impl Caller<'_> {
+    async fn ask(self, method: &Method, path: &str, with: With) -> Answer {
+        let request = self.server.ask(method.clone(), path).bearer_auth(self.key);
+        let (content_type, body) = match with {
+            With::Nothing => return answer(request).await,
+            With::Json(body) => ("application/json".to_owned(), body.to_string().into_bytes()),
+            With::Form(form) => form.encode(),
+        };
+        let request = request.header("content-type", content_type);
+        answer(request.body(body)).await
+    }
+
+    /// The id of what this call makes.
+    async fn make(self, path: &str, with: With) -> String {
+        let made = self.ask(&Method::POST, path, with).await.ok();
+        made["id"].as_str().unwrap().to_owned()
+    }
+
+    /// All ids that this list has.
+    async fn listed(self, path: &str) -> BTreeSet<String> {
+        let mut ids = BTreeSet::new();
+        let mut after = String::new();
+        loop {
+            let path = format!("{path}?limit=100&after={after}");
+            let page = self.ask(&Method::GET, &path, With::Nothing).await.ok();
+            let data = page["data"].as_array().unwrap().iter();
+            ids.extend(data.map(|object| object["id"].as_str().unwrap().to_owned()));
+            if page["has_more"] == json!(false) {
+                return ids;
+            }
+            after = page["last_id"].as_str().unwrap().to_owned();
+        }
+    }
+}
+
 /// What a tenant has.
-#[derive(Debug, PartialEq)]
 struct Ids {
     files: BTreeSet<String>,
     batches: BTreeSet<String>,
+    /// The part of each upload.
+    parts: BTreeMap<String, String>,
 }
 
 impl Ids {
-    fn of(&self, of: Of) -> impl Iterator<Item = &str> {
-        let ids = match of {
-            Of::File => &self.files,
-            Of::Batch => &self.batches,
-        };
-        ids.iter().map(String::as_str)
-    }
-}
-
-async fn furnish(server: &TestServer, key: &str) -> Ids {
-    let files = ids(|_| async {
-        let form = Form::new().field("purpose", "batch").file("a.jsonl", "{}");
-        let (content_type, body) = form.encode();
-        let request = server.ask(Method::POST, "/v1/files").bearer_auth(key);
-        answer(request.header("content-type", content_type).body(body)).await
-    });
-    let batches = ids(|_| async {
-        let request = server.ask(Method::POST, "/v1/batches").bearer_auth(key);
-        let body = create_body("file-nobodys").to_string();
-        answer(
-            request
-                .header("content-type", "application/json")
-                .body(body),
-        )
-        .await
-    });
-    Ids {
-        files: files.await,
-        batches: batches.await,
-    }
-}
-
-/// The ids that half a thousand requests make.
-async fn ids<F: Future<Output = Answer>>(make: impl Fn(usize) -> F) -> BTreeSet<String> {
-    let made = stream::iter((0..HALF).map(make)).buffer_unordered(AT_ONCE);
-    made.map(|made| made.ok()["id"].as_str().unwrap().to_owned())
-        .collect()
-        .await
-}
-
-async fn ask(server: &TestServer, key: &str, route: &Route, id: &str) -> Answer {
-    let path = route.path.replace("{id}", id);
-    let request = server.ask(route.method.clone(), &path).bearer_auth(key);
-    match (route.body)(id) {
-        Some(body) => {
-            let request = request.header("content-type", "application/json");
-            answer(request.body(body.to_string())).await
+    fn of(&self, of: Of) -> Vec<&str> {
+        match of {
+            Of::File => self.files.iter().map(String::as_str).collect(),
+            Of::Batch => self.batches.iter().map(String::as_str).collect(),
+            Of::Upload => self.parts.keys().map(String::as_str).collect(),
+            Of::Part => self.parts.values().map(String::as_str).collect(),
         }
-        None => answer(request).await,
     }
+}
+
+async fn furnish(caller: Caller<'_>) -> Ids {
+    let file = || Form::new().field("purpose", "batch").file("a.jsonl", "{}");
+    Ids {
+        files: each(async || caller.make("/v1/files", With::Form(file())).await).await,
+        batches: each(async || caller.make("/v1/batches", a_batch(NEVER_WAS)).await).await,
+        parts: each(async || {
+            let upload = caller.make("/v1/uploads", an_upload("")).await;
+            let path = format!("/v1/uploads/{upload}/parts");
+            let part = caller.make(&path, a_part("")).await;
+            (upload, part)
+        })
+        .await,
+    }
+}
+
+/// What comes of so many calls.
+async fn each<T, C: Default + Extend<T>>(make: impl AsyncFn() -> T) -> C {
+    let made = stream::iter(0..EACH).map(|_| make());
+    made.buffer_unordered(AT_ONCE).collect().await
 }
 
 /// What an answer says, with the id and whatever differs by chance taken out.
@@ -153,55 +221,89 @@ fn told(answer: &Answer, id: &str) -> (u16, String, Vec<String>) {
     (answer.status, body, names)
 }
 
-/// All ids that the lists of this tenant have.
-async fn listed(server: &TestServer, key: &str, path: &str) -> BTreeSet<String> {
-    let mut ids = BTreeSet::new();
-    let mut after = String::new();
-    loop {
-        let page = server.ask(Method::GET, &format!("{path}?limit=100&after={after}"));
-        let page = answer(page.bearer_auth(key)).await.ok();
-        let data = page["data"].as_array().unwrap();
-        ids.extend(
-            data.iter()
-                .map(|object| object["id"].as_str().unwrap().to_owned()),
-        );
-        if page["has_more"] == json!(false) {
-            return ids;
-        }
-        after = page["last_id"].as_str().unwrap().to_owned();
+/// Asks for everything of another tenant, who is to be told apart from nobody.
+async fn pry(caller: Caller<'_>, ours: &Ids, theirs: &Ids) {
+    let own = ours.of(Of::Upload)[0];
+    for route in &routes() {
+        let nobodys = route.ask(caller, own, NEVER_WAS).await;
+        assert_eq!(nobodys.status, route.status, "{}", route.path);
+        let expected = told(&nobodys, NEVER_WAS);
+        let asked = theirs.of(route.of).into_iter().map(async |id| {
+            let told = told(&route.ask(caller, own, id).await, id);
+            match told == expected {
+                true => Ok(()),
+                false => Err((route.path, id, told)),
+            }
+        });
+        let leaks = stream::iter(asked).buffer_unordered(AT_ONCE);
+        leaks.try_collect::<()>().await.unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_tenants_with_a_thousand_ids_each_none_learns_an_id_of_the_other() {
     let server = start().await;
-    let [(_, alpha), (_, beta)] = KEYS;
-    let (of_alpha, of_beta) = (furnish(&server, alpha).await, furnish(&server, beta).await);
-    let never_was = "file-0123456789bcdfghjkmnpqrs";
-    for (key, theirs) in [(alpha, &of_beta), (beta, &of_alpha)] {
-        for route in &routes() {
-            let nobodys = ask(&server, key, route, never_was).await;
-            assert_eq!(nobodys.status, route.status, "{}", route.path);
-            let expected = told(&nobodys, never_was);
-            let asked = theirs.of(route.of).map(async |id| {
-                let answer = ask(&server, key, route, id).await;
-                match told(&answer, id) == expected {
-                    true => Ok(()),
-                    false => Err((route.path, id, told(&answer, id))),
-                }
-            });
-            let leaks = stream::iter(asked).buffer_unordered(AT_ONCE);
-            leaks.try_collect::<()>().await.unwrap();
-        }
-    }
+    let [alpha, beta] = KEYS.map(|(_, key)| Caller {
+        server: &server,
+        key,
+    });
+    let (of_alpha, of_beta) = (furnish(alpha).await, furnish(beta).await);
+    pry(alpha, &of_alpha, &of_beta).await;
+    pry(beta, &of_beta, &of_alpha).await;
     // Nothing was changed, and lists have each tenant's own.
-    for (key, ours, others) in [(alpha, &of_alpha, &of_beta), (beta, &of_beta, &of_alpha)] {
-        assert_eq!(listed(&server, key, "/v1/files").await, ours.files);
-        let batches = listed(&server, key, "/v1/batches").await;
+    for (caller, ours, others) in [(alpha, &of_alpha, &of_beta), (beta, &of_beta, &of_alpha)] {
+        assert_eq!(caller.listed("/v1/files").await, ours.files);
+        let batches = caller.listed("/v1/batches").await;
         assert!(batches.is_superset(&ours.batches));
         assert!(batches.is_disjoint(&others.batches));
-        assert_eq!(batches.len(), 2 * HALF + 1, "with those that were tried");
+        assert_eq!(batches.len(), 2 * EACH + 1, "with those that were tried");
+        for (upload, part) in &ours.parts {
+            let path = format!("/v1/uploads/{upload}/complete");
+            let completed = caller.ask(&Method::POST, &path, of_part(part)).await;
+            assert_eq!(completed.ok()["file"]["bytes"], 2);
+        }
     }
+}
+
+#[tokio::test]
+async fn every_call_that_takes_an_id_is_tried_with_another_tenants() {
+    let server = TestServer::start().await;
+    let document = server.get("/openapi.json").await.ok();
+    let tried: BTreeSet<_> = routes().iter().map(Route::call).collect();
+    let calls = take_an_id(&document);
+    assert!(calls.len() > 12, "{calls:?}");
+    let untried: Vec<_> = calls.difference(&tried).collect();
+    assert!(untried.is_empty(), "{untried:?}");
+}
+
+/// The calls that take an id: in the path, as a cursor, or in the body.
+fn take_an_id(document: &Value) -> BTreeSet<String> {
+    let mut calls = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if path.contains('{') || names(document, operation).any(is_of_an_id) {
+                calls.insert(format!("{method} {path}"));
+            }
+        }
+    }
+    calls
+}
+
+fn is_of_an_id(name: &str) -> bool {
+    name == "after" || name.ends_with("_id") || name.ends_with("_ids")
+}
+
+/// What the parameters and the fields of the body of a call are called.
+fn names<'a>(document: &'a Value, operation: &'a Value) -> impl Iterator<Item = &'a str> {
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+    let body = match body["$ref"].as_str() {
+        Some(name) => &document.pointer(name.strip_prefix('#').unwrap()).unwrap()["properties"],
+        None => &body["properties"],
+    };
+    let fields = body.as_object().into_iter().flatten();
+    let parameters = parameters.map(|parameter| parameter["name"].as_str().unwrap());
+    parameters.chain(fields.map(|(name, _)| name.as_str()))
 }
 
 #[tokio::test]

@@ -72,6 +72,41 @@ async fn fields_come_in_any_order() {
 }
 
 #[tokio::test]
+async fn a_field_that_stands_twice_is_refused_however_it_is_spelled() {
+    let server = TestServer::start().await;
+    let send = async |fields: &[(&str, &str)]| {
+        let form = fields
+            .iter()
+            .fold(Form::new(), |form, (name, value)| form.field(name, value));
+        server.send(form.file("job.jsonl", "{}")).await
+    };
+    let batch = ("purpose", "batch");
+    let anchor = ("expires_after[anchor]", "created_at");
+    let seconds = ("expires_after[seconds]", "3600");
+    let dotted = ("expires_after.seconds", "7200");
+    let json = r#"{"anchor": "created_at", "seconds": 7200}"#;
+    let table: [(&[(&str, &str)], &str); 4] = [
+        (&[batch, ("purpose", "vision")], "purpose"),
+        (&[batch, anchor, seconds, seconds], seconds.0),
+        (&[batch, anchor, seconds, dotted], dotted.0),
+        (&[batch, seconds, ("expires_after", json)], "expires_after"),
+    ];
+    for (fields, twice) in table {
+        let message = format!("The form has more than one part '{twice}'.");
+        let refused = send(fields).await;
+        refused.refuses(400, &message, Some(twice), None);
+    }
+    let json = r#"{"anchor": "created_at", "seconds": 3600, "seconds": 7200}"#;
+    send(&[batch, ("expires_after", json)]).await.refuses(
+        400,
+        "Invalid body: the key 'expires_after.seconds' appears more than once.",
+        Some("expires_after.seconds"),
+        Some("duplicate_key"),
+    );
+    assert_eq!(server.count_files().await, 0);
+}
+
+#[tokio::test]
 async fn a_lifetime_is_read_in_every_spelling_and_held_to_its_bounds() {
     let server = TestServer::start().await;
     let send = async |fields: &[(&str, &str)]| {

@@ -227,7 +227,10 @@ pub(super) fn claim_on_blob(conn: &Connection, blob: &str) -> Option<String> {
     let mut parts = blob.split('/');
     match (parts.next()?, parts.next()?) {
         ("files", id) => claim_on_file(conn, id),
-        ("batches", id) => claim_on_batch(conn, id, parts.next(), parts.next()),
+        ("batches", id) => match (parts.next(), id.strip_suffix(".1")) {
+            (None, Some(id)) => claim_on_batch(conn, id, Some("segments"), Some("0.1")),
+            (what, _) => claim_on_batch(conn, id, what, parts.next()),
+        },
         _ => None,
     }
 }

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use super::laws::{Laws, LineKey};
 use super::trace::Trace;
+use crate::catalog::SegmentKey;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::clock::Clock;
 use crate::journal::PartName;
@@ -22,7 +23,8 @@ const BEGINNING_MS: i64 = 1_800_000_000_000;
 pub(super) enum Bug {
     /// A flush that lands after a takeover is taken for recorded.
     LateFlush,
-    /// A replay that forgets the second half of what was recorded.
+    /// A replay that forgets half of what was recorded, but nothing that was published: that would be
+    /// noticed before a line is sent.
     ForgetfulReplay,
     /// The store says that it has kept a result, and has kept half of it.
     HalfAResult,
@@ -182,6 +184,17 @@ impl World {
         let mut statement = conn.prepare_cached(sql).unwrap();
         let key = statement.query_row([batch], |row| row.get(0)).unwrap();
         (key, line.parse().unwrap())
+    }
+
+    /// Results of a segment that clients have been told of.
+    pub(super) fn published(&self, segment: SegmentKey) -> usize {
+        let conn = self.conn.lock().unwrap();
+        let sql = "SELECT published_answers + published_errors FROM segments
+            WHERE batch = ?1 AND idx = ?2";
+        let mut statement = conn.prepare_cached(sql).unwrap();
+        let key = (segment.batch, segment.index);
+        let published: u32 = statement.query_row(key, |row| row.get(0)).unwrap();
+        published as usize
     }
 
     /// Something happened. Two runs of a seed must tell the same story.

@@ -283,3 +283,18 @@ async fn refusals_are_errors_of_the_api_with_status_param_and_code() {
     let batch = run(&client, &rows(1, "say")).await;
     assert_eq!(refused(client.batches().cancel(&batch.id).await).0, 409);
 }
+
+/// It would try again when `Retry-After` says, three times a minute apart.
+#[tokio::test]
+async fn a_tenant_that_has_all_it_may_have_hears_of_it_at_once() {
+    let client = connect("rust-full");
+    let large = rows(3, &"x".repeat(1_000_000));
+    client.files().create(form(&large)).await.unwrap();
+    let began = Instant::now();
+    let full = client.files().create(form(&large)).await;
+    assert_eq!(
+        refused(full),
+        (429, None, Some("storage_limit_exceeded".to_owned()))
+    );
+    assert!(began.elapsed() < Duration::from_secs(30));
+}

@@ -114,6 +114,9 @@ async fn watch(service: &Service, input: &Input, reading: &mut Reading<'_>) -> R
             };
             return Ok(Stop::Because(Failure::new(code, trouble.sentence)));
         }
+        if let Some(reason) = service.stuck().into_iter().next() {
+            return Ok(Stop::Because(Failure::new(exit::LOCAL_IO, reason)));
+        }
         let answered = now
             .batch
             .request_counts

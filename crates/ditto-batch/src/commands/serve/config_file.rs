@@ -107,6 +107,7 @@ pub(super) struct TenantTable {
     enqueued_lines: Option<u64>,
     requests_per_minute: Option<u32>,
     upload_bytes_per_second: Option<u64>,
+    open_requests: Option<usize>,
     open_uploads: Option<usize>,
     open_downloads: Option<usize>,
 }
@@ -119,6 +120,7 @@ impl From<TenantTable> for TenantLimits {
             enqueued_lines: table.enqueued_lines,
             requests_per_minute: table.requests_per_minute,
             upload_bytes_per_second: table.upload_bytes_per_second,
+            open_requests: table.open_requests,
             open_uploads: table.open_uploads,
             open_downloads: table.open_downloads,
         }

@@ -55,6 +55,7 @@ pub(super) async fn a_plan_is_leased_in_order_and_each_entry_once(
         epoch: 1,
         cuts: Vec::new(),
         unfenced: None,
+        published: 0,
     };
     assert_eq!(mine[0], expected);
     assert!(lease(catalog, ME, 3).await.is_empty());
@@ -405,11 +406,18 @@ pub(super) async fn a_batch_that_ran_dry_gets_its_next_segments_whosever_turn_it
     let first = running(catalog, new_batch("batch_1", TENANT), 300).await;
     let second = running(catalog, new_batch("batch_2", TENANT), 300).await;
     let small = running(catalog, new_batch("batch_3", TENANT), 2).await;
-    let dry = |dry: Vec<i64>, dry_segments| Demand {
-        dry,
+    let dry_in = |lane: Option<&str>, dry: Vec<i64>, dry_segments| Demand {
+        dry: dry
+            .into_iter()
+            .map(|batch| DryBatch {
+                batch,
+                lane: lane.map(|model| LaneMark::new("up", model)),
+            })
+            .collect(),
         dry_segments,
         ..Demand::default()
     };
+    let dry = |batches, dry_segments| dry_in(None, batches, dry_segments);
     let leased = catalog
         .lease(ME, dry(vec![second, small], 9))
         .await
@@ -444,19 +452,14 @@ pub(super) async fn a_batch_that_ran_dry_gets_its_next_segments_whosever_turn_it
         1
     );
 
-    // First what waits and need not wait any longer.
+    // First what waits for the lane in which it ran dry, and nothing that waits for another.
     let key = leased[0].key;
     let put_down = PutDown::new(cut(1, 7), waiting_for("a"));
     assert!(catalog.park(ME, key, put_down).await.unwrap());
-    let shut = Demand {
-        shut: vec![LaneMark::new("up", "a")],
-        ..dry(vec![second], 1)
-    };
-    assert!(catalog.lease(ME, shut).await.unwrap()[0].key.index > key.index);
-    assert_eq!(
-        catalog.lease(ME, dry(vec![second], 1)).await.unwrap()[0].key,
-        key
-    );
+    let next = catalog.lease(ME, dry_in(Some("b"), vec![second], 1)).await;
+    assert!(next.unwrap()[0].key.index > key.index);
+    let next = catalog.lease(ME, dry_in(Some("a"), vec![second], 1)).await;
+    assert_eq!(next.unwrap()[0].key, key);
 }
 
 pub(super) async fn what_comes_back_leaves_a_quarter_of_a_lease_to_what_begins(
@@ -485,6 +488,27 @@ pub(super) async fn what_comes_back_leaves_a_quarter_of_a_lease_to_what_begins(
         of_other >= 5,
         "the turns decide who has the others: {of_other}"
     );
+}
+
+pub(super) async fn what_is_put_down_after_its_ending_comes_back_at_once(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 2).await;
+    let leased = lease(catalog, ME, 2).await;
+    cancel(catalog, key).await;
+    let untils = [waiting_for("a"), Until::After(DAY)];
+    for (one, until) in leased.iter().zip(untils) {
+        let put_down = PutDown::new(cut(1, 7), until);
+        assert!(catalog.park(ME, one.key, put_down).await.unwrap());
+    }
+    let demand = Demand {
+        segments: 4,
+        shut: vec![LaneMark::new("up", "a")],
+        ..Demand::default()
+    };
+    assert_eq!(catalog.lease(ME, demand).await.unwrap().len(), 2);
 }
 
 pub(super) async fn at_most_256_segments_of_a_batch_are_open_and_what_waits_is_counted_apart(

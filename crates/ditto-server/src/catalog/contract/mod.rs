@@ -9,15 +9,17 @@ use std::time::Duration;
 use super::sqlite::SqliteCatalog;
 use super::{
     Asked, BatchOptions, BatchRow, Bounds, Cancelled, Catalog, Completion, Created, Cut, Demand,
-    ENDED_KEYS_KNOWN, FileQuery, FileRow, FileState, Finish, Gap, Holder, Keep, KeyRing, KeyRow,
-    LaneMark, Leased, LiveKey, Named, NewBatch, NewFile, NewKey, NewUpload, Once, Order,
+    DryBatch, ENDED_KEYS_KNOWN, FileQuery, FileRow, FileState, Finish, Gap, Holder, Keep, KeyRing,
+    KeyRow, LaneMark, Leased, LiveKey, Named, NewBatch, NewFile, NewKey, NewUpload, Once, Order,
     PENDING_UPLOADS, PartRow, Publication, PutDown, ReadyFile, ReadyPart, Refusal, Rotated, Route,
-    SealOutcome, Sealed, SegmentKey, Stored, Until, UploadRow, Usage, Validated,
+    SealOutcome, Sealed, SealedWhole, SegmentKey, Stored, Until, UploadRow, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
+use crate::manifest::Piece;
 use crate::model::batch::{BatchState, Ending};
 use crate::model::litter::{Claim, Due};
+use crate::model::plan::Entry;
 use crate::model::upload::{PART_BYTES, PARTS, UploadState};
 
 mod batches;
@@ -45,6 +47,7 @@ fn description() -> ReadyFile {
         bytes: 100,
         lines: Some(7),
         expires_after: None,
+        piece: None,
         within: None,
         once: None,
     }
@@ -91,6 +94,7 @@ fn new_batch(id: &str, tenant: &str) -> NewBatch {
         lines: None,
         once: None,
         bounds: Bounds::default(),
+        validator: None,
     }
 }
 
@@ -106,6 +110,7 @@ fn found(total: u64, segments: u32) -> Validated {
     Validated {
         total,
         segments,
+        only: None,
         model: None,
         bare_suffix: None,
     }
@@ -299,6 +304,7 @@ promises! {
     leases::a_parked_segment_comes_back_when_it_is_due,
     leases::an_ending_brings_parked_segments_back_at_once,
     leases::at_most_256_segments_of_a_batch_are_open_and_what_waits_is_counted_apart,
+    leases::what_is_put_down_after_its_ending_comes_back_at_once,
     leases::what_waits_for_a_lane_comes_back_when_it_is_not_shut,
     leases::a_batch_that_ran_dry_gets_its_next_segments_whosever_turn_it_is,
     leases::what_comes_back_leaves_a_quarter_of_a_lease_to_what_begins,
@@ -313,6 +319,9 @@ promises! {
     seals::published_counts_never_fall,
     seals::a_seal_counts_what_was_not_published_yet,
     seals::a_seal_is_fenced_by_owner_and_epoch_and_happens_once,
+    seals::the_only_segment_is_sealed_and_its_batch_ends_at_once,
+    seals::what_is_not_the_whole_batch_is_sealed_like_any_other,
+    seals::a_plan_of_one_entry_is_told_as_it_was_written,
     seals::sealed_segments_are_read_in_the_order_of_the_plan,
     ends::the_last_seal_takes_two_ids_that_outlive_the_sweeper,
     ends::a_file_without_lines_is_not_named,

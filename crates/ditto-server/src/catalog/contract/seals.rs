@@ -100,6 +100,104 @@ pub(super) async fn a_seal_is_fenced_by_owner_and_epoch_and_happens_once(
     assert_eq!(counts(catalog, key).await, (10, 0));
 }
 
+fn all_in_one(sealed: Sealed) -> SealedWhole {
+    let piece = |offset| ReadyFile {
+        piece: Some(Piece {
+            blob: "batches/blob".to_owned(),
+            offset,
+            length: 100,
+        }),
+        ..description()
+    };
+    SealedWhole {
+        sealed,
+        output: Some(piece(0)),
+        errors: Some(piece(900)),
+    }
+}
+
+pub(super) async fn the_only_segment_is_sealed_and_its_batch_ends_at_once(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    let key = running(catalog, new_batch("batch_1", TENANT), 1).await;
+    let leased = lease(catalog, ME, 1).await;
+    let whole = || all_in_one(sealed(9, 1));
+    let by = |who, epoch| catalog.seal_whole(who, leased[0].key, epoch, whole());
+    assert_eq!(by(OTHER, 1).await.unwrap(), SealOutcome::Fenced);
+    assert_eq!(by(ME, 1).await.unwrap(), SealOutcome::Ended);
+    assert_eq!(by(ME, 1).await.unwrap(), SealOutcome::Fenced);
+
+    let row = row(catalog, key).await;
+    assert_eq!(
+        (row.state, row.completed, row.failed),
+        (BatchState::Completed, 9, 1)
+    );
+    assert!(row.finalizing_at.is_some() && row.completed_at.is_some());
+    let errors = catalog.file(TENANT, &row.error_file_id.unwrap()).await;
+    let errors = errors.unwrap().unwrap();
+    assert_eq!(errors.piece, whole().errors.unwrap().piece);
+    assert!(catalog.lease_finish(ME).await.unwrap().is_none());
+    assert_eq!(catalog.sealed_segments(key, 0, 9).await.unwrap(), []);
+    assert_eq!(catalog.stored(TENANT).await.unwrap().open_batches, 0);
+}
+
+pub(super) async fn what_is_not_the_whole_batch_is_sealed_like_any_other(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    catalog.register(ME, LEASE).await.unwrap();
+    for (number, segments, answers, outcome) in [
+        (1, 1, 9, SealOutcome::Last),
+        (2, 2, 10, SealOutcome::Sealed),
+    ] {
+        let new = new_batch(&format!("batch_{number}"), TENANT);
+        running(catalog, new, segments).await;
+        let leased = lease(catalog, ME, 1).await;
+        let whole = all_in_one(sealed(answers, 0));
+        let sealed = catalog.seal_whole(ME, leased[0].key, 1, whole).await;
+        assert_eq!(sealed.unwrap(), outcome);
+    }
+    catalog.lease_finish(ME).await.unwrap().unwrap();
+    lease(catalog, ME, 1).await;
+
+    // An earlier lease may have left a blob: who finishes takes it away first.
+    running(catalog, new_batch("batch_3", TENANT), 1).await;
+    assert_eq!(lease(catalog, ME, 1).await.len(), 1);
+    clock.advance(LEASE);
+    catalog.register(OTHER, LEASE).await.unwrap();
+    let taken = lease(catalog, OTHER, 9).await;
+    let last = taken.iter().find(|one| one.key.batch == 3).unwrap();
+    let whole = all_in_one(sealed(10, 0));
+    let sealed = catalog.seal_whole(OTHER, last.key, last.epoch, whole).await;
+    assert_eq!(sealed.unwrap(), SealOutcome::Last);
+}
+
+pub(super) async fn a_plan_of_one_entry_is_told_as_it_was_written(
+    catalog: &dyn Catalog,
+    _: &ManualClock,
+) {
+    let key = create(catalog, new_batch("batch_1", TENANT)).await.key;
+    catalog.register(ME, LEASE).await.unwrap();
+    catalog.lease_validation(ME).await.unwrap().unwrap();
+    let only = Entry {
+        first_line: 3,
+        lines: 12,
+        requests: 10,
+        offset: 2,
+        length: 5_000,
+        hash: u64::MAX - 1,
+        ..Entry::default()
+    };
+    let found = Validated {
+        only: Some(only),
+        ..found(10, 1)
+    };
+    assert!(catalog.validated(ME, key, found).await.unwrap());
+    assert_eq!(row(catalog, key).await.only, Some(only));
+}
+
 pub(super) async fn sealed_segments_are_read_in_the_order_of_the_plan(
     catalog: &dyn Catalog,
     _: &ManualClock,

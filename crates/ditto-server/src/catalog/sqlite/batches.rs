@@ -45,6 +45,7 @@ pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch, held: Held) -> Result<BatchR
         ":retry_only": batch.retry.as_ref().map(|retry| rows::classes(&retry.only)),
         ":retry_input": batch.retry.as_ref().map(|retry| &retry.input),
         ":retry_errors": batch.retry.as_ref().map(|retry| &retry.errors),
+        ":held_by": batch.validator,
     };
     tenants::hold(tx, &batch.tenant, held)?;
     let row = tx.row(sql::CREATE_BATCH, params, rows::batch)?;

@@ -23,7 +23,8 @@ pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch) -> Result<Created> {
         let row = batches::get(tx, &batch.tenant, id)?;
         row.map(Box::new).ok_or_else(|| lost(id))
     };
-    match earlier(tx, Route::Batches, &batch.tenant, batch.once.as_ref())? {
+    let route = route(batch);
+    match earlier(tx, route, &batch.tenant, batch.once.as_ref())? {
         Some(Earlier::Same(id)) => return Ok(Created::Again(again(&id)?)),
         Some(Earlier::Other(id)) => return Ok(Created::Mismatch(again(&id)?)),
         None => {}
@@ -34,9 +35,17 @@ pub(super) fn create(tx: &Tx<'_>, batch: &NewBatch) -> Result<Created> {
     };
     let row = batches::create(tx, batch, held)?;
     if let Some(once) = &batch.once {
-        remember(tx, Route::Batches, &batch.tenant, once, &row.id)?;
+        remember(tx, route, &batch.tenant, once, &row.id)?;
     }
     Ok(Created::New(Box::new(row)))
+}
+
+/// Which call makes it: a key means one thing in each.
+fn route(batch: &NewBatch) -> Route {
+    match batch.retry {
+        Some(_) => Route::Retry,
+        None => Route::Batches,
+    }
 }
 
 /// What this create has done already.

@@ -31,6 +31,8 @@ pub(super) fn ready(tx: &Tx<'_>, id: &str, file: &ReadyFile) -> Result<FileRow> 
         ":lines": file.lines.map(stored),
         ":now": tx.now_ms,
         ":expires": file.expires_after.map(|after| tx.later(after)),
+        ":piece_blob": file.piece.as_ref().map(|piece| &piece.blob),
+        ":piece_offset": file.piece.as_ref().map(|piece| stored(piece.offset)),
     };
     let row = tx.row(sql::READY_FILE, params, rows::file)?;
     let row = row
@@ -74,6 +76,15 @@ pub(super) fn input(tx: &Tx<'_>, batch: i64) -> Result<Option<FileRow>> {
         return tx.row(sql::KEPT_FILE, params, rows::file);
     }
     get(tx, tenant, id)
+}
+
+pub(super) fn retried_errors(tx: &Tx<'_>, batch: i64) -> Result<Option<FileRow>> {
+    let Some(batch) = batches::by_key(tx, batch)? else {
+        return Ok(None);
+    };
+    let id = batch.retry.map(|retry| retry.errors);
+    let params = named_params! { ":id": id, ":tenant": batch.tenant };
+    tx.row(sql::KEPT_FILE, params, rows::file)
 }
 
 pub(super) fn list(tx: &Tx<'_>, tenant: &str, query: &FileQuery) -> Result<Option<Rows<FileRow>>> {

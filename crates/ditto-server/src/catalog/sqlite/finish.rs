@@ -1,8 +1,8 @@
 //! The end of a batch: its two result files are reserved, then named or given up.
 
-use rusqlite::named_params;
+use rusqlite::{Row, named_params};
 
-use super::super::{Finish, FinishWork, ReadyFile};
+use super::super::{Finish, FinishWork, ReadyFile, SealOutcome, Sealed, SealedWhole, SegmentKey};
 use super::rows::{self, Life};
 use super::runner::Tx;
 use super::{batches, files, incarnations, segments, sql};
@@ -50,19 +50,62 @@ pub(super) fn begin(tx: &Tx<'_>, life: &Life) -> Result<()> {
     Ok(())
 }
 
+/// Seal and end in one: nothing can come in between, so there is no lease to finish and no state to be
+/// found half done.
+pub(super) fn seal_whole(
+    tx: &Tx<'_>,
+    incarnation: &str,
+    key: SegmentKey,
+    epoch: u32,
+    whole: SealedWhole,
+) -> Result<SealOutcome> {
+    let outcome = segments::seal(tx, incarnation, key, epoch, &whole.sealed)?;
+    if outcome != SealOutcome::Last || epoch > 1 || !is_whole(tx, key, &whole.sealed)? {
+        return Ok(outcome);
+    }
+    let params = named_params! { ":batch": key.batch, ":incarnation": incarnation };
+    tx.execute(sql::HOLD_BATCH, params)?;
+    let SealedWhole { output, errors, .. } = whole;
+    match finish(
+        tx,
+        incarnation,
+        key.batch,
+        &Finish::Whole { output, errors },
+    )? {
+        true => Ok(SealOutcome::Ended),
+        false => Err(Error::internal(format!(
+            "batch {} was finalizing and could not end",
+            key.batch
+        ))),
+    }
+}
+
+/// Whether these are all the lines of a batch.
+fn is_whole(tx: &Tx<'_>, key: SegmentKey, sealed: &Sealed) -> Result<bool> {
+    let batch = batches::by_key(tx, key.batch)?;
+    let lines = u64::from(sealed.answers) + u64::from(sealed.errors);
+    Ok(batch.is_some_and(|batch| (batch.segments, batch.total) == (1, lines)))
+}
+
 pub(super) fn lease(tx: &Tx<'_>, incarnation: &str) -> Result<Option<FinishWork>> {
     if !incarnations::is_live(tx, incarnation)? {
         return Ok(None);
     }
     let params = named_params! { ":incarnation": incarnation, ":now": tx.now_ms };
-    tx.row(sql::LEASE_FINISH, params, |row| {
-        Ok(FinishWork {
-            batch: rows::batch(row)?,
-            segments: row.get("plan_segments")?,
-            output_file_id: row.get("reserved_output_id")?,
-            error_file_id: row.get("reserved_error_id")?,
-            reopened: row.get("reopened")?,
-        })
+    if let Some(work) = tx.row(sql::LEASE_FINISH, params, work)? {
+        return Ok(Some(work));
+    }
+    let params = named_params! { ":incarnation": incarnation };
+    tx.row(sql::HELD_FINISH, params, work)
+}
+
+fn work(row: &Row<'_>) -> rusqlite::Result<FinishWork> {
+    Ok(FinishWork {
+        batch: rows::batch(row)?,
+        segments: row.get("plan_segments")?,
+        output_file_id: row.get("reserved_output_id")?,
+        error_file_id: row.get("reserved_error_id")?,
+        reopened: row.get("reopened")?,
     })
 }
 

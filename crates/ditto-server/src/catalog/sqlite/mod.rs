@@ -17,8 +17,8 @@ use super::{
     Asked, BatchRow, Cancelled, Catalog, Completion, Created, Cut, Demand, DueRows, FileQuery,
     FileRow, Finish, FinishWork, Gap, Holder, Keep, KeyRing, KeyRow, Leased, Made, Named, NewBatch,
     NewFile, NewKey, NewUpload, Once, PartRow, Publication, PutDown, ReadyFile, ReadyPart, Renewal,
-    Rotated, Route, Rows, SealOutcome, Sealed, SealedRow, SegmentKey, Stored, UploadRow, Validated,
-    WaitingSegment,
+    Rotated, Route, Rows, SealOutcome, Sealed, SealedRow, SealedWhole, SegmentKey, Stored,
+    UploadRow, Validated, WaitingSegment,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -428,6 +428,12 @@ impl Catalog for SqliteCatalog {
         self.runner.read(move |tx| files::input(tx, batch)).await
     }
 
+    async fn retried_errors(&self, batch: i64) -> Result<Option<FileRow>> {
+        self.runner
+            .read(move |tx| files::retried_errors(tx, batch))
+            .await
+    }
+
     async fn refuse_batch(&self, incarnation: &str, batch: i64, errors: String) -> Result<bool> {
         let incarnation = incarnation.to_owned();
         self.runner
@@ -487,6 +493,19 @@ impl Catalog for SqliteCatalog {
         let incarnation = incarnation.to_owned();
         self.runner
             .write(move |tx| segments::seal(tx, &incarnation, key, epoch, &sealed))
+            .await
+    }
+
+    async fn seal_whole(
+        &self,
+        incarnation: &str,
+        key: SegmentKey,
+        epoch: u32,
+        whole: SealedWhole,
+    ) -> Result<SealOutcome> {
+        let incarnation = incarnation.to_owned();
+        self.runner
+            .write(move |tx| finish::seal_whole(tx, &incarnation, key, epoch, whole))
             .await
     }
 
@@ -584,7 +603,7 @@ mod tests {
 
     use futures_util::future::join_all;
 
-    use super::super::{BatchOptions, Bounds, LaneMark, Until, Usage};
+    use super::super::{BatchOptions, Bounds, DryBatch, LaneMark, Until, Usage};
     use super::*;
     use crate::clock::{ManualClock, SystemClock};
     use crate::model::batch::BatchState;
@@ -605,6 +624,7 @@ mod tests {
             lines: None,
             once: None,
             bounds: Bounds::default(),
+            validator: None,
         }
     }
 
@@ -636,6 +656,7 @@ mod tests {
         let found = Validated {
             total,
             segments,
+            only: None,
             model: None,
             bare_suffix: None,
         };
@@ -760,6 +781,11 @@ mod tests {
             .unwrap()
     }
 
+    fn any_dry(batch: i64) -> DryBatch {
+        let lane = (batch != 1).then(|| any_lane(0));
+        DryBatch { batch, lane }
+    }
+
     fn any_lane(n: u8) -> LaneMark {
         LaneMark::new("upstream", &n.to_string())
     }
@@ -778,7 +804,7 @@ mod tests {
                 catalog.renew(&worker, LEASE, &[]).await.unwrap();
                 let demand = Demand {
                     segments: chance.u32(0..5),
-                    dry: (0..chance.i64(0..3)).collect(),
+                    dry: (0..chance.i64(0..3)).map(any_dry).collect(),
                     dry_segments: chance.u32(0..3),
                     runs: chance.u32(0..3),
                     shut: (0..chance.u8(0..3)).map(any_lane).collect(),
@@ -927,6 +953,7 @@ mod tests {
                     bytes,
                     lines: Some(bytes / 10),
                     expires_after: chance.bool().then_some(LEASE),
+                    piece: None,
                     within: chance.bool().then_some(3_000),
                     once: None,
                 };

@@ -2,7 +2,7 @@
 
 use rusqlite::named_params;
 
-use super::super::parking::{LaneMark, PutDown, Until};
+use super::super::parking::{DryBatch, LaneMark, PutDown, Until};
 use super::super::{Publication, SegmentKey};
 use super::rows::{self, SegmentRow, stored};
 use super::runner::Tx;
@@ -27,7 +27,15 @@ pub(super) fn park(
         errors: counts.1,
     };
     incarnations::publish(tx, incarnation, &publication)?;
+    let life = tx.row(
+        sql::BATCH_LIFE,
+        named_params! { ":batch": key.batch },
+        rows::life,
+    )?;
+    let ends = life.is_some_and(|life| life.ending.is_some());
     let (state, due, waits_for) = match until {
+        // An ending that came before us has brought back what was parked by then.
+        _ if ends => ("open", None, ""),
         Until::NextLease => ("open", None, ""),
         Until::After(pause) => ("parked", Some(tx.later(*pause)), ""),
         Until::Open(mark) => ("parked", Some(tx.now_ms), mark.as_str()),
@@ -65,17 +73,12 @@ pub(super) fn returning(tx: &Tx<'_>, shut: &[LaneMark], wanted: usize) -> Result
     tx.rows(sql::LEASE_RETURNING, params, rows::segment)
 }
 
-/// Those of one batch.
-pub(super) fn returning_of(
-    tx: &Tx<'_>,
-    batch: i64,
-    shut: &[LaneMark],
-    wanted: usize,
-) -> Result<Vec<SegmentRow>> {
+/// Those of one batch, of what waits for a lane only what waits for the one in which it ran dry.
+pub(super) fn returning_of(tx: &Tx<'_>, dry: &DryBatch, wanted: usize) -> Result<Vec<SegmentRow>> {
     let params = named_params! {
-        ":batch": batch,
+        ":batch": dry.batch,
         ":now": tx.now_ms,
-        ":shut": list(shut)?,
+        ":lane": dry.lane.as_ref().map(LaneMark::as_str),
         ":limit": limit(wanted),
     };
     tx.rows(sql::LEASE_RETURNING_OF, params, rows::segment)

@@ -11,7 +11,9 @@ use super::super::{
     BatchRow, Cut, FileRow, FileState, PartRow, Retry, Sealed, SealedRow, SegmentKey, UploadRow,
     Usage,
 };
+use crate::manifest::Piece;
 use crate::model::batch::{BatchState, Ending};
+use crate::model::plan::Entry;
 use crate::model::upload::UploadState;
 
 type Read<T> = rusqlite::Result<T>;
@@ -74,7 +76,39 @@ pub(super) fn file(row: &Row<'_>) -> Read<FileRow> {
         created_at: seconds(row, "created_ms")?.unwrap_or_default(),
         expires_at: seconds(row, "expires_ms")?,
         upload: row.get("upload")?,
+        piece: piece(row)?,
     })
+}
+
+/// All bytes of a file, where they are one piece.
+fn piece(row: &Row<'_>) -> Read<Option<Piece>> {
+    let blob: Option<String> = row.get("piece_blob")?;
+    blob.map(|blob| {
+        Ok(Piece {
+            blob,
+            offset: count(row, "piece_offset")?,
+            length: count(row, "bytes")?,
+        })
+    })
+    .transpose()
+}
+
+/// The plan of a batch of one segment: all its lines are in it.
+fn only(row: &Row<'_>) -> Read<Option<Entry>> {
+    let first_line: Option<i64> = row.get("only_first_line")?;
+    first_line
+        .map(|first_line| {
+            Ok(Entry {
+                first_line: first_line.cast_unsigned(),
+                lines: row.get("only_lines")?,
+                requests: row.get("total")?,
+                offset: count(row, "only_offset")?,
+                length: count(row, "only_length")?,
+                hash: row.get::<_, i64>("only_hash")?.cast_unsigned(),
+                ..Entry::default()
+            })
+        })
+        .transpose()
 }
 
 /// As it is at this time.
@@ -148,6 +182,7 @@ pub(super) fn batch(row: &Row<'_>) -> Read<BatchRow> {
         model: row.get("model")?,
         total: count(row, "total")?,
         segments: row.get("plan_segments")?,
+        only: only(row)?,
         completed: count(row, "completed")?,
         failed: count(row, "failed")?,
         usage: usage(row)?,

@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0005.sql"),
     include_str!("schema/0006.sql"),
     include_str!("schema/0007.sql"),
+    include_str!("schema/0008.sql"),
 ];
 /// Marks the file as ours: "Dtto".
 const APPLICATION_ID: i64 = 0x4474_746f;
@@ -367,6 +368,38 @@ mod tests {
         assert_eq!(counted, " 0 3 3, a 7 2 2, b 0 1 1");
     }
 
+    #[test]
+    fn what_is_parked_in_a_catalog_of_an_older_release_is_counted_apart() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        for step in &MIGRATIONS[..6] {
+            conn.execute_batch(step).unwrap();
+        }
+        conn.pragma_update(None, "user_version", 6).unwrap();
+        conn.pragma_update(None, "application_id", APPLICATION_ID)
+            .unwrap();
+        let rows =
+            "INSERT INTO batches (key, id, tenant, input_file_id, endpoint, completion_window,
+                options, state, created_ms, plan_segments, cursor, open_segments)
+            VALUES (1, 'batch_1', 'a', 'f', 'e', '24h', '{}', 'running', 0, 300, 256, 256),
+                (2, 'batch_2', 'a', 'f', 'e', '24h', '{}', 'running', 0, 9, 1, 1);
+            WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 255)
+            INSERT INTO segments (batch, idx, span, filler, state, epoch, parked_until_ms)
+            SELECT 1, i, 1, 0, iif(i < 100, 'parked', 'open'), 1, iif(i < 100, 5, NULL) FROM n;
+            INSERT INTO segments (batch, idx, span, filler, state, epoch)
+            VALUES (2, 0, 1, 0, 'open', 1)";
+        conn.execute_batch(rows).unwrap();
+        migrate(&mut conn).unwrap();
+        let sql =
+            "SELECT group_concat(format('%d %d %d', open_segments, parked_segments, leasable),
+            ', ' ORDER BY key) FROM batches";
+        let counted: String = conn.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(counted, "156 100 1, 1 0 1");
+        let sql = "SELECT count(*) FROM segments INDEXED BY segments_parked
+            WHERE state = 'parked' AND waits_for = '' AND parked_until_ms <= 5";
+        let due: u32 = conn.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(due, 100);
+    }
+
     /// Names and bytes of all files.
     fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         let entries = std::fs::read_dir(folder).unwrap();
@@ -401,7 +434,7 @@ mod tests {
         });
         assert_eq!(
             message,
-            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 7); \
+            "catalog.db: a newer release wrote this catalog (schema 99, this one knows 8); \
              nothing was changed: start that release, or name another data folder"
         );
     }

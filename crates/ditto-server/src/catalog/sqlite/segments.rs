@@ -10,6 +10,7 @@ use super::runner::Tx;
 use super::turns::{Queue, Turns};
 use super::{finish, incarnations, parked, sql};
 use crate::error::{Error, Result};
+use crate::model::batch::BatchState;
 
 /// Segments of one lease: what a worker can hold is asked for in a few calls, and no call keeps
 /// the writer busy for long.
@@ -58,10 +59,10 @@ fn dry(
         .checked_div(demand.dry.len())
         .unwrap_or_default()
         .max(1);
-    for batch in demand.dry.iter().take(most) {
-        let back = parked::returning_of(tx, *batch, &demand.shut, each)?;
+    for dry in demand.dry.iter().take(most) {
+        let back = parked::returning_of(tx, dry, each)?;
         match back.is_empty() {
-            true => next_of(tx, turns, incarnation, *batch, each, leased)?,
+            true => next_of(tx, turns, incarnation, dry.batch, each, leased)?,
             false => leased.extend(take_all(tx, incarnation, back)?),
         }
     }
@@ -107,6 +108,8 @@ fn take(tx: &Tx<'_>, incarnation: &str, segment: SegmentRow) -> Result<Leased> {
         span,
         owner,
         cuts,
+        published_answers,
+        published_errors,
         ..
     } = segment;
     // An owner writes nothing before it has fenced the one before it: if that is still to be done,
@@ -130,7 +133,22 @@ fn take(tx: &Tx<'_>, incarnation: &str, segment: SegmentRow) -> Result<Leased> {
         epoch,
         cuts,
         unfenced,
+        published: match published_answers + published_errors {
+            0 => 0,
+            _ if is_reopened(tx, key.batch)? => 0,
+            some => some,
+        },
     })
+}
+
+/// Whether this is about a gap: what counts there as published is what files lacked, see `reopen`.
+fn is_reopened(tx: &Tx<'_>, batch: i64) -> Result<bool> {
+    let life = tx.row(
+        sql::BATCH_LIFE,
+        named_params! { ":batch": batch },
+        rows::life,
+    )?;
+    Ok(life.is_some_and(|life| life.state == BatchState::Finalizing))
 }
 
 /// Untouched ones, off the cursors of the batches whose turn it is.
@@ -195,6 +213,7 @@ fn begin(
             epoch: 1,
             cuts: Vec::new(),
             unfenced: None,
+            published: 0,
         },
         lines,
     ))

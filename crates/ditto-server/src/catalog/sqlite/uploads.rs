@@ -246,6 +246,7 @@ fn become_file(tx: &Tx<'_>, upload: &UploadRow, completion: &Completion) -> Resu
         lines: Some(completion.lines),
         expires_after: upload.file_expires_after,
         // Its parts were let in.
+        piece: None,
         within: None,
         once: None,
     };

@@ -13,7 +13,11 @@ pub(super) fn lease(tx: &Tx<'_>, incarnation: &str) -> Result<Option<BatchRow>> 
         return Ok(None);
     }
     let params = named_params! { ":incarnation": incarnation, ":now": tx.now_ms };
-    tx.row(sql::LEASE_VALIDATION, params, rows::batch)
+    if let Some(row) = tx.row(sql::LEASE_VALIDATION, params, rows::batch)? {
+        return Ok(Some(row));
+    }
+    let params = named_params! { ":incarnation": incarnation };
+    tx.row(sql::HELD_VALIDATION, params, rows::batch)
 }
 
 pub(super) fn validated(
@@ -33,6 +37,11 @@ pub(super) fn validated(
         ":batch": batch,
         ":total": rows::stored(found.total),
         ":segments": found.segments,
+        ":only_first_line": found.only.map(|only| rows::stored(only.first_line)),
+        ":only_lines": found.only.map(|only| only.lines),
+        ":only_offset": found.only.map(|only| rows::stored(only.offset)),
+        ":only_length": found.only.map(|only| rows::stored(only.length)),
+        ":only_hash": found.only.map(|only| only.hash.cast_signed()),
         ":model": found.model,
         ":bare_suffix": found.bare_suffix,
     };

@@ -272,3 +272,36 @@ async fn a_crash_while_a_batch_is_cancelled_keeps_what_was_answered() {
         "an ending batch sends nothing again"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_published_and_is_gone_after_a_crash_is_said_and_not_bought_again() {
+    let sim = sim(|sim| sim.latency = "1ms".parse().unwrap());
+    let data = tempfile::tempdir().unwrap();
+    let config = config(&data, sim.base_url());
+    let server = Fragile::open(&config).await;
+    let asked = prompts(&["say", "say", "sim: hang then ok"]);
+    let id = submit(server.service(), &asked, |_| {}).await;
+    until(server.service(), "two are published", async || {
+        let batch = server
+            .service()
+            .batch(super::rig::TENANT, &id)
+            .await
+            .unwrap();
+        (batch.request_counts?.completed == 2).then_some(())
+    })
+    .await;
+    server.crash().await;
+    for part in files(&config.data.join("journal")) {
+        std::fs::remove_file(part).unwrap();
+    }
+    let server = Fragile::open(&config).await;
+    let reason = until(server.service(), "the reason can be read", async || {
+        server.service().stuck().into_iter().next()
+    })
+    .await;
+    assert!(reason.contains("2 results of segment"), "{reason}");
+    assert!(reason.contains("0 are in its journal"), "{reason}");
+    let asked = [1, 2].map(|n| sim.asked(&line_id(&id, n)));
+    assert_eq!(asked, [1, 1]);
+    server.crash().await;
+}

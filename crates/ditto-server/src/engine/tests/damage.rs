@@ -8,16 +8,20 @@ use ditto_llm::wire::BatchStatus;
 
 use super::rig::{CHAT, Rig, TENANT, lines, prompts, until};
 
-/// A rig whose batch has stopped in the middle, with results recorded and none sealed.
+/// Of the batch that is damaged: two segments, so that its plan is a blob.
+const LINES: usize = 20;
+
+/// A rig whose batch has stopped in the middle, with results of its first segment recorded and not
+/// sealed.
 async fn stopped() -> (Rig, String) {
     // What is in flight is cut off by the stop.
     let mut rig = Rig::with(|_| {}, |config| config.sending.grace = Duration::ZERO).await;
-    let id = rig
-        .submit(&prompts(&["say", "sim: hang then ok", "say"]))
-        .await;
-    until(rig.service(), "two are answered", async || {
+    let mut said = ["say"; LINES];
+    said[1] = "sim: hang then ok";
+    let id = rig.submit(&prompts(&said)).await;
+    until(rig.service(), "all others are answered", async || {
         let counts = rig.batch(&id).await.request_counts?;
-        (counts.completed >= 1 && rig.sim.stats().answered == 2).then_some(())
+        (counts.completed >= 1 && rig.sim.stats().answered == LINES as u64 - 1).then_some(())
     })
     .await;
     rig.stop().await;
@@ -65,9 +69,9 @@ async fn is_said_and_mended(
     std::fs::write(&path, before).unwrap();
     let left = rig.ended(&id).await;
     left.is(BatchStatus::Completed);
-    left.is_conserved(3);
+    left.is_conserved(LINES);
     assert_eq!(rig.service().stuck(), [""; 0]);
-    // The line that hung was in flight; the two that were recorded are not asked again.
+    // The line that hung was in flight; those that were recorded are not asked again.
     assert_eq!(rig.sim.stats().asked_more_than_once, 1);
 }
 
@@ -89,6 +93,13 @@ async fn a_plan_of_nonsense_is_said() {
         std::fs::write(path, vec![0xff; length as usize]).unwrap();
     };
     is_said_and_mended(plan, nonsense, &["plan", "damaged", "from a backup"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_was_cut_is_said() {
+    let plan = |data: &Path, id: &str| data.join("blobs/batches").join(id).join("plan");
+    let cut = |path: &Path| std::fs::write(path, b"").unwrap();
+    is_said_and_mended(plan, cut, &["/plan has 0 bytes where", "from a backup"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

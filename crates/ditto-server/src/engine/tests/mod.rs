@@ -21,6 +21,7 @@ mod replies;
 mod results;
 mod rig;
 mod scripted;
+mod small;
 mod space;
 mod storage;
 mod table;

@@ -143,3 +143,26 @@ async fn rows_that_a_cancel_gave_up_come_too() {
     reader.read_on(&rig, &id).await;
     reader.has_each_once(20_000);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_piece_that_was_cut_no_byte_goes_out() {
+    let rig = Rig::start().await;
+    let id = rig.submit(&lines(40)).await;
+    rig.ended(&id).await.is_conserved(40);
+    let folder = rig
+        .config
+        .data
+        .join("blobs/batches")
+        .join(&id)
+        .join("segments");
+    let piece = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap();
+    let whole = std::fs::read(piece.path()).unwrap();
+    std::fs::write(piece.path(), &whole[..100]).unwrap();
+    let page = rig.service().results(TENANT, &id, &Cursor::default()).await;
+    let error = page.unwrap_err();
+    assert_eq!(error.code(), Some("content_lost"), "{error}");
+    std::fs::write(piece.path(), whole).unwrap();
+    let mut reader = Reader::default();
+    reader.read_on(&rig, &id).await;
+    reader.has_each_once(40);
+}

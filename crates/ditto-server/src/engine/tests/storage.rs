@@ -103,6 +103,9 @@ async fn a_disk_that_hangs_for_longer_than_a_second_stops_sending_until_it_goes_
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_that_cannot_be_sealed_wait_and_are_sealed_later() {
     let rig = Rig::start().await;
+    // The folder is made with the first blob in it.
+    let first = rig.submit(&lines(1)).await;
+    rig.ended(&first).await.is_conserved(1);
     let id = rig.submit(&prompts(&["sim: delay 300ms"; 6])).await;
     until(rig.service(), "all are in flight", async || {
         (rig.sim.stats().in_flight == 6).then_some(())
@@ -138,9 +141,12 @@ async fn segments_that_cannot_be_opened_wait_and_say_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_while_finalizing_changes_nothing() {
     let rig = Rig::start().await;
-    let id = rig.submit(&prompts(&["sim: delay 500ms", "say"])).await;
+    // Two segments: the files of one would be named with its seal.
+    let mut said = ["say"; 20];
+    said[0] = "sim: delay 500ms";
+    let id = rig.submit(&prompts(&said)).await;
     until(rig.service(), "the lines are in flight", async || {
-        (rig.sim.stats().requests == 2).then_some(())
+        (rig.sim.stats().requests == 20).then_some(())
     })
     .await;
     // The two files cannot be named now.
@@ -152,8 +158,8 @@ async fn a_cancel_while_finalizing_changes_nothing() {
     away.put_back();
     let left = rig.ended(&id).await;
     left.is(BatchStatus::Completed);
-    left.is_conserved(2);
-    assert_eq!(left.output.len(), 2);
+    left.is_conserved(20);
+    assert_eq!(left.output.len(), 20);
     until_ready(&rig).await;
 }
 

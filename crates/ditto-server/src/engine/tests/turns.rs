@@ -1,5 +1,7 @@
 //! Whose line is next: nobody waits behind somebody else's plenty.
 
+use std::time::Duration;
+
 use super::rig::{Rig, line_for, lines, sim, until};
 use crate::UpstreamConfig;
 
@@ -109,4 +111,89 @@ async fn a_cancel_does_not_wait_for_another_batch() {
         .unwrap();
     rig.ended(&other).await.is_conserved(20_000);
     drop(large);
+}
+
+/// A server with room for a few segments, before a fast model and `other`, on an upstream of its own for
+/// these models.
+async fn beside(other: &str, models: &str) -> Rig {
+    Rig::with(
+        |_| {},
+        |config| {
+            config.limits.memory_bytes = 128 << 20;
+            // What never ends is not waited for.
+            config.sending.grace = Duration::ZERO;
+            config.upstreams[0].models = Some(vec!["fast".to_owned()]);
+            let mut upstream = UpstreamConfig::new("other", other);
+            upstream.models = Some(vec![models.to_owned()]);
+            config.upstreams.push(upstream);
+        },
+    )
+    .await
+}
+
+fn of_fast(count: usize) -> Vec<u8> {
+    let lines = (1..=count).map(|n| line_for("fast", n, "say"));
+    lines.collect::<String>().into_bytes()
+}
+
+/// A file of both models in turn, three times what there is room for, and then another of the fast one
+/// alone: both have of the fast one what they need.
+async fn the_fast_one_is_had_by_all(mut rig: Rig) {
+    let long = "say ".repeat(750);
+    let models = ["fast", "other"].iter().cycle();
+    let mixed: String = (1..=12_000)
+        .zip(models)
+        .map(|(n, model)| line_for(model, n, &long))
+        .collect();
+    rig.submit(mixed.as_bytes()).await;
+    until(rig.service(), "the large one has begun", async || {
+        (rig.sim.stats().answered > 1_000).then_some(())
+    })
+    .await;
+    let small = rig.submit(&of_fast(500)).await;
+    rig.ended(&small).await.is_conserved(500);
+    until(
+        rig.service(),
+        "the other's half of the large one",
+        async || (rig.sim.stats().answered == 6_000 + 500).then_some(()),
+    )
+    .await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_is_slow_keeps_no_room_from_another() {
+    let slow = sim(|sim| sim.latency = "1h".parse().unwrap());
+    the_fast_one_is_had_by_all(beside(&slow.base_url(), "other").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_wants_to_be_asked_later_keeps_no_room_from_another() {
+    let busy = sim(|sim| sim.faults = "429:1".parse().unwrap());
+    the_fast_one_is_had_by_all(beside(&busy.base_url(), "other").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_that_are_away_keep_no_room_for_their_probes() {
+    let away = sim(|_| {});
+    let mut rig = beside(&away.base_url(), "*").await;
+    away.stop().await;
+    // Each of these has one line, a fifth of the room.
+    let long = "say ".repeat(700_000);
+    let lines: String = (1..=8)
+        .map(|n| line_for(&format!("away-{n}"), n, &long))
+        .collect();
+    rig.submit(lines.as_bytes()).await;
+    until(rig.service(), "some are known to be away", async || {
+        let lanes = rig.service().lanes();
+        (lanes.iter().filter(|lane| lane.paused.is_some()).count() >= 3).then_some(())
+    })
+    .await;
+    let small = rig.submit(&of_fast(500)).await;
+    rig.ended(&small).await.is_conserved(500);
+    until(rig.service(), "each of them was probed", async || {
+        (rig.service().lanes().len() == 8 + 1).then_some(())
+    })
+    .await;
+    rig.stop().await;
 }

@@ -28,8 +28,9 @@ fn files() -> Vec<Operation> {
         Operation::new::<Page<FileObject>>("get", "/v1/files", "listFiles", "List files.")
             .query::<files::ListParams>(),
         Operation::new::<FileObject>("post", "/v1/files", "uploadFile", "Upload a file.")
+            .header("Idempotency-Key", "Makes one file of equal uploads.", KEY)
             .body::<UploadForm>("multipart/form-data")
-            .refuses(&[400, 408, 413, 415, 429]),
+            .refuses(&[400, 404, 408, 409, 413, 415, 429]),
         Operation::new::<FileObject>("get", FILE, "retrieveFile", "Look at a file.")
             .refuses(&[404]),
         Operation::new::<DeletedFile>("delete", FILE, "deleteFile", "Delete a file.")

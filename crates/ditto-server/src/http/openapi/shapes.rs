@@ -45,6 +45,9 @@ pub(super) struct CreateBatch {
     /// Beyond the protocol.
     #[serde(default)]
     ditto: Option<Wishes>,
+    /// As the header `Idempotency-Key`, for clients that cannot set it.
+    #[serde(default)]
+    idempotency_key: Option<Key>,
 }
 
 /// Read by [`Wishes::read`](crate::http::extension::Wishes::read).
@@ -73,6 +76,9 @@ pub(super) struct RetryBatch {
     /// Classes of failures, as a list or in one text with commas.
     #[serde(default)]
     only: Option<Only>,
+    /// As the header `Idempotency-Key`, for clients that cannot set it.
+    #[serde(default)]
+    idempotency_key: Option<Key>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -81,6 +87,11 @@ enum Only {
     List(Vec<String>),
     Text(String),
 }
+
+/// What a client calls a request of its own.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(inline)]
+struct Key(#[schemars(regex(pattern = "^[!-~]{1,255}$"))] String);
 
 /// A value of metadata.
 #[derive(Deserialize, JsonSchema)]
@@ -129,6 +140,9 @@ pub(super) struct CreateUpload {
     mime_type: String,
     #[serde(default)]
     expires_after: Option<ExpiresAfter>,
+    /// As the header `Idempotency-Key`, for clients that cannot set it.
+    #[serde(default)]
+    idempotency_key: Option<Key>,
 }
 
 /// Read by [`uploads::add_part`](crate::http::uploads::add_part).
@@ -149,6 +163,9 @@ pub(super) struct CompleteUpload {
     #[schemars(regex(pattern = "^[0-9a-fA-F]{32}$"))]
     #[serde(default)]
     md5: Option<String>,
+    /// As the header `Idempotency-Key`, for clients that cannot set it.
+    #[serde(default)]
+    idempotency_key: Option<Key>,
 }
 
 /// In the upstreams' own words.

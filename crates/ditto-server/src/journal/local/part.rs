@@ -16,8 +16,8 @@ use super::super::{Long, OnDurable, Part, PartName, Place};
 use super::pending::{LongRecord, Pending};
 use super::{PAUSE, Shared, lock};
 
-/// Between two syncs of one part, unless somebody waits: so that on a fast disk a sync is for many
-/// lines, not for two or three. What a crash may repeat stays far below a second's work.
+/// Between two syncs of one part, and before its first, unless somebody waits: so that on a fast disk a
+/// sync is for many lines, not for two or three, and one of a few lines is often synced once. What a crash may repeat stays far below a second's work.
 const PACE: Duration = Duration::from_millis(5);
 /// A part with this much to write does not wait for its pace.
 const MANY_BYTES: u64 = 512 * 1024;
@@ -72,7 +72,8 @@ struct Buffer {
     queued: bool,
     /// Somebody waits.
     hurry: bool,
-    last_flush: Option<Instant>,
+    /// When it was written last, or begun.
+    paced_from: Option<Instant>,
     /// Length of the part with all that is pending.
     appended: u64,
     /// Length that is on disk.
@@ -147,7 +148,7 @@ impl LocalPart {
                 spare: Vec::new(),
                 queued: false,
                 hurry: false,
-                last_flush: None,
+                paced_from: None,
                 appended: MAGIC.len() as u64,
                 durable: 0,
                 durable_records: 0,
@@ -172,6 +173,7 @@ impl LocalPart {
             .pending
             .since
             .get_or_insert_with(|| self.shared.unrecorded.now());
+        buffer.paced_from.get_or_insert_with(Instant::now);
         add(&mut buffer.pending);
         buffer.pending.records += 1;
         buffer.pending.length += grown;
@@ -201,7 +203,7 @@ impl LocalPart {
     pub(super) fn flush(&self) {
         let (pending, durable) = {
             let mut buffer = self.at_its_pace();
-            buffer.last_flush = Some(Instant::now());
+            buffer.paced_from = Some(Instant::now());
             buffer.hurry = false;
             let spare = Pending {
                 bytes: std::mem::take(&mut buffer.spare),
@@ -223,7 +225,7 @@ impl LocalPart {
     fn at_its_pace(&self) -> MutexGuard<'_, Buffer> {
         let mut buffer = lock(&self.buffer);
         loop {
-            let since = buffer.last_flush.map_or(PACE, |last| last.elapsed());
+            let since = buffer.paced_from.map_or(PACE, |from| from.elapsed());
             if buffer.hurry || since >= PACE || buffer.pending.length >= MANY_BYTES {
                 return buffer;
             }
@@ -255,7 +257,8 @@ impl LocalPart {
         disk.sync(file)?;
         if durable == 0 {
             // The file's name must survive too.
-            disk.sync_folder(&self.shared.folder)?;
+            let folder = &self.shared.folder;
+            self.shared.names.with_others(|| disk.sync_folder(folder))?;
         }
         Ok(Written::UpTo(length + pending.length))
     }

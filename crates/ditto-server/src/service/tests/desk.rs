@@ -131,6 +131,7 @@ impl Desk {
             bytes,
             lines: Some(lines),
             expires_after: None,
+            piece: None,
             within: None,
             once: None,
         };
@@ -157,6 +158,7 @@ impl Desk {
         let found = Validated {
             total: lines,
             segments: u32::try_from(lines.div_ceil(u64::from(MAX_LINES))).unwrap(),
+            only: None,
             model: Some("m".to_owned()),
             bare_suffix: None,
         };

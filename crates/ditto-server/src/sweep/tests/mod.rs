@@ -11,14 +11,15 @@ use tempfile::TempDir;
 use super::*;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::catalog::{
-    Asked, BatchOptions, Bounds, Completion, Created, Cut, Demand, Leased, NewBatch, NewFile,
-    NewUpload, PutDown, ReadyFile, ReadyPart, Sealed, Until, Usage, Validated,
+    Asked, BatchOptions, BatchRow, Bounds, Completion, Created, Cut, Demand, Leased, NewBatch,
+    NewFile, NewUpload, PutDown, ReadyFile, ReadyPart, Sealed, Until, Usage, Validated,
 };
 use crate::clock::ManualClock;
 use crate::hold::Hold;
 use crate::journal::PartName;
 use crate::journal::local::LocalJournal;
 use crate::model::litter::Due;
+use crate::model::plan::Entry;
 use crate::server::local_blobs;
 
 const ME: &str = "inc_me";
@@ -117,6 +118,7 @@ impl Place {
             bytes: 5,
             lines: Some(1),
             expires_after: None,
+            piece: None,
             within: None,
             once: None,
         };
@@ -174,6 +176,7 @@ impl Place {
         let found = Validated {
             total: 1,
             segments: 1,
+            only: None,
             model: None,
             bare_suffix: None,
         };
@@ -205,6 +208,7 @@ impl Place {
             lines: None,
             once: None,
             bounds: Bounds::default(),
+            validator: None,
         };
         match self.sweeper.catalog.create_batch(new).await.unwrap() {
             Created::New(row) => row.key,
@@ -495,19 +499,24 @@ async fn litter_of_a_sealed_segment_goes_at_once_and_its_blob_stays() {
 async fn before_the_files_of_a_batch_are_named_only_the_blobs_that_count_are_left() {
     let place = Place::new();
     let leased = place.leased_twice().await;
-    place.put("blobs/batches/batch_1/segments/0.1", Duration::ZERO);
-    place.put("blobs/batches/batch_1/segments/0.2", Duration::ZERO);
+    for name in ["batch_1/segments/0.1", "batch_1/segments/0.2", "batch_1.1"] {
+        place.put(&format!("blobs/batches/{name}"), Duration::ZERO);
+    }
     place.seal(&leased).await;
-    let rows = place
-        .sweeper
-        .catalog
-        .sealed_segments(leased.key.batch, 0, 10);
+    let catalog = &place.sweeper.catalog;
+    let rows = catalog.sealed_segments(leased.key.batch, 0, 10).await;
+    let batch = catalog.leased_batch(leased.key.batch).await.unwrap();
+    let batch = BatchRow {
+        only: Some(Entry::default()),
+        ..batch.unwrap()
+    };
     place
         .sweeper
-        .superseded("batch_1", &rows.await.unwrap())
+        .superseded(&batch, &rows.unwrap())
         .await
         .unwrap();
     assert!(!place.is_there("blobs/batches/batch_1/segments/0.1"));
+    assert!(!place.is_there("blobs/batches/batch_1.1"));
     assert!(place.is_there("blobs/batches/batch_1/segments/0.2"));
 }
 

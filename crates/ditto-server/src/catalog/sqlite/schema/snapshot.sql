@@ -66,7 +66,7 @@ CREATE TABLE batches (
     VIRTUAL, fillable INTEGER GENERATED ALWAYS AS
     (state = 'running' AND ending IS NOT NULL AND cursor < plan_segments
         AND open_segments < 256 AND open_runs < 8)
-    VIRTUAL) STRICT;
+    VIRTUAL, only_first_line INTEGER, only_lines INTEGER, only_offset INTEGER, only_length INTEGER, only_hash INTEGER) STRICT;
 CREATE INDEX batches_by_deadline ON batches (tenant, deadline_ms, key) WHERE leasable;
 CREATE INDEX batches_by_input ON batches (input_file_id)
     WHERE state IN ('validating', 'running', 'finalizing');
@@ -120,7 +120,7 @@ CREATE TABLE files (
     batch INTEGER,
     -- The bytes are gone, the row stays for list cursors.
     swept INTEGER NOT NULL DEFAULT 0
-, gone_ms INTEGER, upload TEXT) STRICT;
+, gone_ms INTEGER, upload TEXT, piece_blob TEXT, piece_offset INTEGER) STRICT;
 CREATE INDEX files_by_purpose ON files (tenant, purpose, created_ms, seq) WHERE state = 'ready';
 CREATE INDEX files_by_tenant ON files (tenant, created_ms, seq) WHERE state = 'ready';
 CREATE INDEX files_expiring ON files (expires_ms) WHERE state = 'ready' AND expires_ms IS NOT NULL;
