@@ -101,7 +101,7 @@ pub struct UpstreamConfig {
     /// Whose lines it is there for; `None`: everybody's. With a key, that is how a tenant has its own.
     pub tenants: Option<Vec<String>>,
     /// Requests in flight at once in each of its lanes.
-    pub concurrency: usize,
+    pub concurrency: Concurrency,
 }
 
 impl UpstreamConfig {
@@ -113,13 +113,37 @@ impl UpstreamConfig {
             key: None,
             models: None,
             tenants: None,
-            concurrency: DEFAULT_CONCURRENCY,
+            concurrency: Concurrency::default(),
         }
     }
 }
 
-/// Enough to keep one GPU server busy, few enough not to swamp a laptop.
-pub const DEFAULT_CONCURRENCY: usize = 32;
+/// How many requests may be in flight at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concurrency {
+    /// So many.
+    Fixed(usize),
+    /// As many as the upstream does well with, which is found out; no more than these.
+    UpTo(usize),
+}
+
+impl Concurrency {
+    /// No more than these in any case.
+    pub fn most(self) -> usize {
+        match self {
+            Self::Fixed(most) | Self::UpTo(most) => most.max(1),
+        }
+    }
+}
+
+/// Requests in flight in a lane of which nothing is said.
+const SHIPPED: usize = 32;
+
+impl Default for Concurrency {
+    fn default() -> Self {
+        Self::Fixed(SHIPPED)
+    }
+}
 
 /// An API key and whose it is.
 #[derive(Debug, Clone)]

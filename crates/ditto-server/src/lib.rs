@@ -42,8 +42,8 @@ mod upstream;
 pub use backup::{Backup, Bytes, backup};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
-    CompletionWindow, Config, DEFAULT_CONCURRENCY, DEFAULT_ENDPOINTS, DEFAULT_RETENTION, Limits,
-    Mode, Network, Sending, TenantKey, TenantLimits, Tenants, TlsFiles, UpstreamConfig, Window,
+    CompletionWindow, Concurrency, Config, DEFAULT_ENDPOINTS, DEFAULT_RETENTION, Limits, Mode,
+    Network, Sending, TenantKey, TenantLimits, Tenants, TlsFiles, UpstreamConfig, Window,
 };
 pub use engine::{LaneReport, Trouble};
 pub use error::{Error, ErrorKind, Result};

@@ -73,7 +73,11 @@ pub(crate) async fn run(args: &DoctorArgs, out: &mut dyn Write, err: &mut dyn Wr
 async fn findings(args: &DoctorArgs) -> Result<Vec<Finding>> {
     let settings = settings(args)?;
     let mut findings = folder::look(&settings.data);
-    let in_flight: usize = settings.upstreams.iter().map(|(_, u)| u.concurrency).sum();
+    let in_flight: usize = settings
+        .upstreams
+        .iter()
+        .map(|(_, u)| u.concurrency.most())
+        .sum();
     findings.push(machine::open_files(in_flight as u64));
     let now = SystemClock.now_ms() / 1000;
     findings.push(machine::judge_clock(now));

@@ -68,10 +68,12 @@ pub(crate) struct RunArgs {
     /// File that holds the upstream's key
     #[arg(long, value_name = "FILE")]
     pub(crate) upstream_key_file: Option<PathBuf>,
-    /// Requests in flight at once, per model
-    #[arg(long, value_name = "N", default_value_t = ditto_server::DEFAULT_CONCURRENCY,
-          value_parser = settings::concurrency)]
-    pub(crate) concurrency: usize,
+    /// Requests in flight at once, per model [default: 32]
+    #[arg(long, value_name = "N", value_parser = settings::concurrency)]
+    pub(crate) concurrency: Option<usize>,
+    /// Find out how many do well, up to these, per model
+    #[arg(long, value_name = "N", value_parser = settings::concurrency, conflicts_with = "concurrency")]
+    pub(crate) max_concurrency: Option<usize>,
     /// Times a line is sent before its last answer is final
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) attempts: u32,

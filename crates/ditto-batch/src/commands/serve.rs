@@ -64,6 +64,9 @@ pub(crate) struct ServeArgs {
     /// Requests in flight at once, per upstream and model [default: 32]
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
+    /// Find out how many do well, up to these, per upstream and model
+    #[arg(long, value_name = "N", conflicts_with = "concurrency")]
+    max_concurrency: Option<usize>,
     /// How long one answer may take, as 90s, 10m or 2h [default: 10m]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
@@ -107,6 +110,7 @@ pub(crate) fn looked_at(
         upstream_key_env: key_env.to_vec(),
         upstream_key_file: key_file.to_vec(),
         concurrency: None,
+        max_concurrency: None,
         timeout: None,
         api_key_file: None,
         tls_cert: None,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Inner;
 use super::lane::{Lane, Permit, Taken};
 use super::segment::LineJob;
+use crate::model::throttle::Signal;
 use crate::upstream::{Reply, Request};
 
 /// A slot without work ends after this long; lines that arrive later start another.
@@ -35,7 +36,10 @@ impl Inner {
             let sent = self.host.now();
             let reply = self.send(&lane, &job).await;
             // The permit is free before the answer is looked at: the next line goes out at once.
-            drop(permit);
+            match &reply {
+                Some(reply) => permit.back(signal(reply), self.host.now()),
+                None => drop(permit),
+            }
             match reply {
                 Some(reply) => self.settle(&lane, job, sent, reply).await,
                 None => self.cut_off(&job),
@@ -44,7 +48,8 @@ impl Inner {
     }
 
     /// The next line of the lane; `None` once this slot is to end.
-    async fn next_line(&self, lane: &Arc<Lane>) -> Option<(LineJob, Permit)> {
+    async fn next_line(self: &Arc<Self>, lane: &Arc<Lane>) -> Option<(LineJob, Permit)> {
+        let mut is_paced = false;
         loop {
             let moved = lane.moved();
             self.room_or_stop().await;
@@ -54,7 +59,11 @@ impl Inner {
             }
             let now = self.host.now();
             let wait = if self.may_send(now) {
-                match lane.take(now) {
+                let taken = lane.take(now, &mut is_paced);
+                if let Taken::Line(_, permit) = &taken {
+                    self.start_slots(lane, permit.starts);
+                }
+                match taken {
                     // Its segment was given back or lost: whoever has it now sends the line.
                     Taken::Line(job, _) if job.segment.is_closed() => continue,
                     Taken::Line(job, _) if job.segment.work.ending().is_some() => {
@@ -63,6 +72,7 @@ impl Inner {
                     }
                     Taken::Line(job, permit) => return Some((job, permit)),
                     Taken::Wait(wait) => wait,
+                    Taken::End => return None,
                 }
             } else {
                 Some(LEASE_LOOK)
@@ -102,5 +112,18 @@ impl Inner {
             reply = lane.upstream.send(request) => Some(reply),
             () = work.cut_off.cancelled() => None,
         }
+    }
+}
+
+/// What a reply says of how much its upstream bears.
+fn signal(reply: &Reply) -> Signal {
+    match reply {
+        Reply::Answer {
+            status,
+            retry_after,
+            ..
+        } => Signal::of(*status, *retry_after),
+        Reply::TooLarge { .. } => Signal::Answered,
+        Reply::Timeout | Reply::Unreachable { .. } => Signal::Failed,
     }
 }

@@ -1,8 +1,9 @@
 //! Lanes: one per (upstream, model), with the lines that wait for it and the slots that send them.
 //!
 //! A slot is a loop that takes a line, sends it and settles it. Slots are started when lines
-//! arrive, up to the lane's limit, and end when there is nothing to do for a while. A line that
-//! waits for a retry holds no slot.
+//! arrive, up to the lane's limit, and end when there is nothing to do for a while, or when the limit
+//! is reached without them. A slot that takes a line starts another as long as there are fewer than
+//! the limit: so their number follows it. A line that waits for a retry holds no slot.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -19,7 +20,10 @@ use super::lock;
 use super::segment::LineJob;
 use super::work::Work;
 use crate::catalog::{DryBatch, LaneMark};
+use crate::config::Concurrency;
+use crate::model::knee::{Trip, Why};
 use crate::model::lane::{Gate, LaneState, LaneView, Pause};
+use crate::model::throttle::{Room, Signal, Throttle};
 use crate::model::turn::{Candidate, Turn};
 use crate::upstream::{Offers, Routing, Upstream};
 
@@ -64,7 +68,6 @@ struct LaneKey {
 pub(crate) struct Lane {
     key: LaneKey,
     pub(crate) upstream: Arc<dyn Upstream>,
-    limit: usize,
     inner: Mutex<LaneInner>,
     /// A line arrived, the gate moved, or the engine stops.
     moved: Notify,
@@ -83,8 +86,14 @@ impl fmt::Debug for Lane {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LaneInner {
+    /// How much may be sent.
+    throttle: Throttle,
+    /// Of that what was logged last.
+    noted: Noted,
+    /// One of the slots waits for the pace; the others need not.
+    is_paced: bool,
     batches: Vec<Waiting>,
     turn: Turn,
     /// The batch whose turn it is, and lines left in it.
@@ -153,6 +162,8 @@ pub(crate) enum Taken {
     Line(LineJob, Permit),
     /// Nothing now; ask again when the lane moved, or after this long.
     Wait(Option<Duration>),
+    /// There are slots enough without this one, which is not counted any more.
+    End,
 }
 
 /// The right to have one request in flight in a lane. Dropping it gives it back.
@@ -160,6 +171,18 @@ pub(crate) enum Taken {
 pub(crate) struct Permit {
     lane: Arc<Lane>,
     is_probe: bool,
+    trip: Trip,
+    /// What came of it, and when.
+    signal: (Signal, Duration),
+    /// A slot that is counted already and has to be started.
+    pub(crate) starts: usize,
+}
+
+impl Permit {
+    /// The request is back.
+    pub(crate) fn back(mut self, signal: Signal, now: Duration) {
+        self.signal = (signal, now);
+    }
 }
 
 impl Drop for Permit {
@@ -167,11 +190,45 @@ impl Drop for Permit {
         let mut inner = lock(&self.lane.inner);
         inner.in_flight -= 1;
         inner.probes -= usize::from(self.is_probe);
+        let (signal, now) = self.signal;
+        let in_flight = inner.in_flight;
+        inner.throttle.back(self.trip, signal, in_flight, now);
+        let news = inner.news();
+        drop(inner);
+        if let Some(news) = news {
+            self.lane.log(news);
+        }
+    }
+}
+
+/// What of a lane's limits is worth a line in the log.
+#[derive(Debug, Clone, Copy)]
+struct Noted {
+    limit: usize,
+    /// Requests a second; 0: any.
+    pace: f64,
+    why: Why,
+}
+
+impl Noted {
+    fn of(throttle: &Throttle) -> Self {
+        Self {
+            limit: throttle.limit(),
+            pace: throttle.rate().unwrap_or_default(),
+            why: throttle.why(),
+        }
+    }
+
+    /// A step of a search is no news, nor is a little more or less.
+    fn is_news_after(self, before: Self) -> bool {
+        let differs = |now: f64, before: f64| (now - before).abs() > before.max(now) / 4.0;
+        self.why != Why::Climbing && differs(self.limit as f64, before.limit as f64)
+            || differs(self.pace, before.pace)
     }
 }
 
 /// The state of a lane, for people and programs.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct LaneReport {
     /// Name of the upstream.
     pub upstream: String,
@@ -179,6 +236,10 @@ pub struct LaneReport {
     pub model: String,
     /// Requests in flight at once, at most.
     pub limit: usize,
+    /// Why it is so many.
+    pub why: &'static str,
+    /// Requests a second, if the upstream takes no more.
+    pub pace: Option<f64>,
     /// Requests in flight now.
     pub in_flight: usize,
     /// Lines that wait in memory.
@@ -212,8 +273,7 @@ impl Lanes {
             Arc::new(Lane {
                 key: key.clone(),
                 upstream: Arc::clone(&route.upstream),
-                limit: route.concurrency,
-                inner: Mutex::default(),
+                inner: Mutex::new(LaneInner::new(route.concurrency)),
                 moved: Notify::new(),
                 ready: Arc::clone(&self.ready),
                 dry: Arc::clone(&self.dry),
@@ -333,7 +393,11 @@ impl Lane {
             }),
         }
         self.ready.fetch_add(count, Ordering::Relaxed);
-        let start = self.limit.saturating_sub(inner.slots).min(count);
+        let start = inner
+            .throttle
+            .limit()
+            .saturating_sub(inner.slots)
+            .min(count);
         inner.slots += start;
         drop(inner);
         self.moved.notify_waiters();
@@ -359,7 +423,9 @@ impl Lane {
         let work = Arc::clone(&job.segment.work);
         job.put_backs += 1;
         let mut inner = lock(&self.inner);
-        inner.state.pause(pause, sent, now);
+        if inner.state.pause(pause, sent, now) {
+            inner.throttle.paused();
+        }
         let batch = work.row.key;
         match inner.batches.iter_mut().find(|w| w.batch == batch) {
             Some(waiting) => waiting.lines.push_back(job),
@@ -406,7 +472,7 @@ impl Lane {
 
     /// Lines that it needs in memory while there is little room.
     pub(crate) fn enough(&self) -> usize {
-        (8 * self.limit).max(ENOUGH)
+        lock(&self.inner).enough()
     }
 
     fn rest(&self) -> Rest {
@@ -415,7 +481,7 @@ impl Lane {
         match inner.state.paused() {
             Some(_) if has_lines => Rest::Paused,
             Some(paused) => Rest::Asleep(paused.until),
-            None if inner.lines() > self.enough() => Rest::Enough,
+            None if inner.lines() > inner.enough() => Rest::Enough,
             None => Rest::None,
         }
     }
@@ -449,12 +515,27 @@ impl Lane {
         inner.state.view(patience, large_batch, worked_before)
     }
 
-    /// The next line, if the gate is open and there is one.
-    pub(crate) fn take(self: &Arc<Self>, now: Duration) -> Taken {
+    /// The next line, if the gate is open, there is room, and there is one. The slot that waits for
+    /// the pace is told so, and tells when it asks again.
+    pub(crate) fn take(self: &Arc<Self>, now: Duration, is_paced: &mut bool) -> Taken {
         let mut inner = lock(&self.inner);
+        if std::mem::take(is_paced) {
+            inner.is_paced = false;
+        }
         let is_probe = match inner.state.gate(now) {
-            Gate::Open => false,
-            Gate::Probe => match inner.probe_in(now, self.limit) {
+            Gate::Open => match inner.throttle.room(inner.in_flight, now) {
+                Room::Now => false,
+                Room::At(at) if !inner.is_paced => {
+                    inner.is_paced = true;
+                    *is_paced = true;
+                    return Taken::Wait(Some(at.saturating_sub(now)));
+                }
+                Room::At(_) | Room::WhenOneIsBack => {
+                    inner.slots -= 1;
+                    return Taken::End;
+                }
+            },
+            Gate::Probe => match inner.probe_in(now, inner.throttle.limit()) {
                 Duration::ZERO => true,
                 wait => return Taken::Wait(Some(wait)),
             },
@@ -473,6 +554,9 @@ impl Lane {
             inner.probes += 1;
             inner.probed = now;
         }
+        let in_flight = inner.in_flight;
+        let trip = inner.throttle.sent(in_flight, now);
+        let starts = inner.slots_to_start();
         drop(inner);
         let ran_dry = (left == 0 || left == DRY) && job.segment.work.goes_on_behind(&job.segment);
         if ran_dry {
@@ -490,6 +574,9 @@ impl Lane {
             Permit {
                 lane: Arc::clone(self),
                 is_probe,
+                trip,
+                signal: (Signal::Lost, now),
+                starts,
             },
         )
     }
@@ -560,13 +647,26 @@ impl Lane {
         taken
     }
 
+    fn log(&self, news: Noted) {
+        tracing::info!(
+            upstream = self.upstream.name(),
+            model = self.key.model,
+            limit = news.limit,
+            reason = news.why.reason(),
+            pace = (news.pace > 0.0).then(|| format!("{:.1}/s", news.pace)),
+            "requests in flight"
+        );
+    }
+
     fn report(&self, now: Duration) -> LaneReport {
         let inner = lock(&self.inner);
         let paused = inner.state.paused();
         LaneReport {
             upstream: self.upstream.name().to_owned(),
             model: self.key.model.clone(),
-            limit: self.limit,
+            limit: inner.throttle.limit(),
+            why: inner.throttle.why().reason(),
+            pace: inner.throttle.rate(),
             in_flight: inner.in_flight,
             waiting: inner.batches.iter().map(|w| w.lines.len()).sum::<usize>()
                 + inner.retries.len(),
@@ -589,10 +689,53 @@ struct Next {
 }
 
 impl LaneInner {
+    fn new(concurrency: Concurrency) -> Self {
+        let throttle = match concurrency {
+            Concurrency::Fixed(limit) => Throttle::given(limit),
+            Concurrency::UpTo(most) => Throttle::up_to(most),
+        };
+        Self {
+            noted: Noted::of(&throttle),
+            throttle,
+            is_paced: false,
+            batches: Vec::new(),
+            turn: Turn::default(),
+            current: None,
+            retries: BinaryHeap::new(),
+            retry_number: 0,
+            state: LaneState::default(),
+            slots: 0,
+            in_flight: 0,
+            probes: 0,
+            probed: Duration::ZERO,
+        }
+    }
+
+    /// One more slot than before, if there is work for it; it is counted already.
+    fn slots_to_start(&mut self) -> usize {
+        let has_work = !self.batches.is_empty() || !self.retries.is_empty();
+        let starts = usize::from(has_work && self.slots < self.throttle.limit());
+        self.slots += starts;
+        starts
+    }
+
+    fn news(&mut self) -> Option<Noted> {
+        let now = Noted::of(&self.throttle);
+        let is_news = now.is_news_after(self.noted);
+        is_news.then(|| {
+            self.noted = now;
+            now
+        })
+    }
+
     /// All that are in memory, but those in flight.
     fn lines(&self) -> usize {
         let ready = self.batches.iter().map(|waiting| waiting.lines.len());
         ready.sum::<usize>() + self.retries.len()
+    }
+
+    fn enough(&self) -> usize {
+        (8 * self.throttle.limit()).max(ENOUGH)
     }
 
     /// How long until a probe may be sent. Not until none is in flight: what was sent before the pause
@@ -691,7 +834,7 @@ mod tests {
         let probes = |probes| LaneInner {
             probes,
             probed: at(5),
-            ..LaneInner::default()
+            ..LaneInner::new(Concurrency::Fixed(2))
         };
         assert_eq!(probes(0).probe_in(at(5), 2), at(0));
         assert_eq!(probes(1).probe_in(at(6), 2), at(9));

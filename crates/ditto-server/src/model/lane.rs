@@ -1,6 +1,4 @@
 //! May a lane send? The state of one (upstream, model), and what each outcome does to it.
-//!
-//! For now the limit is fixed; the pauses are already here, since `policy` leans on them.
 
 use std::time::Duration;
 
@@ -194,11 +192,12 @@ impl LaneState {
         self.answered();
     }
 
-    /// Pauses the lane. Lines in flight together fail together: they are one pause.
-    pub fn pause(&mut self, pause: Pause, sent: Duration, now: Duration) {
+    /// Pauses the lane. Lines in flight together fail together: they are one pause. Whether it is a
+    /// new one.
+    pub fn pause(&mut self, pause: Pause, sent: Duration, now: Duration) -> bool {
         self.fault_since.get_or_insert(now);
         let count = match self.paused {
-            Some(paused) if sent < paused.until => return,
+            Some(paused) if sent < paused.until => return false,
             Some(paused) => paused.count + 1,
             None => 0,
         };
@@ -217,6 +216,7 @@ impl LaneState {
             until: now + length,
             count,
         });
+        true
     }
 }
 

@@ -5,17 +5,21 @@
 //! [`litter`]: are bytes that were found still somebody's? [`space`]: may there be more of them?
 //! [`cursor`]: which results has a reader got?
 //! [`upload`]: do its parts make up a file?
-//! [`rate`]: may it be done again already?
+//! [`rate`]: may it be done again already? [`throttle`]: how much may a lane send? By [`knee`]: how many at
+//! once? And by [`pace`]: how soon the next?
 
 pub mod batch;
 pub mod cursor;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+pub mod knee;
 pub mod lane;
 pub mod litter;
+pub mod pace;
 pub mod plan;
 pub mod policy;
 pub mod rate;
 pub mod space;
+pub mod throttle;
 pub mod turn;
 pub mod upload;

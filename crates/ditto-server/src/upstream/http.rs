@@ -77,7 +77,7 @@ impl HttpUpstream {
             .connect_timeout(CONNECT_TIMEOUT)
             // A redirect is an answer: following it could carry the key to another host.
             .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(config.concurrency.max(1))
+            .pool_max_idle_per_host(config.concurrency.most())
             .tcp_nodelay(true)
             .build()
             .map_err(|e| unusable(e.to_string()))?;

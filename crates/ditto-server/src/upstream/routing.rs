@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::http::HttpUpstream;
 use super::{Keep, Upstream};
-use crate::config::{Config, Sending};
+use crate::config::{Concurrency, Config, Sending};
 use crate::error::{Error, Result};
 
 /// The configured upstreams, in order.
@@ -25,7 +25,7 @@ pub(crate) struct Route {
     /// `None`: every tenant.
     tenants: Option<Vec<String>>,
     /// Requests in flight at once in each lane.
-    pub(crate) concurrency: usize,
+    pub(crate) concurrency: Concurrency,
 }
 
 /// In the configured list of an upstream: whatever it is asked for.
@@ -104,7 +104,7 @@ impl Routing {
                     )?),
                     models: upstream.models.clone(),
                     tenants: upstream.tenants.clone(),
-                    concurrency: upstream.concurrency.max(1),
+                    concurrency: upstream.concurrency,
                 })
             })
             .collect::<Result<_>>()?;
@@ -113,7 +113,7 @@ impl Routing {
 
     /// One upstream for every model.
     #[cfg(test)]
-    pub(crate) fn only(upstream: Arc<dyn Upstream>, concurrency: usize) -> Self {
+    pub(crate) fn only(upstream: Arc<dyn Upstream>, concurrency: Concurrency) -> Self {
         Self {
             routes: vec![Route {
                 upstream,
@@ -177,7 +177,7 @@ mod tests {
             upstream: Arc::new(Silent),
             models: models.map(|models| models.iter().map(|m| (*m).to_owned()).collect()),
             tenants: None,
-            concurrency: 1,
+            concurrency: Concurrency::Fixed(1),
         };
         Routing {
             routes: lists.iter().map(route).collect(),

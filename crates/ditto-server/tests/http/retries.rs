@@ -237,7 +237,7 @@ async fn a_cancelled_batch_goes_on_where_it_stopped() {
     let slow = Sim::start(slow).unwrap();
     let server = TestServer::start_with(|config| {
         config.upstreams[0].base_url = slow.base_url();
-        config.upstreams[0].concurrency = 1;
+        config.upstreams[0].concurrency = ditto_server::Concurrency::Fixed(1);
     })
     .await;
     let batch = server.submit(&server.upload(40).await).await;

@@ -21,7 +21,7 @@ use crate::catalog::Catalog;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::catalog::sqlite::inline::{Gate, Inline};
 use crate::clock::Steady;
-use crate::config::Config;
+use crate::config::{Concurrency, Config};
 use crate::engine::{Around, Engine, Host, Workers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
@@ -29,7 +29,7 @@ use crate::service::{AtWork, Service};
 use crate::upstream::Routing;
 
 /// Requests in flight at once.
-const PERMITS: usize = 8;
+const PERMITS: Concurrency = Concurrency::Fixed(8);
 
 /// What a life knows of itself; shared with everything through which it acts on the world.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ditto_server::model::space::Floor;
-use ditto_server::{CompletionWindow, Config, Mode, Sending, UpstreamConfig, Window};
+use ditto_server::{CompletionWindow, Concurrency, Config, Mode, Sending, UpstreamConfig, Window};
 use ditto_sim::Sim;
 use secrecy::SecretString;
 
@@ -33,7 +33,7 @@ pub(crate) struct Settings {
     pub(crate) give_up_after: Duration,
     upstream: String,
     key: Option<SecretString>,
-    concurrency: usize,
+    concurrency: Concurrency,
     attempts: u32,
     timeout: Duration,
     sim: ditto_sim::SimConfig,
@@ -65,7 +65,11 @@ impl Settings {
             give_up_after: args.give_up_after,
             upstream: args.upstream.clone(),
             key: key(args)?,
-            concurrency: args.concurrency,
+            concurrency: match (args.concurrency, args.max_concurrency) {
+                (Some(fixed), _) => Concurrency::Fixed(fixed),
+                (None, Some(most)) => Concurrency::UpTo(most),
+                (None, None) => Concurrency::default(),
+            },
             attempts: args.attempts,
             timeout: args.timeout,
             sim: (&args.sim).into(),

@@ -47,6 +47,7 @@ pub(super) struct UpstreamTable {
     pub(super) models: Option<Vec<String>>,
     pub(super) tenants: Option<Vec<String>>,
     pub(super) concurrency: Option<usize>,
+    pub(super) max_concurrency: Option<usize>,
 }
 
 /// `[[key]]`: the key itself stands in the environment.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ditto_server::{
-    Access, CompletionWindow, Config, DEFAULT_CONCURRENCY, DEFAULT_RETENTION, Limits, Mode,
-    Network, TenantKey, Tenants, TlsFiles, UpstreamConfig, Window,
+    Access, CompletionWindow, Concurrency, Config, DEFAULT_RETENTION, Limits, Mode, Network,
+    TenantKey, Tenants, TlsFiles, UpstreamConfig, Window,
 };
 
 use super::ServeArgs;
@@ -207,7 +207,7 @@ fn of_flags(args: &ServeArgs) -> Result<Vec<Upstream>> {
             .map_err(|e| Failure::usage(format!("--upstream: {e}")))?;
         let mut upstream = new_upstream(&flag.name, &flag.target);
         upstream.models = flag.models;
-        upstream.concurrency = concurrency(args.concurrency, None)?;
+        upstream.concurrency = concurrency(args, (None, None))?;
         upstreams.push((flag.target, upstream));
     }
     for place in &args.upstream_key_env {
@@ -251,7 +251,7 @@ fn of_table(args: &ServeArgs, table: UpstreamTable) -> Result<Upstream> {
     let mut upstream = new_upstream(&name, &target);
     upstream.models = table.models;
     upstream.tenants = table.tenants;
-    upstream.concurrency = concurrency(args.concurrency, table.concurrency)?;
+    upstream.concurrency = concurrency(args, (table.concurrency, table.max_concurrency))?;
     upstream.key = match (table.key_env, table.key_file) {
         (None, None) => None,
         (Some(variable), None) => Some(key::from_env(&variable)?),
@@ -271,12 +271,24 @@ fn new_upstream(name: &str, target: &Target) -> UpstreamConfig {
     UpstreamConfig::new(name, url)
 }
 
-fn concurrency(flag: Option<usize>, file: Option<usize>) -> Result<usize> {
-    match flag.or(file).unwrap_or(DEFAULT_CONCURRENCY) {
-        0 => Err(Failure::usage(
+/// A flag, whichever of the two, goes before the file.
+fn concurrency(args: &ServeArgs, file: (Option<usize>, Option<usize>)) -> Result<Concurrency> {
+    let flags = (args.concurrency, args.max_concurrency);
+    let concurrency = match if flags == (None, None) { file } else { flags } {
+        (None, None) => Concurrency::default(),
+        (Some(fixed), None) => Concurrency::Fixed(fixed),
+        (None, Some(most)) => Concurrency::UpTo(most),
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage(
+                "concurrency fixes what max_concurrency bounds: give one of them",
+            ));
+        }
+    };
+    match concurrency {
+        Concurrency::Fixed(0) | Concurrency::UpTo(0) => Err(Failure::usage(
             "concurrency 0 would send nothing: give 1 or more",
         )),
-        n => Ok(n),
+        Concurrency::Fixed(_) | Concurrency::UpTo(_) => Ok(concurrency),
     }
 }
 
@@ -445,7 +457,8 @@ mod tests {
         let [gpu] = settings.config.upstreams.as_slice() else {
             panic!("one upstream")
         };
-        assert_eq!((gpu.name.as_str(), gpu.concurrency), ("gpu", 64));
+        assert_eq!(gpu.name, "gpu");
+        assert_eq!(gpu.concurrency, Concurrency::Fixed(64));
     }
 
     #[test]
@@ -464,7 +477,10 @@ mod tests {
         let settings = merged(&flags, FILE).unwrap();
         assert_eq!(settings.listen.port(), 1);
         assert_eq!(settings.targets, [Target::Sim]);
-        assert_eq!(settings.config.upstreams[0].concurrency, 8);
+        assert_eq!(
+            settings.config.upstreams[0].concurrency,
+            Concurrency::Fixed(8)
+        );
         assert_eq!(settings.config.mode, Mode::Lenient);
         assert_eq!(settings.config.sending.timeout, Duration::from_secs(120));
     }
@@ -548,7 +564,7 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused_with_what_to_do() {
-        let table: [(&[&str], &str); 5] = [
+        let table: [(&[&str], &str); 6] = [
             (
                 &["--upstream", "sim", "--tls-cert", "cert.pem"],
                 "--tls-key",
@@ -559,6 +575,10 @@ mod tests {
                 "NAME=URL",
             ),
             (&["--upstream", "sim", "--concurrency", "0"], "1 or more"),
+            (
+                &["--upstream", "sim", "--max-concurrency", "0"],
+                "1 or more",
+            ),
             (
                 &[
                     "--upstream",

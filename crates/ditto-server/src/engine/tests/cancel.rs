@@ -117,7 +117,7 @@ async fn lines_of_a_paused_lane_end_at_once() {
 async fn lines_that_were_never_leased_are_filled_in() {
     let rig = Rig::with(
         |sim| sim.latency = "50ms".parse().unwrap(),
-        |config| config.upstreams[0].concurrency = 1,
+        |config| config.upstreams[0].concurrency = crate::config::Concurrency::Fixed(1),
     )
     .await;
     let id = rig.submit(&lines(20_000)).await;
@@ -135,7 +135,7 @@ async fn lines_that_were_never_leased_are_filled_in() {
 async fn faulty_lines_keep_their_fault_when_they_are_filled_in() {
     let rig = Rig::with(
         |sim| sim.latency = "200ms".parse().unwrap(),
-        |config| config.upstreams[0].concurrency = 1,
+        |config| config.upstreams[0].concurrency = crate::config::Concurrency::Fixed(1),
     )
     .await;
     let mut file = lines(20_000);
@@ -188,7 +188,7 @@ async fn what_is_in_flight_gets_a_grace_and_is_then_cut_off() {
 async fn a_cancel_survives_a_restart() {
     let mut rig = Rig::with(
         |sim| sim.latency = "20ms".parse().unwrap(),
-        |config| config.upstreams[0].concurrency = 2,
+        |config| config.upstreams[0].concurrency = crate::config::Concurrency::Fixed(2),
     )
     .await;
     let id = rig.submit(&lines(5_000)).await;
@@ -208,7 +208,7 @@ async fn a_cancel_survives_a_restart() {
 async fn a_window_that_ends_expires_what_is_left() {
     let rig = Rig::with(
         |sim| sim.latency = "20ms".parse().unwrap(),
-        |config| config.upstreams[0].concurrency = 2,
+        |config| config.upstreams[0].concurrency = crate::config::Concurrency::Fixed(2),
     )
     .await;
     let window = Duration::from_millis(1_200);

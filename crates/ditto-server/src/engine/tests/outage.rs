@@ -153,7 +153,11 @@ async fn a_large_batch_that_is_refused_from_its_first_line_is_not_burnt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_takes_long_does_not_keep_a_paused_lane_from_its_probe() {
     // The first two are sent together, before anything has succeeded.
-    let rig = Rig::with(|_| {}, |config| config.upstreams[0].concurrency = 2).await;
+    let rig = Rig::with(
+        |_| {},
+        |config| config.upstreams[0].concurrency = crate::config::Concurrency::Fixed(2),
+    )
+    .await;
     let mut scripts = vec!["sim: hang", "sim: 503 then ok"];
     scripts.extend(["say"; 60]);
     let id = rig.submit(&prompts(&scripts)).await;

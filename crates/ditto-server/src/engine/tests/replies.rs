@@ -136,7 +136,11 @@ async fn large_answers_are_read_and_recorded_as_small_ones_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_waits_for_its_retry_holds_no_slot() {
-    let rig = Rig::with(|_| {}, |config| config.upstreams[0].concurrency = 1).await;
+    let rig = Rig::with(
+        |_| {},
+        |config| config.upstreams[0].concurrency = crate::config::Concurrency::Fixed(1),
+    )
+    .await;
     let mut scripts = vec!["sim: 429 retry-after 3 then ok"];
     scripts.extend(["say"; 50]);
     let id = rig.submit(&prompts(&scripts)).await;

@@ -61,7 +61,7 @@ pub(super) fn config(data: &TempDir, base_url: String) -> Config {
         data.path().join("data"),
         vec![UpstreamConfig::new("sim", base_url)],
     );
-    config.upstreams[0].concurrency = 8;
+    config.upstreams[0].concurrency = crate::config::Concurrency::Fixed(8);
     // The disk that tests run on is nobody's claim.
     config.space = Floor::NONE;
     // Several lanes in one batch: what is strict of models is asked over HTTP.

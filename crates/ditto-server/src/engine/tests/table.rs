@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::rig::{Left, Rig, line_for, number};
 use super::scripted::{self, BODIES};
-use crate::config::UpstreamConfig;
+use crate::config::{Concurrency, UpstreamConfig};
 use crate::model::policy::Body;
 
 /// One line of the table: the model that it asks, its script, and how it must end.
@@ -141,6 +141,10 @@ async fn run(cases: Vec<Case>) {
                     ..UpstreamConfig::new(name, url)
                 });
             config.upstreams.extend(others);
+            // Lines that are refused for ever are no claim about how much an upstream bears.
+            for upstream in &mut config.upstreams {
+                upstream.concurrency = Concurrency::Fixed(32);
+            }
             config.sending.attempts = 2;
             config.sending.timeout = Duration::from_secs(1);
             config.sending.patience = Duration::from_millis(100);

@@ -9,7 +9,7 @@ use crate::UpstreamConfig;
 async fn a_small_batch_does_not_wait_for_a_large_one() {
     let rig = Rig::with(
         |sim| sim.latency = "50ms".parse().unwrap(),
-        |config| config.upstreams[0].concurrency = 4,
+        |config| config.upstreams[0].concurrency = crate::config::Concurrency::Fixed(4),
     )
     .await;
     let large = rig.submit(&lines(20_000)).await;
@@ -94,7 +94,7 @@ async fn a_model_whose_lane_is_paused_does_not_hold_up_another_of_the_same_file(
 async fn a_cancel_does_not_wait_for_another_batch() {
     let rig = Rig::with(
         |sim| sim.latency = "50ms".parse().unwrap(),
-        |config| config.upstreams[0].concurrency = 4,
+        |config| config.upstreams[0].concurrency = crate::config::Concurrency::Fixed(4),
     )
     .await;
     let large = rig.submit(&lines(40_000)).await;

@@ -1,0 +1,130 @@
+//! How much a lane may send: so many requests at once, and no faster than so.
+
+use std::time::Duration;
+
+use super::knee::{Knee, Trip, Why};
+use super::pace::Pace;
+
+/// Both limits of a lane.
+#[derive(Debug, Clone)]
+pub struct Throttle {
+    knee: Knee,
+    /// `None`: whoever gives the limit has decided how much is sent, and a refused line waits alone.
+    pace: Option<Pace>,
+}
+
+/// Whether there is room for one more request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Yes.
+    Now,
+    /// When one is back.
+    WhenOneIsBack,
+    /// Not before this time.
+    At(Duration),
+}
+
+/// What became of a request, as far as it says how much the upstream bears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// It was answered, well or not.
+    Answered,
+    /// The upstream is full and said so, and perhaps when to come back.
+    Refused(Option<Duration>),
+    /// No answer in time, no connection, or a gateway without its server.
+    Failed,
+    /// It was given up here.
+    Lost,
+}
+
+impl Signal {
+    /// What an HTTP answer says.
+    pub fn of(status: u16, named: Option<Duration>) -> Self {
+        match status {
+            429 | 529 => Self::Refused(named),
+            503 if named.is_some() => Self::Refused(named),
+            408 | 502 | 503 | 504 => Self::Failed,
+            _ => Self::Answered,
+        }
+    }
+}
+
+impl Throttle {
+    /// With a limit that is given, and at any pace.
+    pub fn given(limit: usize) -> Self {
+        Self {
+            knee: Knee::given(limit),
+            pace: None,
+        }
+    }
+
+    /// With a limit that is searched for, up to this one, at a pace that is learned.
+    pub fn up_to(most: usize) -> Self {
+        Self {
+            knee: Knee::up_to(most),
+            pace: Some(Pace::default()),
+        }
+    }
+
+    /// Whether one more may be sent while so many are in flight.
+    pub fn room(&self, in_flight: usize, now: Duration) -> Room {
+        if in_flight >= self.knee.limit() {
+            return Room::WhenOneIsBack;
+        }
+        let wait = self.pace.as_ref().and_then(|pace| pace.waits_until(now));
+        wait.map_or(Room::Now, Room::At)
+    }
+
+    /// One is sent; so many are in flight with it.
+    pub fn sent(&mut self, in_flight: usize, now: Duration) -> Trip {
+        if let Some(pace) = &mut self.pace {
+            pace.sent(now);
+        }
+        self.knee.sent(in_flight, now)
+    }
+
+    /// It is back; so many are in flight without it.
+    pub fn back(&mut self, trip: Trip, signal: Signal, in_flight: usize, now: Duration) {
+        let Some(pace) = &mut self.pace else { return };
+        match signal {
+            Signal::Answered => {
+                pace.taken();
+                if let Some(latency) = self.knee.answered(trip, now) {
+                    pace.spread(self.knee.limit(), latency, now);
+                }
+            }
+            Signal::Refused(named) => {
+                pace.refused(named, now);
+                self.knee.refused(trip, in_flight, now);
+            }
+            Signal::Failed => self.knee.failed(trip, now),
+            Signal::Lost => self.knee.lost(trip),
+        }
+    }
+
+    /// The lane is paused: it probes from now on, whatever pause was named.
+    pub fn paused(&mut self) {
+        if let Some(pace) = &mut self.pace {
+            pace.forget_pause();
+        }
+        self.knee.paused();
+    }
+
+    /// Requests in flight at once, at most.
+    pub fn limit(&self) -> usize {
+        self.knee.limit()
+    }
+
+    /// Why it is so many.
+    pub fn why(&self) -> Why {
+        self.knee.why()
+    }
+
+    /// Requests a second, if the pace is what limits them.
+    pub fn rate(&self) -> Option<f64> {
+        self.pace.as_ref().and_then(Pace::rate)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! Whole lanes.
+
+mod scenarios;
+mod world;
