@@ -106,6 +106,12 @@ impl Sim {
         self.world.asked(idempotency_key)
     }
 
+    /// Lets so much time pass for the provider of batches, at once: its batches are then where they
+    /// would be after a wait of that length.
+    pub fn advance(&self, span: Duration) {
+        self.world.advance(span);
+    }
+
     /// Stops listening, drops all connections, and returns when that is done.
     pub async fn stop(self) {
         let Self { stop, running, .. } = self;
