@@ -61,15 +61,27 @@ enum Cut {
 }
 
 impl FileBody {
-    pub(crate) fn open(path: &Path, span: Span) -> io::Result<Self> {
+    /// Cut after so many bytes, if the file goes on behind them.
+    pub(crate) fn open(path: &Path, span: Span, cut: Option<u64>) -> io::Result<Self> {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(span.first))?;
         Ok(Self {
             file,
             left: span.bytes(),
             announced: Some(span.bytes()),
-            cut: Cut::No,
+            cut: match cut {
+                Some(kept) if kept < span.bytes() => Cut::After(kept),
+                Some(_) | None => Cut::No,
+            },
         })
+    }
+
+    /// The same with nothing said of its length.
+    pub(crate) fn without_length(self) -> Self {
+        Self {
+            announced: None,
+            ..self
+        }
     }
 
     fn next_piece(&mut self) -> io::Result<Option<Bytes>> {

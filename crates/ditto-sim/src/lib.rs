@@ -25,7 +25,8 @@
 //! of batches; [`Stats`] is what it saw.
 //!
 //! It is a provider of batches too: `/v1/files` and `/v1/batches`, with a bill in
-//! [`Stats::batches`]. Its time is [`Sim::advance`]d at will.
+//! [`Stats::batches`]. Its time is [`Sim::advance`]d at will, and it misbehaves in all the ways of
+//! [`ProviderFault`].
 //!
 //! It is not a model and checks no key. On disk it holds the files of batches, in a temporary folder
 //! that goes with it.
@@ -59,7 +60,9 @@ pub use capacity::{Beyond, Capacity};
 pub use config::SimConfig;
 pub use faults::{Fault, Faults};
 pub use latency::Latency;
-pub use provider::{BatchBill, Bill, MetadataBill, Pace, ProviderConfig};
+pub use provider::{
+    BatchBill, Bill, MetadataBill, Pace, ProviderConfig, ProviderFault, ProviderFaults,
+};
 pub use script::Script;
 pub use server::Sim;
 pub use setting::BadSetting;

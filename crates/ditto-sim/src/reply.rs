@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, RETRY_AFTER,
+    ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER,
 };
 use http::{Response, StatusCode};
 
@@ -63,12 +64,15 @@ pub(crate) fn complain(complaint: &Complaint) -> Reply {
 }
 
 /// A file, or the part of it that was asked for.
-pub(crate) fn file_reply(body: FileBody, id: &str, span: Span) -> Reply {
+pub(crate) fn file_reply(body: FileBody, tag: Option<&str>, span: Span) -> Reply {
     let mut reply = Response::new(ReplyBody::Stored(body));
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, OCTETS);
-    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(ETAG, header(format!("\"{id}\"")));
+    // Without a tag the file has no ranges either.
+    if let Some(tag) = tag {
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(ETAG, header(format!("\"{tag}\"")));
+    }
     if span.is_part {
         let (first, last, length) = (span.first, span.end - 1, span.length);
         headers.insert(
@@ -77,6 +81,15 @@ pub(crate) fn file_reply(body: FileBody, id: &str, span: Span) -> Reply {
         );
         *reply.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
+    reply
+}
+
+pub(crate) fn redirect(address: &str) -> Reply {
+    let mut reply = Response::new(ReplyBody::Made(AnswerBody::whole(&b""[..])));
+    *reply.status_mut() = StatusCode::FOUND;
+    reply
+        .headers_mut()
+        .insert(LOCATION, header(address.to_owned()));
     reply
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::SimConfig;
+use crate::provider::ProviderFaults;
 use crate::service::{Reset, World};
 use crate::stats::Stats;
 
@@ -104,6 +105,12 @@ impl Sim {
     /// How often the request with this `Idempotency-Key` arrived.
     pub fn asked(&self, idempotency_key: &str) -> u32 {
         self.world.asked(idempotency_key)
+    }
+
+    /// Gives the provider of batches other faults from now on, and counts them anew. Batches that
+    /// are there keep theirs.
+    pub fn set_provider_faults(&self, faults: ProviderFaults) {
+        self.world.set_provider_faults(faults);
     }
 
     /// Lets so much time pass for the provider of batches, at once: its batches are then where they

@@ -20,7 +20,7 @@ use crate::envelope::Complaint;
 use crate::faults::Fault;
 use crate::ledger::{Ledger, Owed};
 use crate::models;
-use crate::provider::{Call, Provider};
+use crate::provider::{Call, Provider, ProviderFaults};
 use crate::reply::{
     Reply, UNCOUNTED_ID, complain, complain_plainly, json_reply, request_id, untold, with_id,
     with_retry_after,
@@ -90,6 +90,10 @@ impl World {
 
     pub(crate) fn asked(&self, idempotency_key: &str) -> u32 {
         self.ledger.asked(xxh3_64(idempotency_key.as_bytes()))
+    }
+
+    pub(crate) fn set_provider_faults(&self, faults: ProviderFaults) {
+        self.provider.set_faults(faults);
     }
 
     /// Lets time pass for the provider of batches.

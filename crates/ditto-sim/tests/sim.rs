@@ -553,6 +553,7 @@ async fn the_keys_of_the_stats_keep_their_names() {
             "batches": {
                 "lines_run": 0, "billed": 0, "billed_distinct": 0, "billed_more_than_once": 0,
                 "prompt_tokens": 0, "completion_tokens": 0, "calls": {}, "files": 0, "batches": [],
+                "faults": {}, "keys_leaked": 0, "by_metadata": {},
             },
         })
     );

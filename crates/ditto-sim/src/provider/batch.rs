@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use crate::ask::Endpoint;
 use crate::provider::clock::At;
+use crate::provider::fault::ProviderFault as Fault;
+use crate::provider::mischief::Plight;
 use crate::provider::pace::Pace;
 use crate::provider::run::Ran;
 
@@ -81,9 +83,11 @@ pub(crate) struct Batch {
     pub(crate) window: Duration,
     pub(crate) errors: Vec<Value>,
     pub(crate) total: u64,
-    /// Lines of its input that are asked at once count as enqueued until it ends.
+    /// Of all prompts; they count as enqueued until it ends.
     pub(crate) tokens: u64,
     pub(crate) ran: Option<Ran>,
+    /// What befalls it.
+    pub(crate) plight: Plight,
 }
 
 /// What a batch does next.
@@ -93,6 +97,12 @@ pub(crate) enum Step {
     Finalize,
     Complete,
     Cancel,
+    /// It has worked to its end although it was cancelled.
+    CompleteCancelled,
+    /// It breaks down; so many of its lines have run.
+    Break {
+        lines: u64,
+    },
     /// Its time is over; so many of its lines have run.
     Expire {
         lines: u64,
@@ -104,6 +114,7 @@ impl Batch {
     pub(crate) fn next(&self, pace: &Pace, now: At) -> Option<(At, Step)> {
         let (at, step) = match self.stage {
             Stage::Validating => (self.stamps.created + pace.validating, Step::Validate),
+            Stage::InProgress if self.plight.has(Fault::Stuck) => return None,
             Stage::InProgress => self.end_of_work(pace),
             Stage::Finalizing => {
                 let since = self.stamps.finalizing.unwrap_or_default();
@@ -111,18 +122,45 @@ impl Batch {
             }
             Stage::Cancelling => {
                 let since = self.stamps.cancelling.unwrap_or_default();
-                (since + pace.finalizing, Step::Cancel)
+                let slow = self.plight.measure(Fault::CancelSlow);
+                let at = since + slow.map_or(pace.finalizing, |slow| slow.span());
+                if self.plight.has(Fault::CancelCompletes) {
+                    (at, Step::CompleteCancelled)
+                } else {
+                    (at, Step::Cancel)
+                }
             }
             Stage::Completed | Stage::Failed | Stage::Expired | Stage::Cancelled => return None,
         };
         (at <= now).then_some((at, step))
     }
 
+    /// When it came to its end.
+    pub(crate) fn ended(&self) -> Option<At> {
+        let stamps = &self.stamps;
+        let ends = [
+            stamps.completed,
+            stamps.failed,
+            stamps.expired,
+            stamps.cancelled,
+        ];
+        ends.into_iter().flatten().next()
+    }
+
     fn end_of_work(&self, pace: &Pace) -> (At, Step) {
         let since = self.stamps.in_progress.unwrap_or_default();
         let done = since + pace.in_progress;
         let over = self.stamps.created + self.window;
-        if over < done {
+        let part = |fault| {
+            let share = self.plight.measure(fault)?.share();
+            let lines = (self.total as f64 * share) as u64;
+            Some((since + pace.in_progress.mul_f64(share), lines))
+        };
+        if let Some((at, lines)) = part(Fault::Expires) {
+            (at, Step::Expire { lines })
+        } else if let Some((at, lines)) = part(Fault::FailsMidway) {
+            (at, Step::Break { lines })
+        } else if over < done {
             let lines = self.lines_run_by(pace, over);
             (over, Step::Expire { lines })
         } else {
@@ -174,6 +212,7 @@ pub(crate) mod tests {
             total: 100,
             tokens: 0,
             ran: None,
+            plight: Plight::default(),
         }
     }
 
@@ -205,6 +244,20 @@ pub(crate) mod tests {
         batch.stamps.in_progress = Some(seconds(10));
         let due = batch.next(&pace, seconds(500));
         assert_eq!(due, Some((seconds(73), Step::Expire { lines: 63 })));
+    }
+
+    #[test]
+    fn a_plight_bends_the_course() {
+        use crate::provider::faults::Measure;
+        let pace: Pace = "10s/100s/20s".parse().unwrap();
+        let mut batch = batch(Stage::InProgress, DAY);
+        batch.stamps.in_progress = Some(seconds(10));
+        batch.plight = Plight::of(Fault::Expires, Measure::Share(0.63));
+        let due = batch.next(&pace, seconds(500));
+        assert_eq!(due, Some((seconds(73), Step::Expire { lines: 63 })));
+
+        batch.plight = Plight::of(Fault::Stuck, Measure::None);
+        assert_eq!(batch.next(&pace, DAY), None);
     }
 
     #[test]

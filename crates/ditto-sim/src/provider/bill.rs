@@ -27,10 +27,16 @@ pub struct Bill {
     pub completion_tokens: u64,
     /// Calls that arrived, by name: `upload`, `create`, `retrieve`, `list`, `content`, `cancel` …
     pub calls: BTreeMap<String, u64>,
+    /// Faults of the provider that struck, by name.
+    pub faults: BTreeMap<String, u64>,
+    /// Calls that brought a key to the other host, where it has no business.
+    pub keys_leaked: u64,
     /// Files that are there.
     pub files: u64,
     /// Every batch, oldest first.
     pub batches: Vec<BatchBill>,
+    /// The same summed up by each key of their metadata and each of its values.
+    pub by_metadata: BTreeMap<String, BTreeMap<String, MetadataBill>>,
 }
 
 /// One batch on the bill.
@@ -65,16 +71,18 @@ pub struct MetadataBill {
 impl Bill {
     /// The batches and their lines by the value of this metadata key; those without it are left out.
     pub fn by_metadata(&self, key: &str) -> BTreeMap<String, MetadataBill> {
-        let mut all = BTreeMap::<String, MetadataBill>::new();
-        for batch in &self.batches {
-            let Some(value) = batch.metadata.get(key) else {
-                continue;
-            };
-            let sum = all.entry(value.clone()).or_default();
+        self.by_metadata.get(key).cloned().unwrap_or_default()
+    }
+
+    /// Puts a batch on the bill.
+    pub(super) fn add(&mut self, batch: BatchBill) {
+        for (key, value) in &batch.metadata {
+            let values = self.by_metadata.entry(key.clone()).or_default();
+            let sum = values.entry(value.clone()).or_default();
             sum.batches += 1;
             sum.billed += batch.billed;
         }
-        all
+        self.batches.push(batch);
     }
 
     /// Takes the counts that a ledger of lines tells.

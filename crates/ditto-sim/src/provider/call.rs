@@ -2,6 +2,9 @@
 
 use http::Method;
 
+/// Where the other host has its files.
+pub(crate) const SIGNED: &str = "/sim/signed/";
+
 /// A call of the files and batches API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -14,6 +17,8 @@ pub(crate) enum Call {
     ListBatches,
     Retrieve(String),
     Cancel(String),
+    /// A file at the other host that a download is sent on to.
+    Signed(String),
     /// A path of the API with a method that it does not have.
     NotAllowed,
 }
@@ -21,8 +26,11 @@ pub(crate) enum Call {
 impl Call {
     /// The call at this address, if it is one of this API.
     pub(crate) fn at(method: &Method, path: &str) -> Option<Self> {
-        let path = path.strip_prefix("/v1/")?;
         let get = method == Method::GET || method == Method::HEAD;
+        if let Some(id) = path.strip_prefix(SIGNED) {
+            return get.then(|| Self::Signed(id.into()));
+        }
+        let path = path.strip_prefix("/v1/")?;
         let post = method == Method::POST;
         let parts: Vec<&str> = path.split('/').collect();
         Some(match parts[..] {
@@ -52,6 +60,7 @@ impl Call {
             Self::ListBatches => "list",
             Self::Retrieve(_) => "retrieve",
             Self::Cancel(_) => "cancel",
+            Self::Signed(_) => "signed",
             Self::NotAllowed => "not allowed",
         }
     }

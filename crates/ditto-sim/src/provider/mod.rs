@@ -9,13 +9,19 @@ mod bill;
 mod call;
 mod clock;
 mod create;
+mod disguise;
+mod fault;
+mod faults;
 mod lines;
+mod mischief;
+mod obstacle;
 mod pace;
 mod page;
 mod rows;
 mod run;
 mod settings;
 mod show;
+mod spoil;
 mod state;
 mod store;
 mod upload;
@@ -25,12 +31,14 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::header::{HeaderMap, RANGE};
+use http::header::{AUTHORIZATION, HeaderMap, RANGE};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 
 pub use bill::{BatchBill, Bill, MetadataBill};
 pub(crate) use call::Call;
+pub use fault::ProviderFault;
+pub use faults::ProviderFaults;
 pub use pace::Pace;
 pub use settings::ProviderConfig;
 
@@ -38,7 +46,10 @@ use crate::body::AnswerBody;
 use crate::config::SimConfig;
 use crate::envelope::Complaint;
 use crate::file_body::{FileBody, Span};
-use crate::reply::{Reply, UNCOUNTED_ID, complain, file_reply, json_reply, with_id};
+use crate::reply::{
+    Reply, UNCOUNTED_ID, complain, complain_plainly, file_reply, json_reply, redirect, with_id,
+    with_retry_after,
+};
 use crate::service::{Reset, read};
 use state::State;
 
@@ -53,6 +64,16 @@ pub(crate) enum End {
     Json(Vec<u8>),
     File(Box<Sheet>),
     Complaint(Complaint),
+    /// An answer that is no API's, as of a gateway.
+    Plain(Complaint),
+    /// 429, and when to come again.
+    Later(Complaint),
+    /// 302 to this address.
+    Elsewhere(String),
+    /// The connection is reset without an answer.
+    Reset,
+    /// No answer, ever.
+    Hang,
 }
 
 impl From<Complaint> for End {
@@ -63,8 +84,7 @@ impl From<Complaint> for End {
 
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
-        let message = format!("The simulator's disk failed: {error}.");
-        Self::Complaint(Complaint::invalid(message).with_status(500))
+        Self::Complaint(disk(&error))
     }
 }
 
@@ -73,6 +93,22 @@ impl From<io::Error> for End {
 pub(crate) struct Sheet {
     pub(crate) file: store::Stored,
     pub(crate) span: Span,
+    pub(crate) cut: Option<u64>,
+    pub(crate) has_ranges: bool,
+    pub(crate) has_length: bool,
+}
+
+impl Sheet {
+    fn reply(&self) -> io::Result<Reply> {
+        let body = FileBody::open(&self.file.path, self.span, self.cut)?;
+        let body = if self.has_length {
+            body
+        } else {
+            body.without_length()
+        };
+        let tag = self.has_ranges.then_some(self.file.id.as_str());
+        Ok(file_reply(body, tag, self.span))
+    }
 }
 
 /// What came with a call, beside its address.
@@ -101,19 +137,24 @@ impl Provider {
         };
         let reply = match end {
             End::Json(body) => json_reply(StatusCode::OK, AnswerBody::whole(body)),
-            End::File(sheet) => match FileBody::open(&sheet.file.path, sheet.span) {
-                Ok(body) => file_reply(body, &sheet.file.id, sheet.span),
-                Err(error) => complain(&disk(&error)),
-            },
+            End::File(sheet) => sheet
+                .reply()
+                .unwrap_or_else(|error| complain(&disk(&error))),
             End::Complaint(complaint) => complain(&complaint),
+            End::Plain(complaint) => complain_plainly(&complaint),
+            End::Later(complaint) => with_retry_after(complain(&complaint), SOON),
+            End::Elsewhere(address) => redirect(&address),
+            End::Reset => return Err(Reset),
+            End::Hang => std::future::pending().await,
         };
         Ok(with_id(reply, UNCOUNTED_ID))
     }
 
     async fn lead(self: &Arc<Self>, call: Call, request: Request<Incoming>) -> Result<End, End> {
         if call == Call::Upload {
-            let folder = self.lock().folder()?;
-            let upload = upload::receive(request, &folder).await?;
+            let key = key_of(request.headers());
+            let (folder, max_bytes) = self.lock().before_upload(&key, request.headers())?;
+            let upload = upload::receive(request, &folder, max_bytes).await?;
             return self.work(move |state| state.keep(upload)).await;
         }
         let (head, body) = request.into_parts();
@@ -149,6 +190,10 @@ impl Provider {
         state.bill()
     }
 
+    pub(crate) fn set_faults(&self, faults: ProviderFaults) {
+        self.lock().set_faults(faults);
+    }
+
     pub(crate) fn advance(&self, span: Duration) {
         self.lock().advance(span);
     }
@@ -161,6 +206,16 @@ impl Provider {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When a client that is too fast may come again.
+const SOON: Duration = Duration::from_secs(1);
+
+fn key_of(headers: &HeaderMap) -> String {
+    let key = headers.get(AUTHORIZATION).and_then(|key| key.to_str().ok());
+    key.unwrap_or("no key")
+        .trim_start_matches("Bearer ")
+        .to_owned()
 }
 
 fn disk(error: &io::Error) -> Complaint {

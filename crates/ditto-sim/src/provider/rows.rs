@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use crate::provider::fault::ProviderFault as Fault;
+use crate::provider::mischief::Plight;
+
 /// One row, as the protocol has it.
 #[derive(Debug)]
 pub(crate) struct Row<'a> {
@@ -55,30 +58,55 @@ impl Row<'_> {
 /// A file of rows; it exists from the first row on.
 #[derive(Debug)]
 pub(crate) struct RowFile {
-    path: PathBuf,
     out: Option<BufWriter<File>>,
-    pub(crate) bytes: u64,
+    bytes: u64,
+    path: PathBuf,
+    /// Behind each row.
+    ending: &'static [u8],
+    has_bom: bool,
 }
 
 impl RowFile {
-    pub(crate) fn new(path: PathBuf) -> Self {
+    fn new(path: PathBuf, plight: &Plight) -> Self {
+        let ending: &[u8] = match (plight.has(Fault::Crlf), plight.has(Fault::BlankLines)) {
+            (false, false) => b"\n",
+            (true, false) => b"\r\n",
+            (false, true) => b"\n\n",
+            (true, true) => b"\r\n\r\n",
+        };
         Self {
-            path,
             out: None,
             bytes: 0,
+            path,
+            ending,
+            has_bom: plight.has(Fault::Bom),
         }
     }
 
     pub(crate) fn push(&mut self, row: &[u8]) -> io::Result<()> {
-        let out = match &mut self.out {
-            Some(out) => out,
-            none => none.insert(BufWriter::with_capacity(
-                256 * 1024,
-                File::create(&self.path)?,
-            )),
+        self.open()?;
+        self.write(row)?;
+        self.write(self.ending)
+    }
+
+    /// It is there from now on, also without a row.
+    pub(crate) fn open(&mut self) -> io::Result<()> {
+        if self.out.is_none() {
+            let file = File::create(&self.path)?;
+            self.out = Some(BufWriter::with_capacity(256 * 1024, file));
+            if self.has_bom {
+                self.write(b"\xef\xbb\xbf")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(out) = &mut self.out else {
+            return Ok(());
         };
-        self.bytes += row.len() as u64;
-        out.write_all(row)
+        self.bytes += bytes.len() as u64;
+        out.write_all(bytes)
     }
 
     /// The path, if there are rows.
@@ -109,10 +137,11 @@ pub(crate) struct RowFiles {
 }
 
 impl RowFiles {
-    pub(crate) fn of(folder: &Path, batch: &str) -> Self {
+    pub(crate) fn of(folder: &Path, batch: &str, plight: &Plight) -> Self {
+        let file = |kind| RowFile::new(folder.join(format!("{batch}.{kind}")), plight);
         Self {
-            output: RowFile::new(folder.join(format!("{batch}.output"))),
-            error: RowFile::new(folder.join(format!("{batch}.error"))),
+            output: file("output"),
+            error: file("error"),
         }
     }
 }

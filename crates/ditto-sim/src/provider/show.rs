@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::provider::batch::{Batch, Stage};
 use crate::provider::clock::{At, Clock};
+use crate::provider::disguise::disguise;
 use crate::provider::pace::Pace;
 use crate::provider::store::Stored;
 
@@ -32,7 +33,7 @@ pub(crate) fn batch(batch: &Batch, clock: &Clock, pace: &Pace) -> Value {
     let ran = batch.ran.as_ref().filter(|_| batch.stage.is_final());
     let errors =
         (!batch.errors.is_empty()).then(|| json!({"object": "list", "data": batch.errors}));
-    json!({
+    let mut told = json!({
         "id": batch.id,
         "object": "batch",
         "endpoint": batch.order.endpoint,
@@ -60,7 +61,10 @@ pub(crate) fn batch(batch: &Batch, clock: &Clock, pace: &Pace) -> Value {
             "total_tokens": ran.prompt_tokens + ran.completion_tokens,
         })),
         "metadata": batch.order.metadata,
-    })
+    });
+    let ended = batch.ended().map(|at| clock.now().saturating_sub(at));
+    disguise(&mut told, &batch.plight, ended);
+    told
 }
 
 /// Until the lines are counted for good, those that ran count as completed.

@@ -19,6 +19,10 @@ pub(crate) struct Stored {
     pub(crate) purpose: String,
     pub(crate) created: At,
     pub(crate) expires_after: Option<u64>,
+    /// A result, whose content comes with all the faults of results.
+    pub(crate) is_result: bool,
+    /// Its content is not to be had before.
+    pub(crate) held_until: Option<At>,
 }
 
 /// All files. The folder is made when the first one comes, and goes with this.

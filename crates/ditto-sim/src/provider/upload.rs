@@ -27,7 +27,11 @@ pub(crate) struct Upload {
 const MAX_FIELD: usize = 4096;
 
 /// Reads the form to its end; the file lies in `folder` then.
-pub(crate) async fn receive(request: Request<Incoming>, folder: &Path) -> Result<Upload, End> {
+pub(crate) async fn receive(
+    request: Request<Incoming>,
+    folder: &Path,
+    max_bytes: Option<u64>,
+) -> Result<Upload, End> {
     let boundary = request.headers().get(CONTENT_TYPE);
     let boundary = boundary
         .and_then(|value| value.to_str().ok())
@@ -39,7 +43,7 @@ pub(crate) async fn receive(request: Request<Incoming>, folder: &Path) -> Result
         match field.name().unwrap_or_default() {
             "file" => {
                 upload.filename = field.file_name().unwrap_or("upload.jsonl").to_owned();
-                let (path, bytes) = to_disk(field, folder).await?;
+                let (path, bytes) = to_disk(field, folder, max_bytes).await?;
                 (upload.path, upload.bytes) = (path, bytes);
             }
             "purpose" => upload.purpose = text(field).await?,
@@ -85,7 +89,11 @@ async fn text(mut field: Field<'_>) -> Result<String, Complaint> {
     String::from_utf8(text).map_err(|_| Complaint::invalid("A field of the form is not UTF-8."))
 }
 
-async fn to_disk(mut field: Field<'_>, folder: &Path) -> Result<(PathBuf, u64), End> {
+async fn to_disk(
+    mut field: Field<'_>,
+    folder: &Path,
+    max_bytes: Option<u64>,
+) -> Result<(PathBuf, u64), End> {
     let file = tempfile::Builder::new()
         .prefix("upload-")
         .tempfile_in(folder)?;
@@ -95,6 +103,11 @@ async fn to_disk(mut field: Field<'_>, folder: &Path) -> Result<(PathBuf, u64), 
     while let Some(chunk) = field.chunk().await.map_err(broken)? {
         File::write_all(&mut file, &chunk)?;
         bytes += chunk.len() as u64;
+    }
+    // Read to its end, so that the client hears of it and meets no closed connection.
+    if let Some(max) = max_bytes.filter(|max| bytes > *max) {
+        let message = format!("The file has {bytes} bytes; {max} are allowed.");
+        return Err(Complaint::invalid(message).with_status(413).into());
     }
     let path = path.keep().map_err(|error| error.error)?;
     Ok((path, bytes))

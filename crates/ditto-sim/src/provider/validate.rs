@@ -19,17 +19,44 @@ pub(crate) struct Found {
     pub(crate) tokens: u64,
 }
 
+/// What a file may hold.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) lines: Option<u64>,
+    pub(crate) line_bytes: Option<u64>,
+}
+
+impl Limits {
+    fn allow(self, line: &[u8]) -> Result<(), BadLine> {
+        match self.line_bytes {
+            Some(max) if line.len() as u64 > max => Err(BadLine {
+                code: "invalid_request",
+                param: None,
+                message: format!("The line has {} bytes; {max} are allowed.", line.len()),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 /// More are not told; a file that is wrong throughout would fill memory.
 const MAX_ERRORS: usize = 100;
 
 /// Checks every line; the error holds what is wrong, as the batch object tells it.
-pub(crate) fn check(path: &Path, order: &Order) -> io::Result<Result<Found, Vec<Value>>> {
+pub(crate) fn check(
+    path: &Path,
+    order: &Order,
+    limits: Limits,
+) -> io::Result<Result<Found, Vec<Value>>> {
     let mut found = Found::default();
     let mut errors = Vec::new();
     let mut ids = HashSet::new();
     each_line(path, |number, bytes| {
         found.lines += 1;
-        match check_line(bytes, order, &mut ids) {
+        let checked = limits
+            .allow(bytes)
+            .and_then(|()| check_line(bytes, order, &mut ids));
+        match checked {
             Ok(tokens) => found.tokens += tokens,
             Err(fault) if errors.len() < MAX_ERRORS => errors.push(fault.at(number)),
             Err(_) => {}
@@ -38,6 +65,10 @@ pub(crate) fn check(path: &Path, order: &Order) -> io::Result<Result<Found, Vec<
     })?;
     if found.lines == 0 {
         errors.push(batch_error("empty_file", "The input file is empty."));
+    }
+    if limits.lines.is_some_and(|max| found.lines > max) {
+        let message = format!("The batch has {} lines, too many.", found.lines);
+        errors.push(batch_error("too_many_tasks", &message));
     }
     Ok(if errors.is_empty() {
         Ok(found)

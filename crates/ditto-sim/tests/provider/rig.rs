@@ -45,6 +45,47 @@ impl Rig {
         Self::new(slow())
     }
 
+    /// Quick, with these faults.
+    pub(crate) fn faulty(faults: &str) -> Self {
+        Self::new(ProviderConfig {
+            faults: faults.parse().unwrap(),
+            ..ProviderConfig::default()
+        })
+    }
+
+    /// Nothing moves but by [`Sim::advance`], with these faults.
+    pub(crate) fn slow_faulty(faults: &str) -> Self {
+        Self::new(ProviderConfig {
+            faults: faults.parse().unwrap(),
+            ..slow()
+        })
+    }
+
+    /// From now on.
+    pub(crate) fn fault(&self, faults: &str) {
+        self.sim.set_provider_faults(faults.parse().unwrap());
+    }
+
+    /// One look without the SDK, which would heal what is to be seen.
+    pub(crate) async fn get(&self, path: &str) -> Seen {
+        get(&self.sim, path, "authorization: Bearer sk-rig\r\n").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Seen {
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: sim\r\nconnection: close\r\ncontent-length: {length}\r\n"
+        );
+        ask(&self.sim, format!("{head}\r\n{body}")).await
+    }
+
+    pub(crate) async fn post_batch(&self, file: &str) -> Seen {
+        let asked = serde_json::json!({
+            "input_file_id": file, "endpoint": CHAT, "completion_window": "24h",
+        });
+        self.post("/v1/batches", &asked.to_string()).await
+    }
+
     pub(crate) async fn upload(&self, lines: &str) -> FileObject {
         let upload = FileUpload::from_bytes("in.jsonl", lines.as_bytes().to_vec());
         self.files.upload(upload).await.unwrap()
@@ -148,11 +189,18 @@ pub(crate) fn ids(rows: &[Value]) -> Vec<&str> {
         .collect()
 }
 
-/// What came back on a plain socket.
+/// What came back on a plain socket; status 0 if nothing did.
+#[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: String,
+}
+
+impl Seen {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
 }
 
 /// For what the SDK would heal by itself.
