@@ -92,7 +92,8 @@ impl Sim {
         format!("http://{}/v1", self.addr)
     }
 
-    /// What it has seen so far; the same as `GET /sim/stats`.
+    /// What it has seen so far; the same as `GET /sim/stats`. Batches that are due are run before that,
+    /// here and now.
     pub fn stats(&self) -> Stats {
         self.world.stats()
     }

@@ -112,9 +112,12 @@ pub(crate) enum Step {
 impl Batch {
     /// The step that is due by `now`, and when it was.
     pub(crate) fn next(&self, pace: &Pace, now: At) -> Option<(At, Step)> {
+        let stuck = self.plight.measure(Fault::Stuck);
+        if stuck.is_some_and(|stage| stage.word() == self.stage.word()) {
+            return None;
+        }
         let (at, step) = match self.stage {
             Stage::Validating => (self.stamps.created + pace.validating, Step::Validate),
-            Stage::InProgress if self.plight.has(Fault::Stuck) => return None,
             Stage::InProgress => self.end_of_work(pace),
             Stage::Finalizing => {
                 let since = self.stamps.finalizing.unwrap_or_default();
@@ -256,7 +259,7 @@ pub(crate) mod tests {
         let due = batch.next(&pace, seconds(500));
         assert_eq!(due, Some((seconds(73), Step::Expire { lines: 63 })));
 
-        batch.plight = Plight::of(Fault::Stuck, Measure::None);
+        batch.plight = Plight::of(Fault::Stuck, Measure::Word("in_progress".into()));
         assert_eq!(batch.next(&pace, DAY), None);
     }
 

@@ -23,6 +23,8 @@ pub(crate) enum Takes {
     Number,
     Share,
     Status,
+    /// One in which a batch may stay.
+    Stage,
     Word,
 }
 
@@ -165,8 +167,8 @@ faults! {
     /// metadata is taken and not told
     MetadataNone = "metadata-none", Batch, Nothing, ALWAYS;
 
-    /// the batch never leaves `in_progress`
-    Stuck = "stuck", Batch, Nothing, ONCE;
+    /// the batch never leaves this stage, if it is not cancelled
+    Stuck = "stuck", Batch, Stage("in_progress"), ONCE;
     /// the batch expires when this share of its lines has run
     Expires = "expires", Batch, Share("0.63"), ONCE;
     /// the batch fails after its check with this code; no line runs

@@ -29,6 +29,8 @@ pub(crate) enum Measure {
     Word(String),
 }
 
+const STAGES: [&str; 3] = ["validating", "in_progress", "finalizing"];
+
 impl Measure {
     pub(crate) fn span(&self) -> Duration {
         match self {
@@ -69,6 +71,7 @@ impl Measure {
                 let status = text.parse().ok()?;
                 (400..600).contains(&status).then_some(Self::Number(status))
             }
+            Takes::Stage => STAGES.contains(&text).then(|| Self::Word(text.into())),
             Takes::Word => When::read(text).is_none().then(|| Self::Word(text.into())),
         }
     }
@@ -262,6 +265,7 @@ mod tests {
             "crlf,crlf",
             "cut:1mb:x2:x3",
             "stuck:x0",
+            "stuck:done",
         ] {
             assert!(text.parse::<ProviderFaults>().is_err(), "{text}");
         }

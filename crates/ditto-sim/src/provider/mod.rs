@@ -153,7 +153,9 @@ impl Provider {
     async fn lead(self: &Arc<Self>, call: Call, request: Request<Incoming>) -> Result<End, End> {
         if call == Call::Upload {
             let key = key_of(request.headers());
-            let (folder, max_bytes) = self.lock().before_upload(&key, request.headers())?;
+            let headers = request.headers().clone();
+            let may = self.work(move |state| state.before_upload(&key, &headers));
+            let (folder, max_bytes) = may.await?;
             let upload = upload::receive(request, &folder, max_bytes).await?;
             return self.work(move |state| state.keep(upload)).await;
         }
@@ -167,10 +169,10 @@ impl Provider {
     }
 
     /// Works on the state where it may block: a batch that is due is run here.
-    async fn work(
+    async fn work<T: Send + 'static>(
         self: &Arc<Self>,
-        job: impl FnOnce(&mut State) -> Result<End, End> + Send + 'static,
-    ) -> Result<End, End> {
+        job: impl FnOnce(&mut State) -> Result<T, End> + Send + 'static,
+    ) -> Result<T, End> {
         let this = Arc::clone(self);
         let job = move || {
             let mut state = this.lock();

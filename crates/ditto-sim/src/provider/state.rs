@@ -319,7 +319,11 @@ impl State {
         let Some(input) = input.filter(|_| refused.or(failed).is_some()) else {
             return Ok(0);
         };
-        let found = validate::check(input, order, Limits::default())?;
+        let limits = Limits {
+            counts_tokens: true,
+            ..Limits::default()
+        };
+        let found = validate::check(input, order, limits)?;
         let tokens = found.map_or(0, |found| found.tokens);
         match refused {
             Some(max) if self.enqueued_tokens() + tokens > max => {
@@ -511,11 +515,12 @@ impl State {
         let limits = Limits {
             lines: self.mischief.limit(Fault::MaxLines),
             line_bytes: self.mischief.limit(Fault::MaxLineBytes),
+            // They were counted at its creation.
+            counts_tokens: false,
         };
         match validate::check(input, &batch.order, limits)? {
             Ok(found) => {
-                let batch = &mut self.batches[index];
-                (batch.total, batch.tokens) = (found.lines, found.tokens);
+                self.batches[index].total = found.lines;
                 self.enter(index, at, Stage::InProgress);
             }
             Err(errors) => self.fail(index, at, errors),

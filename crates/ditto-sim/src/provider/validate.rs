@@ -15,7 +15,7 @@ use crate::provider::lines::{Line, each_line};
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) lines: u64,
-    /// Of all prompts, as they count against the limit of enqueued tokens.
+    /// Of all prompts, as they count against the limit of enqueued tokens; 0 if they are not counted.
     pub(crate) tokens: u64,
 }
 
@@ -24,6 +24,8 @@ pub(crate) struct Found {
 pub(crate) struct Limits {
     pub(crate) lines: Option<u64>,
     pub(crate) line_bytes: Option<u64>,
+    /// Tokens are counted only where they are limited: it means reading every prompt.
+    pub(crate) counts_tokens: bool,
 }
 
 impl Limits {
@@ -55,7 +57,7 @@ pub(crate) fn check(
         found.lines += 1;
         let checked = limits
             .allow(bytes)
-            .and_then(|()| check_line(bytes, order, &mut ids));
+            .and_then(|()| check_line(bytes, order, limits, &mut ids));
         match checked {
             Ok(tokens) => found.tokens += tokens,
             Err(fault) if errors.len() < MAX_ERRORS => errors.push(fault.at(number)),
@@ -101,7 +103,12 @@ pub(crate) fn batch_error(code: &str, message: &str) -> Value {
 }
 
 /// Tells how many tokens the line's prompt has.
-fn check_line(bytes: &[u8], order: &Order, ids: &mut HashSet<u64>) -> Result<u64, BadLine> {
+fn check_line(
+    bytes: &[u8],
+    order: &Order,
+    limits: Limits,
+    ids: &mut HashSet<u64>,
+) -> Result<u64, BadLine> {
     let line = Line::read(bytes).ok_or_else(|| BadLine {
         code: "invalid_json_line",
         param: None,
@@ -143,6 +150,9 @@ fn check_line(bytes: &[u8], order: &Order, ids: &mut HashSet<u64>) -> Result<u64
     }
     if line.body.is_none() {
         return Err(missing("body"));
+    }
+    if !limits.counts_tokens {
+        return Ok(0);
     }
     // What the model would not take becomes the line's own failure when it is run.
     Ok(Question::read(order.asks, line.body_bytes()).map_or(0, |question| question.tokens()))

@@ -51,6 +51,12 @@ async fn a_batch_fails_without_a_line_or_in_the_middle() {
 
 #[tokio::test]
 async fn a_stuck_batch_never_ends() {
+    for stage in ["validating", "finalizing"] {
+        let rig = Rig::slow_faulty(&format!("stuck:{stage}"));
+        let batch = rig.create(&lines(4)).await;
+        rig.advance_hours(24 * 30);
+        assert_eq!(rig.look(&batch.id).await.status.as_str(), stage);
+    }
     let rig = Rig::slow_faulty("stuck");
     let batch = rig.create(&lines(4)).await;
     rig.advance_hours(24 * 30);
