@@ -59,10 +59,12 @@ impl Answer {
     }
 
     /// The same in memory.
-    fn into_bytes(self, pad_to: u64) -> Vec<u8> {
+    pub(crate) fn into_bytes(self, pad_to: u64) -> Vec<u8> {
         let mut all = self.open;
         let frame = PADDING_OPENS.len() + PADDING_CLOSES.len();
-        let padding = (pad_to.min(PADDED_IN_PLACE) as usize).saturating_sub(all.len() + frame);
+        let padding = usize::try_from(pad_to)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(all.len() + frame);
         if padding == 0 {
             all.push(b'}');
             return all;

@@ -6,9 +6,47 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
+use crate::file_body::FileBody;
+
 /// Padding is sent in pieces of this size, all of them the same static bytes.
 const PIECE: usize = 64 * 1024;
 static FILL: [u8; PIECE] = [b'.'; PIECE];
+
+/// The body of a reply: made here, or read from a file.
+#[derive(Debug)]
+pub(crate) enum ReplyBody {
+    Made(AnswerBody),
+    Stored(FileBody),
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = CutShort;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        match self.get_mut() {
+            Self::Made(body) => Pin::new(body).poll_frame(cx),
+            Self::Stored(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Made(body) => body.is_end_stream(),
+            Self::Stored(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Made(body) => body.size_hint(),
+            Self::Stored(body) => body.size_hint(),
+        }
+    }
+}
 
 /// A body, and what is said of its length: all of it, also where it is not kept, or nothing.
 #[derive(Debug)]

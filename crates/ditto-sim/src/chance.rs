@@ -8,6 +8,8 @@ pub(crate) enum Purpose {
     PassingFault = 2,
     Latency = 3,
     LatencyTwin = 4,
+    Provider = 5,
+    RowOrder = 6,
 }
 
 /// A number in `0.0..1.0` for the `nth` asking of `identity`.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::capacity::Capacity;
 use crate::faults::Faults;
 use crate::latency::Latency;
+use crate::provider::ProviderConfig;
 
 /// How a simulator behaves on the whole. The default answers every request at once and well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub struct SimConfig {
     /// Run on this many threads of its own, each with its own runtime; on the caller's tokio runtime
     /// if none.
     pub threads: Option<usize>,
+    /// How the provider of batches behaves.
+    pub provider: ProviderConfig,
 }
 
 impl Default for SimConfig {
@@ -52,6 +55,7 @@ impl Default for SimConfig {
                 .to_vec(),
             retry_after_secs: None,
             threads: None,
+            provider: ProviderConfig::default(),
         }
     }
 }

@@ -21,9 +21,15 @@
 //! ```
 //!
 //! The parts: [`SimConfig`] says how it behaves on the whole; a *script* says how it behaves towards
-//! one request (see [`Script`] for the words); [`Stats`] is what it saw.
+//! one request (see [`Script`] for the words); [`ProviderConfig`] says how it behaves as a provider
+//! of batches; [`Stats`] is what it saw.
 //!
-//! It is not a model, checks no key, and holds nothing on disk.
+//! It is a provider of batches too: `/v1/files` and `/v1/batches`, with a bill in
+//! [`Stats::batches`]. Its time is [`Sim::advance`]d at will, and it misbehaves in all the ways of
+//! [`ProviderFault`].
+//!
+//! It is not a model and checks no key. On disk it holds the files of batches, in a temporary folder
+//! that goes with it.
 
 mod answer;
 mod ask;
@@ -35,10 +41,12 @@ mod course;
 mod cues;
 mod envelope;
 mod faults;
+mod file_body;
 mod labels;
 mod latency;
 mod ledger;
 mod models;
+mod provider;
 mod reply;
 mod script;
 mod server;
@@ -52,6 +60,9 @@ pub use capacity::{Beyond, Capacity};
 pub use config::SimConfig;
 pub use faults::{Fault, Faults};
 pub use latency::Latency;
+pub use provider::{
+    BatchBill, Bill, MetadataBill, Pace, ProviderConfig, ProviderFault, ProviderFaults,
+};
 pub use script::Script;
 pub use server::Sim;
 pub use setting::BadSetting;

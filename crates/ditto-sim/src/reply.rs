@@ -3,19 +3,24 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{
+    ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER,
+};
 use http::{Response, StatusCode};
 
-use crate::body::AnswerBody;
+use crate::body::{AnswerBody, ReplyBody};
 use crate::course::Asking;
 use crate::envelope::Complaint;
+use crate::file_body::{FileBody, Span};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-pub(crate) type Reply = Response<AnswerBody>;
+pub(crate) type Reply = Response<ReplyBody>;
 
 /// Requests that are not counted share one id.
 pub(crate) const UNCOUNTED_ID: HeaderValue = HeaderValue::from_static("req_sim");
@@ -48,7 +53,7 @@ pub(crate) fn with_retry_after(mut reply: Reply, after: Duration) -> Reply {
 }
 
 pub(crate) fn json_reply(status: StatusCode, body: AnswerBody) -> Reply {
-    let mut reply = Response::new(body);
+    let mut reply = Response::new(ReplyBody::Made(body));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, JSON);
     reply
@@ -58,9 +63,45 @@ pub(crate) fn complain(complaint: &Complaint) -> Reply {
     json_reply(status_of(complaint), AnswerBody::whole(complaint.to_json()))
 }
 
+/// A file, or the part of it that was asked for.
+pub(crate) fn file_reply(body: FileBody, tag: Option<&str>, span: Span) -> Reply {
+    let mut reply = Response::new(ReplyBody::Stored(body));
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, OCTETS);
+    // Without a tag the file has no ranges either.
+    if let Some(tag) = tag {
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(ETAG, header(format!("\"{tag}\"")));
+    }
+    if span.is_part {
+        let (first, last, length) = (span.first, span.end - 1, span.length);
+        headers.insert(
+            CONTENT_RANGE,
+            header(format!("bytes {first}-{last}/{length}")),
+        );
+        *reply.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    reply
+}
+
+pub(crate) fn redirect(address: &str) -> Reply {
+    let mut reply = Response::new(ReplyBody::Made(AnswerBody::whole(&b""[..])));
+    *reply.status_mut() = StatusCode::FOUND;
+    reply
+        .headers_mut()
+        .insert(LOCATION, header(address.to_owned()));
+    reply
+}
+
+fn header(text: String) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("ids and numbers suit a header")
+}
+
 /// A text that is no API's error body, as a proxy or a wrong server would send.
 pub(crate) fn complain_plainly(complaint: &Complaint) -> Reply {
-    let mut reply = Response::new(AnswerBody::whole(complaint.message.clone()));
+    let mut reply = Response::new(ReplyBody::Made(AnswerBody::whole(
+        complaint.message.clone(),
+    )));
     *reply.status_mut() = status_of(complaint);
     reply.headers_mut().insert(CONTENT_TYPE, PLAIN);
     reply

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::SimConfig;
+use crate::provider::ProviderFaults;
 use crate::service::{Reset, World};
 use crate::stats::Stats;
 
@@ -91,7 +92,8 @@ impl Sim {
         format!("http://{}/v1", self.addr)
     }
 
-    /// What it has seen so far; the same as `GET /sim/stats`.
+    /// What it has seen so far; the same as `GET /sim/stats`. Batches that are due are run before that,
+    /// here and now.
     pub fn stats(&self) -> Stats {
         self.world.stats()
     }
@@ -104,6 +106,18 @@ impl Sim {
     /// How often the request with this `Idempotency-Key` arrived.
     pub fn asked(&self, idempotency_key: &str) -> u32 {
         self.world.asked(idempotency_key)
+    }
+
+    /// Gives the provider of batches other faults from now on, and counts them anew. Batches that
+    /// are there keep theirs.
+    pub fn set_provider_faults(&self, faults: ProviderFaults) {
+        self.world.set_provider_faults(faults);
+    }
+
+    /// Lets so much time pass for the provider of batches, at once: its batches are then where they
+    /// would be after a wait of that length.
+    pub fn advance(&self, span: Duration) {
+        self.world.advance(span);
     }
 
     /// Stops listening, drops all connections, and returns when that is done.

@@ -20,6 +20,7 @@ use crate::envelope::Complaint;
 use crate::faults::Fault;
 use crate::ledger::{Ledger, Owed};
 use crate::models;
+use crate::provider::{Call, Provider, ProviderFaults};
 use crate::reply::{
     Reply, UNCOUNTED_ID, complain, complain_plainly, json_reply, request_id, untold, with_id,
     with_retry_after,
@@ -45,6 +46,7 @@ pub(crate) struct World {
     gate: Gate,
     ledger: Ledger,
     tally: Tally,
+    provider: Arc<Provider>,
 }
 
 /// The connection is to be reset, without an answer.
@@ -62,11 +64,13 @@ impl std::error::Error for Reset {}
 impl World {
     pub(crate) fn new(config: SimConfig) -> Self {
         let gate = Gate::new(config.capacity);
+        let provider = Arc::new(Provider::new(&config));
         Self {
             config,
             gate,
             ledger: Ledger::new(),
             tally: Tally::new(),
+            provider,
         }
     }
 
@@ -74,20 +78,34 @@ impl World {
         let mut stats = Stats::default();
         self.ledger.tell(&mut stats);
         self.tally.tell(&mut stats);
+        stats.batches = self.provider.bill();
         stats
     }
 
     pub(crate) fn reset(&self) {
         self.ledger.forget_all();
         self.tally.clear();
+        self.provider.reset();
     }
 
     pub(crate) fn asked(&self, idempotency_key: &str) -> u32 {
         self.ledger.asked(xxh3_64(idempotency_key.as_bytes()))
     }
 
+    pub(crate) fn set_provider_faults(&self, faults: ProviderFaults) {
+        self.provider.set_faults(faults);
+    }
+
+    /// Lets time pass for the provider of batches.
+    pub(crate) fn advance(&self, span: Duration) {
+        self.provider.advance(span);
+    }
+
     /// Answers one request; an error resets the connection.
     pub(crate) async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, Reset> {
+        if let Some(call) = Call::at(request.method(), request.uri().path()) {
+            return self.provider.serve(call, request).await;
+        }
         match (Endpoint::at(request.uri().path()), request.method()) {
             (Some(endpoint), &Method::POST) => self.ask(endpoint, request).await,
             (None, &Method::POST) if request.uri().path() == ASKED => {
@@ -310,7 +328,7 @@ async fn fail(
 }
 
 /// Reads a body to its end; one that comes in one frame, as most do, is not copied.
-async fn read(mut body: Incoming) -> Result<Bytes, Complaint> {
+pub(crate) async fn read(mut body: Incoming) -> Result<Bytes, Complaint> {
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(too_large());
     }
@@ -355,7 +373,7 @@ fn not_allowed(request: &Request<Incoming>) -> Complaint {
 fn unknown_url(request: &Request<Incoming>) -> Complaint {
     let (method, path) = (request.method(), request.uri().path());
     let hint = "The simulator knows /v1/chat/completions, /v1/completions, /v1/embeddings, \
-                /v1/responses, /v1/moderations and /v1/models.";
+                /v1/responses, /v1/moderations, /v1/models, /v1/files and /v1/batches.";
     let message = format!("Unknown request URL: {method} {path}. {hint}");
     Complaint::invalid(message)
         .with_status(404)

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::provider::Bill;
+
 /// What a simulator saw since its start or the last reset.
 ///
 /// A request is known by its `Idempotency-Key` header, else by its body.
@@ -31,4 +33,7 @@ pub struct Stats {
     pub peak_in_flight: u64,
     /// Requests that were counted but not remembered, since there were too many different ones.
     pub forgotten: u64,
+    /// What the provider of batches ran and billed.
+    #[serde(default)]
+    pub batches: Bill,
 }

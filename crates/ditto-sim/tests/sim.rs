@@ -550,6 +550,11 @@ async fn the_keys_of_the_stats_keep_their_names() {
             "answered": 0, "answered_distinct": 0, "answered_more_than_once": 0,
             "by_status": {"200": 1}, "by_fault": {"cut": 1},
             "in_flight": 0, "peak_in_flight": 1, "forgotten": 0,
+            "batches": {
+                "lines_run": 0, "billed": 0, "billed_distinct": 0, "billed_more_than_once": 0,
+                "prompt_tokens": 0, "completion_tokens": 0, "calls": {}, "files": 0, "batches": [],
+                "faults": {}, "keys_leaked": 0, "by_metadata": {},
+            },
         })
     );
 }

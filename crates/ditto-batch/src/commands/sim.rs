@@ -4,7 +4,9 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use clap::Args;
-use ditto_sim::{Capacity, Faults, Latency, Sim, SimConfig};
+use ditto_sim::{
+    Capacity, Faults, Latency, Pace, ProviderConfig, ProviderFault, ProviderFaults, Sim, SimConfig,
+};
 
 use crate::exit;
 use crate::failure::{Failure, Result};
@@ -19,6 +21,7 @@ const HEADING: &str = "Simulated upstream";
 /// One request can be told its own fate, in the header `x-sim` or in its text after `sim:`, as in
 /// `sim: 429x2 then ok`, `sim: hang`, `sim: 503 retry-after 7 then ok` or `sim: delay 3s`.
 #[derive(Debug, Clone, Args)]
+#[command(after_long_help = provider_faults())]
 pub(crate) struct SimArgs {
     /// Where to listen.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9100")]
@@ -49,6 +52,28 @@ pub(crate) struct SimArgs {
     /// Retry-After of simulated 429 and 503, in seconds.
     #[arg(long, value_name = "SECONDS")]
     retry_after: Option<u32>,
+    /// How long a batch is validating, in progress and finalizing.
+    #[arg(long, value_name = "SPANS", default_value = "1s/5s/1s")]
+    batch_pace: Pace,
+    /// How the provider of batches misbehaves, as create-dropped,line-missing:0.01,cut:10mb.
+    #[arg(
+        long,
+        value_name = "FAULT,...",
+        default_value = "",
+        hide_default_value = true
+    )]
+    batch_fail: ProviderFaults,
+}
+
+/// Every fault of the provider of batches, for the long help.
+fn provider_faults() -> String {
+    let told =
+        ProviderFault::all().map(|fault| format!("\n  {:<18} {}", fault.name(), fault.says()));
+    let told: String = told.collect();
+    format!(
+        "Faults of --batch-fail; behind the name a measure, where there is one, and how often it \
+         comes (x3, 0.1 or always):{told}"
+    )
 }
 
 impl SimArgs {
@@ -62,6 +87,11 @@ impl SimArgs {
             tokens_per_second: self.tokens_per_second,
             answer_bytes: self.answer_bytes,
             retry_after_secs: self.retry_after,
+            provider: ProviderConfig {
+                pace: self.batch_pace,
+                faults: self.batch_fail.clone(),
+                ..ProviderConfig::default()
+            },
             ..SimConfig::default()
         }
     }
