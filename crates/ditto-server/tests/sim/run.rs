@@ -150,7 +150,10 @@ pub(super) fn filled(seed: u64, canceller: Canceller) -> Duration {
     run.turn(TURN);
     run.submit(Job::plain(8_000), None);
     run.submit(Job::plain(8_000), None);
-    while run.number("SELECT count(*) FROM batches WHERE completed > 0") < 2 {
+    // Of two alike the older one is sent first.
+    let begun =
+        "SELECT count(*) + coalesce(sum(completed > 0), 0) FROM batches WHERE state = 'running'";
+    while run.number(begun) < 2 + 1 {
         run.turn(TURN);
     }
     // Not in step with what looks once a second.
@@ -161,7 +164,14 @@ pub(super) fn filled(seed: u64, canceller: Canceller) -> Duration {
         Canceller::Elsewhere => run.cancel_elsewhere(),
     }
     let sql = "SELECT count(*) FROM batches WHERE ending IS NOT NULL AND cursor < plan_segments";
-    assert!(run.number(sql) == 1, "nothing is left to be filled");
+    let cursors = run.one(
+        "SELECT group_concat(format('%d of %d, done %d', cursor, plan_segments, done_segments), '; ')
+        FROM batches",
+    );
+    assert!(
+        run.number(sql) == 1,
+        "nothing is left to be filled: {cursors:?}"
+    );
     while run.number(sql) > 0 {
         run.turn(TURN);
     }
