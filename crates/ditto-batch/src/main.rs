@@ -16,6 +16,7 @@ mod key;
 mod logging;
 mod open_files;
 mod printer;
+mod profiles;
 mod signals;
 mod umask;
 mod whole_file;
@@ -37,6 +38,7 @@ struct Cli {
 enum Command {
     Run(Box<commands::run::RunArgs>),
     Check(commands::check::CheckArgs),
+    Providers(commands::providers::ProvidersArgs),
     Verify(commands::verify::VerifyArgs),
     Serve(Box<commands::serve::ServeArgs>),
     Backup(commands::backup::BackupArgs),
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let code = match &cli.command {
         Command::Check(args) => Ok(commands::check::run(args, &mut out, &mut err)),
+        Command::Providers(args) => Ok(commands::providers::run(args, &mut out, &mut err)),
         Command::Verify(args) => Ok(commands::verify::run(args, &mut out, &mut err)),
         Command::Backup(args) => Ok(commands::backup::run(args, &mut out, &mut err)),
         Command::Doctor(args) => block_on(commands::doctor::run(args, &mut out, &mut err)),

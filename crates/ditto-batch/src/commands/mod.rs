@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 pub(crate) mod files;
 pub(crate) mod gc;
 pub(crate) mod keys;
+pub(crate) mod providers;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod sim;
