@@ -37,6 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<commands::run::RunArgs>),
+    Plan(Box<commands::remote::PlanArgs>),
     Check(commands::check::CheckArgs),
     Providers(commands::providers::ProvidersArgs),
     Verify(commands::verify::VerifyArgs),
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let code = match &cli.command {
         Command::Check(args) => Ok(commands::check::run(args, &mut out, &mut err)),
+        Command::Plan(args) => Ok(commands::remote::plan(args, &mut out, &mut err)),
         Command::Providers(args) => Ok(commands::providers::run(args, &mut out, &mut err)),
         Command::Verify(args) => Ok(commands::verify::run(args, &mut out, &mut err)),
         Command::Backup(args) => Ok(commands::backup::run(args, &mut out, &mut err)),
