@@ -16,6 +16,7 @@ mod key;
 mod logging;
 mod open_files;
 mod printer;
+mod profiles;
 mod signals;
 mod umask;
 mod whole_file;
@@ -36,7 +37,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<commands::run::RunArgs>),
+    Plan(Box<commands::remote::PlanArgs>),
     Check(commands::check::CheckArgs),
+    Providers(commands::providers::ProvidersArgs),
     Verify(commands::verify::VerifyArgs),
     Serve(Box<commands::serve::ServeArgs>),
     Backup(commands::backup::BackupArgs),
@@ -60,6 +63,8 @@ fn main() -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let code = match &cli.command {
         Command::Check(args) => Ok(commands::check::run(args, &mut out, &mut err)),
+        Command::Plan(args) => Ok(commands::remote::plan(args, &mut out, &mut err)),
+        Command::Providers(args) => Ok(commands::providers::run(args, &mut out, &mut err)),
         Command::Verify(args) => Ok(commands::verify::run(args, &mut out, &mut err)),
         Command::Backup(args) => Ok(commands::backup::run(args, &mut out, &mut err)),
         Command::Doctor(args) => block_on(commands::doctor::run(args, &mut out, &mut err)),

@@ -10,6 +10,7 @@ use crate::call::{Call, Payload};
 use crate::error::{DittoError, Result};
 use crate::http::{Transport, read_json};
 use crate::operation::Operation;
+use crate::paging::Paging;
 use crate::provider_options::{self, ProviderOptions};
 use crate::warning::Warning;
 use crate::wire::{Batch, Page};
@@ -259,19 +260,20 @@ pub(crate) async fn list(
     limit: Option<u32>,
     after: Option<String>,
 ) -> Result<BatchListResponse> {
+    let paging = transport.paging();
+    let cursor = match paging {
+        Paging::Cursor => "cursor",
+        Paging::After | Paging::Offset | Paging::None => "after",
+    };
+    let before = after.clone();
     let call = Call::new(Operation::BatchList, &["batches"])
-        .query("after", after)
+        .query(cursor, after)
         .query("limit", limit);
     let raw: Value = transport.json(call).await?;
     let page: Page<Batch> = serde_json::from_value(raw.clone()).map_err(|error| {
         DittoError::InvalidResponse(format!("batch.list: no list of batches: {error}"))
     })?;
-    // The cursor is the last batch itself: not every provider fills `last_id`.
-    let after = page
-        .data
-        .last()
-        .map(|batch| batch.id.clone())
-        .filter(|_| page.has_more);
+    let after = next_page(paging, before.as_deref(), &page, &raw);
     Ok(BatchListResponse {
         batches: page.data,
         has_more: after.is_some(),
@@ -279,4 +281,60 @@ pub(crate) async fn list(
         warnings: Vec::new(),
         raw,
     })
+}
+
+/// What to ask with for the next page; none on the last one.
+fn next_page(
+    paging: Paging,
+    before: Option<&str>,
+    page: &Page<Batch>,
+    raw: &Value,
+) -> Option<String> {
+    match paging {
+        // The cursor is the last batch itself: not every provider fills `last_id`.
+        Paging::After => page
+            .data
+            .last()
+            .map(|batch| batch.id.clone())
+            .filter(|_| page.has_more),
+        Paging::Cursor => {
+            let next = raw.get("paging")?.get("next_cursor")?.as_str()?;
+            Some(next.to_owned()).filter(|next| !next.is_empty())
+        }
+        Paging::Offset => {
+            let listed: u64 = before.and_then(|before| before.parse().ok()).unwrap_or(0);
+            let goes_on = page.has_more && !page.data.is_empty();
+            goes_on.then(|| (listed + page.data.len() as u64).to_string())
+        }
+        Paging::None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(paging: Paging, before: Option<&str>, raw: &Value) -> Option<String> {
+        let page: Page<Batch> = serde_json::from_value(raw.clone()).unwrap();
+        next_page(paging, before, &page, raw)
+    }
+
+    #[test]
+    fn each_provider_is_asked_for_the_next_page_in_its_own_way() {
+        let batches = json!([{"id": "b1"}, {"id": "b2"}]);
+        let more = json!({"data": batches, "has_more": true, "paging": {"next_cursor": "c2"}});
+        let last = json!({"data": batches, "has_more": false, "paging": {"next_cursor": null}});
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(next(Paging::After, None, &more), text("b2"));
+        assert_eq!(next(Paging::Cursor, None, &more), text("c2"));
+        assert_eq!(next(Paging::Offset, None, &more), text("2"));
+        assert_eq!(
+            next(Paging::Offset, text("40").as_deref(), &more),
+            text("42")
+        );
+        assert_eq!(next(Paging::None, None, &batches), None);
+        for paging in [Paging::After, Paging::Cursor, Paging::Offset] {
+            assert_eq!(next(paging, None, &last), None, "{paging:?}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::base_url;
 use crate::error::{DittoError, Result, causes};
+use crate::paging::Paging;
 use crate::providers::Profile;
 use crate::redact;
 use crate::retry::RetryPolicy;
@@ -33,6 +34,9 @@ pub(crate) struct Config {
     pub(crate) retry: RetryPolicy,
     pub(crate) timeouts: Timeouts,
     pub(crate) audit_values: bool,
+    /// Where files are uploaded, below the base URL.
+    pub(crate) upload_path: Cow<'static, str>,
+    pub(crate) paging: Paging,
     /// The first setting that cannot be; told by every call, since builders return no error.
     problem: Option<String>,
 }
@@ -50,6 +54,8 @@ impl Config {
             retry: RetryPolicy::default(),
             timeouts: Timeouts::default(),
             audit_values: false,
+            upload_path: Cow::Borrowed("files"),
+            paging: Paging::After,
             problem: None,
         }
     }

@@ -73,7 +73,8 @@ pub struct ListFiles {
 }
 
 pub(crate) async fn upload(transport: &Transport, file: &FileUpload) -> Result<FileObject> {
-    let mut call = Call::new(Operation::FileUpload, &["files"]);
+    let path: Vec<_> = transport.upload_path().split('/').collect();
+    let mut call = Call::new(Operation::FileUpload, &path);
     call.payload = Payload::Upload(file);
     transport.json(call).await.map(|Unwrapped(file)| file)
 }

@@ -14,6 +14,8 @@ use crate::call::{Answer, Call, Payload, Sent};
 use crate::config::Config;
 use crate::error::{DittoError, HttpError, HttpStage, Result, causes};
 use crate::operation::Operation;
+#[cfg(feature = "batches")]
+use crate::paging::Paging;
 use crate::providers::Profile;
 use crate::refusal;
 use crate::retry::{self, Next, RetryPolicy};
@@ -48,6 +50,15 @@ impl Transport {
 
     pub(crate) fn provider(&self) -> &'static str {
         self.config.profile.id
+    }
+
+    pub(crate) fn upload_path(&self) -> &str {
+        &self.config.upload_path
+    }
+
+    #[cfg(feature = "batches")]
+    pub(crate) fn paging(&self) -> Paging {
+        self.config.paging
     }
 
     pub(crate) fn idle(&self) -> Duration {

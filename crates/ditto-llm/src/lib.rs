@@ -49,6 +49,8 @@
 //! - [`wire`]: what travels, read leniently and written exactly.
 //! - [`check`], [`jsonl`], [`ids`]: the rules of an input file and the tools to hold a file of any
 //!   size against them; [`verify`]: the proof that every line was answered once.
+//! - [`jobs`]: one file of any size through a provider's batches, whatever happens meanwhile.
+//! - [`profiles`]: what each provider takes and how it spells it, as data.
 //! - [`retry`], [`redact`]: whether to try again, and what must not be seen.
 //!
 //! # What is promised
@@ -66,15 +68,23 @@
 //! | `openai` | the clients of OpenAI |
 //! | `openai-compatible` | the clients of everything compatible |
 //! | `batches` | batches, beside files |
+//! | `jobs` | whole jobs: one file of any size through a provider |
+//! | `profiles` | what each provider takes, as data |
 //! | `rustls`, `native-tls` | one of them, for `https` |
 //!
-//! All but `native-tls` are on by default. Without a provider the crate has no HTTP in it: types,
+//! All but `native-tls` and `jobs` are on by default. Without a provider the crate has no HTTP in it: types,
 //! checks and pure logic only.
 
 #![warn(missing_docs)]
 // The tour above names every part, also those that a smaller choice of features leaves out.
 #![cfg_attr(
-    not(all(feature = "openai", feature = "openai-compatible", feature = "batches")),
+    not(all(
+        feature = "openai",
+        feature = "openai-compatible",
+        feature = "batches",
+        feature = "profiles",
+        feature = "jobs"
+    )),
     allow(rustdoc::broken_intra_doc_links)
 )]
 // `http` is for the provider features to set; alone it has nobody to serve.
@@ -85,13 +95,18 @@
 
 pub mod check;
 pub mod ids;
+#[cfg(feature = "jobs")]
+pub mod jobs;
 pub mod jsonl;
+#[cfg(feature = "profiles")]
+pub mod profiles;
 pub mod redact;
 pub mod retry;
 pub mod verify;
 pub mod wire;
 
 mod error;
+mod paging;
 
 /// For `fuzz/` and its kept corpora, and in no other build.
 #[cfg(any(test, fuzzing))]

@@ -43,6 +43,12 @@ pub struct FileUpload {
 enum Source {
     Path(PathBuf),
     Bytes(Bytes),
+    /// Places of one file, as (offset, bytes), one after the other.
+    #[cfg(feature = "jobs")]
+    Parts {
+        path: PathBuf,
+        parts: Arc<[(u64, u64)]>,
+    },
     /// Taken out by the first attempt; what was read of it cannot be read again.
     Reader {
         reader: Mutex<Option<Reader>>,
@@ -60,6 +66,16 @@ impl FileUpload {
             .file_name()
             .map(|name| name.to_string_lossy().into_owned());
         Self::new(name.unwrap_or_default(), Source::Path(path))
+    }
+
+    /// Places of a file on disk, one after the other.
+    #[cfg(feature = "jobs")]
+    pub(crate) fn from_parts(path: impl Into<PathBuf>, parts: Vec<(u64, u64)>) -> Self {
+        let source = Source::Parts {
+            path: path.into(),
+            parts: parts.into(),
+        };
+        Self::new("requests.jsonl".to_owned(), source)
     }
 
     /// Bytes in memory. The name should end in `.jsonl`: OpenAI refuses others for batches.
@@ -166,6 +182,11 @@ impl FileUpload {
                 let text = format!("{}: {error}", path.display());
                 DittoError::Io(io::Error::new(error.kind(), text))
             }),
+            #[cfg(feature = "jobs")]
+            Source::Parts { path, parts } => {
+                let length = parts.iter().map(|(_, bytes)| bytes).sum();
+                Ok((open_parts(path.clone(), Arc::clone(parts)), length))
+            }
             Source::Reader { reader, length } => {
                 let taken = reader.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let reader = taken.ok_or_else(|| {
@@ -176,10 +197,24 @@ impl FileUpload {
         }
     }
 
+    /// All of it, for a test that is the server.
+    #[cfg(all(test, feature = "jobs"))]
+    pub(crate) async fn bytes(&self) -> Result<Vec<u8>> {
+        use futures_util::TryStreamExt as _;
+
+        let (chunks, length) = self.open().await?;
+        let chunks: Vec<Bytes> = chunks.try_collect().await?;
+        let bytes = chunks.concat();
+        assert_eq!(bytes.len() as u64, length);
+        Ok(bytes)
+    }
+
     /// Whether the bytes can be had once more.
     pub(crate) fn can_restart(&self) -> bool {
         match &self.source {
             Source::Path(_) | Source::Bytes(_) => true,
+            #[cfg(feature = "jobs")]
+            Source::Parts { .. } => true,
             Source::Reader { .. } => false,
         }
     }
@@ -208,6 +243,24 @@ async fn open_file(path: &Path) -> io::Result<(ByteStream, u64)> {
         ));
     }
     Ok((chunks_of(file, about.len()), about.len()))
+}
+
+#[cfg(feature = "jobs")]
+fn open_parts(path: PathBuf, parts: Arc<[(u64, u64)]>) -> ByteStream {
+    use futures_util::TryStreamExt as _;
+    use tokio::io::AsyncSeekExt as _;
+
+    stream::iter(0..parts.len())
+        .then(move |index| {
+            let (path, (offset, bytes)) = (path.clone(), parts[index]);
+            async move {
+                let mut file = tokio::fs::File::open(&path).await?;
+                file.seek(io::SeekFrom::Start(offset)).await?;
+                Ok::<_, io::Error>(chunks_of(file, bytes))
+            }
+        })
+        .try_flatten()
+        .boxed()
 }
 
 /// At most the announced bytes: a file that grows meanwhile must not break the request.

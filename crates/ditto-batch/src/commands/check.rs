@@ -19,6 +19,7 @@ use crate::{
     exit,
     failure::{Failure, Result},
     printer::{counted, say, show},
+    profiles::ProfilesArgs,
 };
 
 /// The most faults that are printed for people: what one reads before mending the file and
@@ -36,6 +37,9 @@ pub(crate) struct CheckArgs {
     /// Hold the file against what this provider takes as one upload
     #[arg(long, value_name = "NAME")]
     pub(crate) provider: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) profiles: ProfilesArgs,
 
     /// What every `url` must be; lines without one get it
     #[arg(long, value_name = "PATH")]
@@ -104,7 +108,7 @@ fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<Verdict> {
 
 fn rules(args: &CheckArgs) -> Result<Rules> {
     let known = match &args.provider {
-        Some(name) => Rules::of_provider(name).ok_or_else(|| unknown_provider(name))?,
+        Some(name) => args.profiles.named(name)?.rules(),
         None => Rules {
             endpoint: None,
             one_model: true,
@@ -128,14 +132,6 @@ fn rules(args: &CheckArgs) -> Result<Rules> {
         },
         ..known
     })
-}
-
-fn unknown_provider(name: &str) -> Failure {
-    let names: Vec<_> = Rules::provider_names().collect();
-    Failure::usage(format!("no provider is known as `{name}`")).hint(format!(
-        "known are {}; without --provider no provider's limits apply",
-        names.join(", ")
-    ))
 }
 
 fn ids_failed(error: &io::Error) -> Failure {

@@ -8,6 +8,8 @@ pub(crate) mod doctor;
 pub(crate) mod files;
 pub(crate) mod gc;
 pub(crate) mod keys;
+pub(crate) mod providers;
+pub(crate) mod remote;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod sim;

@@ -25,7 +25,9 @@ use self::input::Reading;
 use self::job::Job;
 use self::progress::Progress;
 use self::settings::Settings;
+pub(super) use self::settings::{beside, endpoint};
 use self::summary::Summary;
+use super::remote::{Errand, RemoteArgs};
 use super::sim::SimFlags;
 use crate::duration;
 use crate::failure::{Failure, Result};
@@ -47,9 +49,15 @@ pub(crate) struct RunArgs {
         long,
         value_name = "URL",
         env = "DITTO_UPSTREAM",
-        hide_env_values = true
+        hide_env_values = true,
+        required_unless_present = "provider"
     )]
-    pub(crate) upstream: String,
+    pub(crate) upstream: Option<String>,
+    /// A provider's batch API, as `ditto-batch providers` names it, and not an endpoint
+    #[arg(long, value_name = "NAME")]
+    pub(crate) provider: Option<String>,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
     /// Where answers go [default: X.output.jsonl]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -95,6 +103,21 @@ pub(crate) struct RunArgs {
 
 /// Runs the job and says how it ended.
 pub(crate) async fn run(args: &RunArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    if let Some(provider) = &args.provider {
+        let places = beside(&args.input);
+        let errand = Errand {
+            input: &args.input,
+            provider,
+            model: args.model.clone(),
+            endpoint: args.endpoint.clone(),
+            output: args.output.clone().unwrap_or(places.output),
+            errors: args.errors.clone().unwrap_or(places.errors),
+            report: places.report,
+            folder: places.folder,
+            remote: &args.remote,
+        };
+        return super::remote::run(&errand, args.json, out, err).await;
+    }
     let progress = Progress::new();
     let ended = work(args, &progress).await;
     progress.finish();

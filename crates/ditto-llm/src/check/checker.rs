@@ -122,6 +122,12 @@ impl Checker {
         Ok(Seen::Request { faulty, custom_id })
     }
 
+    /// The `url` of the requests, as far as it is known by now.
+    #[cfg(feature = "jobs")]
+    pub(crate) fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_ref().map(|endpoint| endpoint.url.as_str())
+    }
+
     /// Pushes the faults of the whole file and tells what it held. Duplicates that only show now,
     /// because the ids did not fit into memory, come in [`Summary::late_duplicates`].
     ///

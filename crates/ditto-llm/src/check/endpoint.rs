@@ -39,7 +39,7 @@ impl Endpoint {
 }
 
 /// How many texts one `input` holds: a string or a list of token numbers is one.
-pub(super) fn inputs_in(input: Value<'_>) -> u64 {
+pub(crate) fn inputs_in(input: Value<'_>) -> u64 {
     if input.kind != Kind::Array {
         return 1;
     }

@@ -47,6 +47,8 @@ pub use self::{
     request::{Request, parse_request},
     rules::{BareIds, Fill, Limits, Rules},
 };
+#[cfg(feature = "jobs")]
+pub(crate) use self::{endpoint::inputs_in, request::with_model};
 pub(crate) use self::{
     envelope::Envelope,
     names::TakenNames,

@@ -76,7 +76,7 @@ fn request<'a>(custom_id: Cow<'a, str>, body: &Body<'a>, fill: &Fill) -> Option<
 }
 
 /// The body with `model` as its first key.
-fn with_model(body: Value<'_>, model: &str) -> Vec<u8> {
+pub(crate) fn with_model(body: Value<'_>, model: &str) -> Vec<u8> {
     let rest = &body.raw[1..];
     let empty = rest.trim_ascii_start() == b"}";
     let model = serde_json::Value::from(model).to_string();

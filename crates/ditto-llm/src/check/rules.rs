@@ -72,63 +72,7 @@ pub struct Rules {
     pub fill: Fill,
 }
 
-/// What one provider takes.
-struct ProviderRules {
-    name: &'static str,
-    max_lines: u64,
-    max_file_megabytes: u64,
-    max_line_megabytes: u64,
-    max_embedding_inputs: Option<u64>,
-    one_model: bool,
-}
-
-const fn provider(name: &'static str, max_lines: u64, max_file_megabytes: u64) -> ProviderRules {
-    ProviderRules {
-        name,
-        max_lines,
-        max_file_megabytes,
-        max_line_megabytes: 16,
-        max_embedding_inputs: None,
-        one_model: true,
-    }
-}
-
-/// As documented by each. Where a provider names no number of lines, ours stands there.
-const PROVIDERS: &[ProviderRules] = &[
-    ProviderRules {
-        max_embedding_inputs: Some(50_000),
-        ..provider("openai", 50_000, 200)
-    },
-    provider("azure", 100_000, 200),
-    provider("cerebras", 50_000, 200),
-    provider("dashscope", 50_000, 500),
-    ProviderRules {
-        max_embedding_inputs: Some(50_000),
-        ..provider("deepinfra", 50_000, 200)
-    },
-    provider("digitalocean", 50_000, 200),
-    provider("groq", 50_000, 200),
-    provider("mistral", 1_000_000, 512),
-    provider("moonshot", 10_000_000, 100),
-    provider("morph", 50_000, 100),
-    provider("nebius", 5_000_000, 10_000),
-    provider("novita", 50_000, 100),
-    provider("parasail", 50_000, 1_000),
-    provider("perplexity", 50_000, 200),
-    provider("qianfan", 5_000, 1_000),
-    provider("siliconflow", 5_000, 1_000),
-    ProviderRules {
-        max_line_megabytes: 10,
-        one_model: false,
-        ..provider("together", 50_000, 100)
-    },
-    ProviderRules {
-        max_line_megabytes: 25,
-        one_model: false,
-        ..provider("xai", 50_000, 200)
-    },
-];
-
+#[cfg(feature = "profiles")]
 impl Rules {
     /// What the provider of this name takes, if it is one that is known.
     ///
@@ -141,24 +85,7 @@ impl Rules {
     /// ```
     #[must_use]
     pub fn of_provider(name: &str) -> Option<Self> {
-        let provider = PROVIDERS.iter().find(|provider| provider.name == name)?;
-        let limits = Limits {
-            max_lines: provider.max_lines,
-            max_file_bytes: provider.max_file_megabytes * 1_000_000,
-            max_line_bytes: provider.max_line_megabytes * 1_000_000,
-            max_embedding_inputs: provider.max_embedding_inputs,
-        };
-        Some(Self {
-            endpoint: None,
-            one_model: provider.one_model,
-            models: None,
-            limits,
-            fill: Fill::default(),
-        })
-    }
-
-    /// The names that [`Self::of_provider`] knows.
-    pub fn provider_names() -> impl Iterator<Item = &'static str> {
-        PROVIDERS.iter().map(|provider| provider.name)
+        let profiles = crate::profiles::Profiles::embedded();
+        profiles.get(name).map(crate::profiles::Profile::rules)
     }
 }

@@ -38,6 +38,27 @@ pub struct OpenAICompatible {
 client_settings!(OpenAICompatible, &OPENAI_COMPATIBLE);
 file_client!(OpenAICompatible);
 
+#[cfg(feature = "profiles")]
+impl OpenAICompatible {
+    /// A client of the provider that a profile describes. Where the profile names no address, give
+    /// one with [`with_base_url`](Self::with_base_url).
+    #[must_use]
+    pub fn of_profile(profile: &crate::profiles::Profile, api_key: &str) -> Self {
+        let client = match profile.key_header.as_str() {
+            "authorization" => Self::new(api_key),
+            header => Self::new("").with_header(header, api_key),
+        };
+        let client = match &profile.base_url {
+            Some(url) => client.with_base_url(url),
+            None => client,
+        };
+        client.with(|config| {
+            config.upload_path = profile.upload_path.clone().into();
+            config.paging = profile.paging;
+        })
+    }
+}
+
 /// The batches of a server that is compatible with OpenAI. Settings as [`OpenAICompatible`].
 #[cfg(feature = "batches")]
 #[derive(Clone)]

@@ -14,6 +14,7 @@ fn args(input: impl Into<PathBuf>) -> CheckArgs {
     CheckArgs {
         input: input.into(),
         provider: None,
+        profiles: ProfilesArgs::default(),
         endpoint: None,
         model: None,
         lenient_models: false,
@@ -181,7 +182,7 @@ fn missing_file_folder_and_unknown_provider_have_their_exit_codes() {
     assert_eq!(acme.exit, exit::USAGE);
     assert!(
         acme.err
-            .starts_with("error: no provider is known as `acme`\nhint: known are openai,")
+            .starts_with("error: no provider is known as `acme`\nhint: known are azure,")
     );
 }
 

@@ -41,29 +41,19 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn new(args: &RunArgs) -> Result<Self> {
-        let stem = stem(&args.input);
-        let beside = |end: &str| {
-            let mut name = stem.clone().into_os_string();
-            name.push(end);
-            PathBuf::from(name)
-        };
+        let places = beside(&args.input);
         Ok(Self {
-            output: args
-                .output
-                .clone()
-                .unwrap_or_else(|| beside(".output.jsonl")),
-            errors: args
-                .errors
-                .clone()
-                .unwrap_or_else(|| beside(".errors.jsonl")),
-            report: beside(".report.json"),
-            folder: beside(".ditto"),
+            output: args.output.clone().unwrap_or(places.output),
+            errors: args.errors.clone().unwrap_or(places.errors),
+            report: places.report,
+            folder: places.folder,
             input: args.input.clone(),
             model: args.model.clone(),
             endpoint: args.endpoint.clone(),
             deadline: args.deadline,
             give_up_after: args.give_up_after,
-            upstream: args.upstream.clone(),
+            // Required where no provider is named, and then this is not read.
+            upstream: args.upstream.clone().unwrap_or_default(),
             key: key(args)?,
             concurrency: match (args.concurrency, args.max_concurrency) {
                 (Some(fixed), _) => Concurrency::Fixed(fixed),
@@ -142,6 +132,30 @@ impl Settings {
             ..UpstreamConfig::new("upstream", &self.upstream)
         };
         upstream.check().map_err(Failure::of_settings)
+    }
+}
+
+/// Where everything about an input is unless it is said otherwise.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    pub(crate) output: PathBuf,
+    pub(crate) errors: PathBuf,
+    pub(crate) report: PathBuf,
+    pub(crate) folder: PathBuf,
+}
+
+pub(crate) fn beside(input: &Path) -> Beside {
+    let stem = stem(input);
+    let named = |end: &str| {
+        let mut name = stem.clone().into_os_string();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    Beside {
+        output: named(".output.jsonl"),
+        errors: named(".errors.jsonl"),
+        report: named(".report.json"),
+        folder: named(".ditto"),
     }
 }
 

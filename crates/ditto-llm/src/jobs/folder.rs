@@ -1,0 +1,137 @@
+//! The job's folder: read by its owner only, and held by one process at a time.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::error::{JobError, JobErrorKind, Result};
+use super::plan::PLAN;
+
+const LOCK: &str = "job.lock";
+
+/// A folder that no other process works in. It is let go with the process, however that ends.
+#[derive(Debug)]
+pub(crate) struct Held {
+    _lock: File,
+}
+
+/// Makes the folder if there is none, and holds it. One with other things in it is left alone.
+pub(crate) fn begin(folder: &Path) -> Result<Held> {
+    let failed = |e: &std::io::Error| JobError::file("cannot make the job's folder", folder, e);
+    let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
+    make(folder).map_err(|e| failed(&e))?;
+    if !folder.join(PLAN).exists() {
+        refuse_foreign(folder)?;
+    }
+    let held = hold(folder)?;
+    for part in ["shards", "raw"] {
+        make(&folder.join(part)).map_err(|e| failed(&e))?;
+    }
+    Ok(held)
+}
+
+/// Holds the folder of a job that was planned.
+pub(crate) fn hold(folder: &Path) -> Result<Held> {
+    let path = folder.join(LOCK);
+    let failed = |e: &std::io::Error| JobError::file("cannot open", &path, e);
+    let mut lock = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| failed(&e))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(in_use(folder, &mut lock)),
+        Err(TryLockError::Error(e)) => return Err(JobError::file("cannot lock", &path, &e)),
+    }
+    // Only to be told to others: the lock itself is the system's, and goes with the process.
+    let tell = |lock: &mut File| -> std::io::Result<()> {
+        lock.set_len(0)?;
+        writeln!(lock, "process {} on {}", std::process::id(), host())
+    };
+    tell(&mut lock).map_err(|e| JobError::file("cannot write", &path, &e))?;
+    Ok(Held { _lock: lock })
+}
+
+fn in_use(folder: &Path, lock: &mut File) -> JobError {
+    let mut holder = String::new();
+    let holder = match lock.take(200).read_to_string(&mut holder) {
+        Ok(_) if !holder.trim().is_empty() => holder.trim(),
+        _ => "another process",
+    };
+    JobError::new(
+        JobErrorKind::Conflict,
+        format!("{holder} works on the job in {}", folder.display()),
+    )
+    .hint("nothing was changed; wait until it has ended or stop it, then run again")
+}
+
+fn host() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "this machine".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// A folder that is no job's is not made one. What a plan that was broken off left is ours.
+fn refuse_foreign(folder: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder).map_err(|e| JobError::file("cannot read", folder, &e))?;
+    let ours = [
+        LOCK,
+        "shards",
+        "raw",
+        super::WITHHELD,
+        super::WITHHELD_INDEX,
+        "input.jsonl",
+    ];
+    for entry in entries {
+        let entry = entry.map_err(|e| JobError::file("cannot read", folder, &e))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !ours.contains(&&*name) && !name.starts_with("round-") && !name.starts_with(".tmp") {
+            return Err(JobError::new(
+                JobErrorKind::Conflict,
+                format!(
+                    "{} is there already and is no such job's folder",
+                    folder.display()
+                ),
+            )
+            .hint("nothing was changed; move it away, or name another folder"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_held_once_and_says_by_whom() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("x.ditto");
+        let held = begin(&folder).unwrap();
+        let error = hold(&folder).unwrap_err();
+        assert_eq!(error.kind(), JobErrorKind::Conflict);
+        let holder = format!("process {} on ", std::process::id());
+        assert!(error.to_string().contains(&holder), "{error}");
+        drop(held);
+        begin(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_with_other_things_in_it_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("job.json"), "").unwrap();
+        assert_eq!(
+            begin(folder.path()).unwrap_err().kind(),
+            JobErrorKind::Conflict
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,318 @@
+//! One file, any provider: a job takes a JSONL file of any size through a provider's batch API and
+//! brings everything back, through crashes, limits and faults.
+//!
+//! A job lives in a folder. [`Job::plan`] reads the input once and cuts it into shards within the
+//! limits of a [`Profile`]; [`Job::run`] sends them, waits, fetches what came and sends again what
+//! may still be answered; [`Job::export`] writes one line for every request, in the order of the
+//! input. A job whose process has died is opened with [`Job::open`] and run again: each step that
+//! costs money is in the job's ledger before it is taken, so nothing is bought twice.
+//!
+//! ```no_run
+//! use std::fs::File;
+//! use ditto_llm::jobs::{Ended, Job, Provider, Settings};
+//! use ditto_llm::profiles::Profiles;
+//!
+//! # async fn overnight() -> Result<(), Box<dyn std::error::Error>> {
+//! let profile = Profiles::embedded().get("openai").cloned().expect("it is embedded");
+//! let provider = Provider::of_profile(&profile, "the key", None)?;
+//! let mut job = match Job::open("big.ditto".as_ref()) {
+//!     Ok(job) => job,
+//!     Err(_) => Job::plan(&Settings::new("big.jsonl", profile), "big.ditto".as_ref())?,
+//! };
+//! if job.run(&provider, |event| println!("{event:?}")).await? == Ended::Settled {
+//!     let (mut output, mut errors) = (File::create("out.jsonl")?, File::create("err.jsonl")?);
+//!     let summary = job.export(&mut output, &mut errors)?;
+//!     println!("{} of {} answered", summary.answered, summary.total);
+//! }
+//! # Ok(()) }
+//! ```
+
+mod class;
+mod clock;
+mod error;
+mod export;
+mod first_pass;
+mod folder;
+mod index;
+mod input;
+mod join;
+mod ledger;
+mod look;
+mod outgoing;
+mod plan;
+mod planner;
+mod provider;
+mod rounds;
+mod run;
+mod runs;
+mod spool;
+mod state;
+mod turn;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use self::class::{Again, Class};
+pub use self::clock::{Clock, SystemClock};
+pub use self::error::{JobError, JobErrorKind, Result};
+pub use self::export::Summary;
+use self::folder::Held;
+pub use self::input::InputIdentity;
+use self::ledger::Ledger;
+pub use self::plan::{Form, Plan, Round, Shard};
+pub use self::provider::Provider;
+pub use self::run::{Ended, Event};
+pub use self::state::{End, Impossible, Joined, RawFile, RawKind, State, Step};
+use crate::profiles::Profile;
+
+/// Lines that are not sent, as lines of the error file.
+const WITHHELD: &str = "withheld.jsonl";
+const WITHHELD_INDEX: &str = "withheld.index";
+
+/// What a job is to be.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The requests: a regular file of JSONL. It must stay as it is until the job's end.
+    pub input: PathBuf,
+    /// The provider.
+    pub profile: Profile,
+    /// The model of bodies that name none.
+    pub model: Option<String>,
+    /// The url of lines that name none.
+    pub endpoint: Option<String>,
+    /// The completion window; the profile's first unless set.
+    pub window: Option<String>,
+    /// Tokens that the account may have enqueued.
+    pub max_enqueued_tokens: Option<u64>,
+    /// Lines of the shard that goes first and alone.
+    pub canary: Option<u64>,
+    /// Inputs of up to so many lines have no such shard.
+    pub canary_over: Option<u64>,
+}
+
+impl Settings {
+    /// A job over this input, with a canary of 20 lines if it has more than 10,000.
+    pub fn new(input: impl Into<PathBuf>, profile: Profile) -> Self {
+        Self {
+            input: input.into(),
+            profile,
+            model: None,
+            endpoint: None,
+            window: None,
+            max_enqueued_tokens: None,
+            canary: Some(20),
+            canary_over: Some(10_000),
+        }
+    }
+}
+
+/// How often a line of each class is sent again. Lines that were not bought are sent again without
+/// being counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retries {
+    all: u32,
+    own: BTreeMap<Class, u32>,
+}
+
+impl Retries {
+    /// So often for every class.
+    #[must_use]
+    pub fn new(all: u32) -> Self {
+        Self {
+            all,
+            own: BTreeMap::new(),
+        }
+    }
+
+    /// Another number for one class.
+    pub fn set(&mut self, class: Class, times: u32) {
+        self.own.insert(class, times);
+    }
+
+    fn of(&self, class: Class) -> u32 {
+        self.own.get(&class).copied().unwrap_or(self.all)
+    }
+}
+
+impl Default for Retries {
+    /// Three.
+    fn default() -> Self {
+        Self::new(3)
+    }
+}
+
+/// A job in its folder. While it is open, no other process can open it.
+pub struct Job {
+    folder: PathBuf,
+    plan: Plan,
+    rounds: Vec<Round>,
+    ledger: Ledger,
+    retries: Retries,
+    max_enqueued_tokens: Option<u64>,
+    canary_is_fine: bool,
+    clock: Arc<dyn Clock>,
+    _held: Held,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job")
+            .field("folder", &self.folder)
+            .field("key", &self.plan.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Job {
+    /// Reads the input once, checks every line, and cuts it into shards. Nothing is sent. `folder`
+    /// is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// The input cannot be read or has nothing to send, or the folder is another's.
+    pub fn plan(settings: &Settings, folder: &Path) -> Result<Self> {
+        let held = folder::begin(folder)?;
+        if folder.join(plan::PLAN).exists() {
+            return Err(JobError::new(
+                JobErrorKind::Conflict,
+                format!("there is a job in {} already", folder.display()),
+            )
+            .hint("nothing was changed; open it, or name another folder"));
+        }
+        let (plan, round) = first_pass::plan(settings, folder)?;
+        let ledger = Ledger::open(folder)?;
+        let job = Self::new(folder, plan, vec![round], ledger, held);
+        Ok(Self {
+            max_enqueued_tokens: settings.max_enqueued_tokens,
+            ..job
+        })
+    }
+
+    /// Opens a job that was planned.
+    ///
+    /// # Errors
+    ///
+    /// There is none, it is open elsewhere, or its files are damaged.
+    pub fn open(folder: &Path) -> Result<Self> {
+        if !folder.join(plan::PLAN).exists() {
+            let message = format!("there is no job in {}", folder.display());
+            return Err(JobError::new(JobErrorKind::Missing, message));
+        }
+        let held = folder::hold(folder)?;
+        let plan = Plan::load(folder)?;
+        let rounds = Round::load_all(folder)?;
+        if rounds.is_empty() {
+            return Err(JobError::damaged(folder, "it has no round"));
+        }
+        let ledger = Ledger::open(folder)?;
+        Ok(Self::new(folder, plan, rounds, ledger, held))
+    }
+
+    fn new(folder: &Path, plan: Plan, rounds: Vec<Round>, ledger: Ledger, held: Held) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            plan,
+            rounds,
+            ledger,
+            retries: Retries::default(),
+            max_enqueued_tokens: None,
+            canary_is_fine: false,
+            clock: Arc::new(SystemClock),
+            _held: held,
+        }
+    }
+
+    /// Sets how often lines are sent again.
+    #[must_use]
+    pub fn with_retries(self, retries: Retries) -> Self {
+        Self { retries, ..self }
+    }
+
+    /// Sets the time that the job goes by.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Sets how many tokens the account may have enqueued, below what the profile says.
+    #[must_use]
+    pub fn with_max_enqueued_tokens(self, tokens: Option<u64>) -> Self {
+        Self {
+            max_enqueued_tokens: tokens.or(self.max_enqueued_tokens),
+            ..self
+        }
+    }
+
+    /// Goes on although most lines of the canary have failed.
+    #[must_use]
+    pub fn with_fine_canary(self) -> Self {
+        Self {
+            canary_is_fine: true,
+            ..self
+        }
+    }
+
+    /// What the job is about.
+    #[must_use]
+    pub fn about(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The passes so far.
+    #[must_use]
+    pub fn rounds(&self) -> &[Round] {
+        &self.rounds
+    }
+
+    /// How far a shard is.
+    #[must_use]
+    pub fn state(&self, shard: &Shard) -> &State {
+        self.ledger.state(shard.number)
+    }
+
+    /// Decides about a shard that is stuck: this is its batch.
+    ///
+    /// # Errors
+    ///
+    /// The shard is not stuck, or the disk refuses.
+    pub fn adopt(&mut self, shard: u32, batch: impl Into<String>) -> Result<()> {
+        let at = clock::unix_seconds(&*self.clock);
+        let batch = batch.into();
+        self.ledger.step(shard, Step::Adopted { batch, at })
+    }
+
+    /// Decides about a shard that is stuck: it has no batch. If it has one, it is paid for twice.
+    ///
+    /// # Errors
+    ///
+    /// The shard is not stuck, or the disk refuses.
+    pub fn create_again(&mut self, shard: u32) -> Result<()> {
+        let why = "somebody looked at the provider's and found none".to_owned();
+        self.ledger.step(shard, Step::NotCreated { why })
+    }
+
+    /// Writes one line for every request, in the order of the input: answers to `output`, all else
+    /// to `errors`.
+    ///
+    /// # Errors
+    ///
+    /// The input has changed, or the disk refuses.
+    pub fn export(&self, output: &mut dyn Write, errors: &mut dyn Write) -> Result<Summary> {
+        export::export(
+            &self.folder,
+            &self.plan,
+            &self.rounds,
+            &self.ledger,
+            &self.retries,
+            output,
+            errors,
+        )
+    }
+}

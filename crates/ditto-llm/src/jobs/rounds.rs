@@ -1,0 +1,94 @@
+//! The next round: lines that are still to be answered, made into shards like the first time.
+
+use std::path::Path;
+
+use super::class::Again;
+use super::error::Result;
+use super::first_pass::longest_line;
+use super::input::Input;
+use super::ledger::Ledger;
+use super::outgoing::Request;
+use super::plan::{Plan, Round};
+use super::planner::{Place, Planner, ShardLimits};
+use super::state::State;
+use super::walk::{Fate, Walk, classes, fate};
+use super::{Retries, spool};
+use crate::jsonl::Content;
+
+/// Rounds in a row that bring no line to its end, before lines are no longer sent again for free.
+const MAX_FRUITLESS: usize = 3;
+
+/// Plans the next round and leaves it in the folder; none if there is nothing to do. If we stop
+/// before it is whole, it is planned anew.
+pub(crate) fn plan_next(
+    folder: &Path,
+    plan: &Plan,
+    rounds: &[Round],
+    ledger: &Ledger,
+    retries: &Retries,
+    max_tokens: Option<u64>,
+) -> Result<Option<Round>> {
+    let last = rounds.last().expect("a job has a round");
+    let next_number = rounds
+        .iter()
+        .flat_map(|round| &round.shards)
+        .map(|shard| shard.number + 1)
+        .max()
+        .unwrap_or(1);
+    let limits = ShardLimits::of(&plan.profile, max_tokens);
+    let mut planner = Planner::new(folder, &plan.profile, limits)
+        .round(last.number + 1, next_number)
+        .rename_all(plan.renames);
+    planner.set_endpoint(&plan.endpoint);
+    let input = Input::open(&plan.input.path)?;
+    let mut walk = Walk::new(folder, rounds, ledger)?;
+    let (fill, fruitful) = (plan.fill(), is_fruitful(rounds, ledger));
+    let identity = input.each_line(longest_line(&plan.profile), |line| {
+        if line.is_blank() {
+            return Ok(());
+        }
+        let history = classes(walk.at(line.number)?);
+        if fate(&history, retries, fruitful) != Fate::Again {
+            return Ok(());
+        }
+        let Content::Bytes(content) = line.content else {
+            return Err(spool::changed(plan));
+        };
+        let request = Request::read(content, &fill).ok_or_else(|| spool::changed(plan))?;
+        let bom = if line.number == 1 { input.bom } else { 0 };
+        let place = Place {
+            number: line.number,
+            offset: line.start + bom,
+            bytes: line.end - line.start - bom,
+            content,
+        };
+        planner.add(&place, &request, false)
+    })?;
+    if (identity.bytes, &identity.xxh3) != (plan.input.bytes, &plan.input.xxh3) {
+        return Err(spool::changed(plan));
+    }
+    let round = planner.finish()?;
+    if round.shards.is_empty() {
+        return Ok(None);
+    }
+    round.save(folder)?;
+    Ok(Some(round))
+}
+
+/// Whether one of the last rounds brought a line to its end. A provider that expires or loses every
+/// line would otherwise be asked for ever.
+pub(crate) fn is_fruitful(rounds: &[Round], ledger: &Ledger) -> bool {
+    let brought = |round: &Round| {
+        round
+            .shards
+            .iter()
+            .any(|shard| match ledger.state(shard.number) {
+                State::Joined { joined, .. } => joined
+                    .classes
+                    .iter()
+                    .any(|(class, lines)| *lines > 0 && class.again() != Again::Free),
+                _ => false,
+            })
+    };
+    rounds.len() < MAX_FRUITLESS || rounds.iter().rev().take(MAX_FRUITLESS).any(brought)
+}

@@ -1,0 +1,796 @@
+//! The loop: one step at a time, each in the ledger before anything follows from it.
+//!
+//! It may be stopped at any await and run again. What was under way then is found in the ledger: an
+//! upload is made again, a create is looked for, everything else is read anew.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::class::Class;
+use super::clock::{Clock, unix_seconds};
+use super::error::{JobError, JobErrorKind, Result};
+use super::join::{self, Source};
+use super::ledger::Learned;
+use super::look::{Listed, Look, METADATA_KEY, Resolution, Wanted};
+use super::plan::Shard;
+use super::provider::Provider;
+use super::spool::{self, Outgoing};
+use super::state::{End, RawFile, RawKind, State, Step};
+use super::turn::{self, Refusal, Room, Standing, Turn, Verdict};
+use super::{Job, rounds};
+use crate::batches::{BatchCreateRequest, CreateOptions};
+use crate::error::DittoError;
+use crate::upload::FileUpload;
+use crate::wire::{Batch, FileObject};
+
+/// For so long the provider may be away before the job stops, in seconds. Batches go on without us.
+const PATIENCE: i64 = 24 * 3600;
+
+/// For so long after the end what does not agree is looked at again, in seconds.
+const GRACE: i64 = 300;
+
+/// A batch that was just created may not be found for so long, in seconds.
+const NOT_FOUND_YET: i64 = 60;
+
+/// After the provider said that it was full, it is asked again after so long, in seconds, or when a
+/// batch has ended.
+const FULL_PAUSE: i64 = 300;
+
+/// Pages of a list that are read to find one batch: a hundred thousand batches are nobody's.
+const MAX_PAGES: usize = 1_000;
+
+/// A file that the provider still works on is waited for so often, ten seconds apart.
+const MAX_PENDING: u32 = 60;
+
+/// What happens, for whoever watches.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A shard has gone a step further.
+    Stepped {
+        /// Which.
+        shard: &'a Shard,
+        /// How far it is now.
+        state: &'a State,
+    },
+    /// The provider told how a batch stands.
+    Polled {
+        /// Whose it is.
+        shard: &'a Shard,
+        /// How it stands.
+        batch: &'a Batch,
+    },
+    /// A call failed in passing and is tried again.
+    Weather {
+        /// What was tried.
+        what: &'a str,
+        /// Why it failed.
+        error: &'a DittoError,
+    },
+    /// Nothing can be done for so long.
+    Waiting {
+        /// How long.
+        time: Duration,
+        /// Why.
+        why: &'a str,
+    },
+    /// Lines go into another round.
+    Round {
+        /// Its number.
+        number: u32,
+        /// Its lines.
+        lines: u64,
+    },
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// Every line has its result.
+    Settled,
+    /// Whether these shards have batches cannot be found out: look at the provider's, then
+    /// [`Job::adopt`] or [`Job::create_again`]. All others are settled.
+    NeedsDecision(Vec<u32>),
+}
+
+/// What is known of a shard only as long as the process lives.
+#[derive(Debug, Default)]
+struct Pace {
+    not_before: i64,
+    failures: u32,
+    looks: Vec<Look>,
+    /// Since when what does not agree is looked at again.
+    disagrees_since: Option<i64>,
+}
+
+struct Runner<'a, F> {
+    job: &'a mut Job,
+    provider: &'a Provider,
+    observer: F,
+    paces: BTreeMap<u32, Pace>,
+    full_until: i64,
+    /// When the provider was last heard.
+    heard: i64,
+}
+
+impl Job {
+    /// Runs until every line has its result, or nothing more can be done. The future may be dropped
+    /// at any time; batches at the provider go on, and the next run finds them.
+    ///
+    /// # Errors
+    ///
+    /// What the provider refuses for good, an input that has changed, a disk that refuses. What was
+    /// recorded is kept; run again.
+    pub async fn run(
+        &mut self,
+        provider: &Provider,
+        observer: impl FnMut(&Event<'_>),
+    ) -> Result<Ended> {
+        let heard = unix_seconds(&*self.clock);
+        let runner = Runner {
+            job: self,
+            provider,
+            observer,
+            paces: BTreeMap::new(),
+            full_until: 0,
+            heard,
+        };
+        runner.run().await
+    }
+}
+
+impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
+    async fn run(mut self) -> Result<Ended> {
+        loop {
+            match self.turn() {
+                Turn::Upload(shard) => self.upload(shard).await?,
+                Turn::Create(shard) => self.create(shard).await?,
+                Turn::Look(shard) => self.look(shard).await?,
+                Turn::Poll(shard) => self.poll(shard).await?,
+                Turn::Fetch(shard) => self.fetch(shard).await?,
+                Turn::Join(shard) => self.join(shard).await?,
+                Turn::WaitUntil(time) => self.wait_until(time).await,
+                Turn::RoundOver => {
+                    if !self.next_round()? {
+                        return self.end().await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> i64 {
+        unix_seconds(&*self.job.clock)
+    }
+
+    fn turn(&self) -> Turn {
+        let round = self.job.rounds.last().expect("a job has a round");
+        // A shard that was stuck in an earlier round goes on where it stopped.
+        let shards = self.job.rounds.iter().flat_map(|one| &one.shards);
+        let all: Vec<_> = shards
+            .map(|shard| Standing {
+                shard,
+                state: self.job.ledger.state(shard.number),
+                not_before: self
+                    .paces
+                    .get(&shard.number)
+                    .map_or(0, |pace| pace.not_before),
+            })
+            .filter(|one| one.shard.round == round.number || !one.state.is_at_rest())
+            .collect();
+        turn::next(&all, &self.room(), self.now())
+    }
+
+    fn room(&self) -> Room {
+        Room {
+            max_open: self.job.plan.profile.max_open_batches,
+            max_tokens: self.max_tokens(),
+            full_until: self.full_until,
+        }
+    }
+
+    fn max_tokens(&self) -> Option<u64> {
+        [
+            self.job.plan.profile.max_enqueued_tokens,
+            self.job.max_enqueued_tokens,
+            self.job.ledger.learned().max_enqueued_tokens,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn shard(&self, number: u32) -> Shard {
+        let mut shards = self.job.rounds.iter().flat_map(|round| &round.shards);
+        let shard = shards.find(|shard| shard.number == number);
+        shard.expect("turns are about shards of the job").clone()
+    }
+
+    fn step(&mut self, shard: &Shard, step: Step) -> Result<()> {
+        self.job.ledger.step(shard.number, step)?;
+        let state = self.job.ledger.state(shard.number);
+        (self.observer)(&Event::Stepped { shard, state });
+        let pace = self.paces.entry(shard.number).or_default();
+        (pace.not_before, pace.failures) = (0, 0);
+        Ok(())
+    }
+
+    fn rest(&mut self, shard: u32, seconds: i64) {
+        let until = self.now() + seconds;
+        self.paces.entry(shard).or_default().not_before = until;
+    }
+
+    fn heard(&mut self, shard: u32) {
+        self.heard = self.now();
+        self.paces.entry(shard).or_default().failures = 0;
+    }
+
+    /// A call failed: it is tried again if it passes, and the job stops if it does not.
+    fn weather(&mut self, shard: u32, what: &str, error: DittoError) -> Result<()> {
+        let now = self.now();
+        if !error.is_transient() || now - self.heard > PATIENCE {
+            return Err(JobError::provider(what, error));
+        }
+        (self.observer)(&Event::Weather {
+            what,
+            error: &error,
+        });
+        let pace = self.paces.entry(shard).or_default();
+        pace.not_before = now + turn::weather_pause(pace.failures, error.retry_after());
+        pace.failures += 1;
+        Ok(())
+    }
+
+    async fn wait_until(&mut self, time: i64) {
+        let seconds = (time - self.now()).max(1).unsigned_abs();
+        let time = Duration::from_secs(seconds);
+        let why = match self.full_until > self.now() {
+            true => "the provider is full",
+            false => "batches are running",
+        };
+        (self.observer)(&Event::Waiting { time, why });
+        self.job.clock.sleep(time).await;
+    }
+
+    /// If we stop in here, the file may be there twice. It costs nothing, and goes by itself.
+    async fn upload(&mut self, number: u32) -> Result<()> {
+        let shard = self.shard(number);
+        let outgoing = {
+            let (plan, folder, shard) = (
+                self.job.plan.clone(),
+                self.job.folder.clone(),
+                shard.clone(),
+            );
+            blocking(move || spool::prepare(&plan, &shard, &folder)).await?
+        };
+        self.step(&shard, Step::Upload)?;
+        let profile = &self.job.plan.profile;
+        let upload = match outgoing {
+            Outgoing::Input(parts) => FileUpload::from_parts(&self.job.plan.input.path, parts),
+            Outgoing::Copy => FileUpload::from_path(shard.spool_path(&self.job.folder)),
+        };
+        let name = format!("{}-{number:06}.jsonl", self.job.plan.key);
+        let upload = upload.filename(name).purpose(&profile.purpose);
+        match self.provider.files.upload(upload).await {
+            Ok(file) => {
+                self.heard(number);
+                let id = file.id.clone();
+                until_processed(self.provider, &*self.job.clock, file).await?;
+                self.step(&shard, Step::Uploaded { file: id })
+            }
+            Err(error) => self.weather(number, "cannot upload a shard", error),
+        }
+    }
+
+    /// What the shard's batch is known by. One that failed before anything ran is left behind with
+    /// its key.
+    fn key(&self, shard: u32) -> String {
+        let attempt = self.job.ledger.spent(shard).len();
+        format!("{}-{shard}-{attempt}", self.job.plan.key)
+    }
+
+    /// The step that costs money. If we stop after the intent, the next run looks for the batch.
+    async fn create(&mut self, number: u32) -> Result<()> {
+        let shard = self.shard(number);
+        let State::Uploaded { file } = self.job.ledger.state(number).clone() else {
+            return Ok(());
+        };
+        let (plan, key) = (&self.job.plan, self.key(number));
+        let metadata = plan
+            .profile
+            .metadata
+            .then(|| [(METADATA_KEY.to_owned(), key.clone())].into());
+        let request = BatchCreateRequest {
+            input_file_id: file,
+            endpoint: plan.profile.spelled(&plan.endpoint),
+            completion_window: plan.window.clone(),
+            metadata,
+            provider_options: None,
+        };
+        let options = match plan.profile.idempotency {
+            true => CreateOptions::default().idempotency_key(key),
+            false => CreateOptions::default(),
+        };
+        let at = self.now();
+        self.step(&shard, Step::Create { at })?;
+        self.paces.entry(number).or_default().looks.clear();
+        match self.provider.batches.create_with(request, options).await {
+            Ok(created) => {
+                self.heard(number);
+                let (batch, at) = (created.batch.id, self.now());
+                self.step(&shard, Step::Created { batch, at })?;
+                self.rest(
+                    number,
+                    turn::poll_pause(&self.job.plan.profile, 0, fastrand::f64()),
+                );
+                Ok(())
+            }
+            Err(error) => self.not_created(&shard, error),
+        }
+    }
+
+    fn not_created(&mut self, shard: &Shard, error: DittoError) -> Result<()> {
+        let why = error
+            .to_string()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        match turn::refusal(&error) {
+            // The ledger has the intent; the next turn looks.
+            Refusal::Unknown => {
+                (self.observer)(&Event::Weather {
+                    what: "cannot tell whether a batch was created",
+                    error: &error,
+                });
+                Ok(())
+            }
+            Refusal::Full { why, limit } => {
+                self.step(shard, Step::NotCreated { why })?;
+                self.full(shard, limit)
+            }
+            Refusal::Passing(asked) => {
+                let failures = self
+                    .paces
+                    .get(&shard.number)
+                    .map_or(0, |pace| pace.failures);
+                self.step(shard, Step::NotCreated { why })?;
+                self.rest(shard.number, turn::weather_pause(failures, asked));
+                self.paces.entry(shard.number).or_default().failures = failures + 1;
+                (self.observer)(&Event::Weather {
+                    what: "cannot create a batch",
+                    error: &error,
+                });
+                match self.now() - self.heard > PATIENCE {
+                    true => Err(JobError::provider("cannot create a batch", error)),
+                    false => Ok(()),
+                }
+            }
+            Refusal::FileGone => self.step(shard, Step::FileGone),
+            Refusal::Final => {
+                self.step(shard, Step::NotCreated { why })?;
+                Err(JobError::provider("cannot create a batch", error))
+            }
+        }
+    }
+
+    /// The provider has no room for the shard. If it never will, its lines go out in smaller ones.
+    fn full(&mut self, shard: &Shard, limit: Option<u64>) -> Result<()> {
+        let others = self.job.rounds.iter().flat_map(|round| &round.shards);
+        let alone = !others
+            .filter(|other| other.number != shard.number)
+            .any(|other| self.job.ledger.state(other.number).is_enqueued());
+        let too_large = limit.is_some_and(|limit| shard.tokens > limit);
+        if shard.lines > 1 && (too_large || (alone && limit.is_none())) {
+            // Our count of tokens is an estimate; without a word of the provider's, half is tried.
+            let most = limit
+                .map_or(shard.tokens / 2, |limit| limit - limit / 5)
+                .max(1);
+            let learned = Learned {
+                max_enqueued_tokens: Some(most),
+            };
+            self.job.ledger.learn(learned)?;
+            let why = "it has more tokens than the provider takes at once".to_owned();
+            return self.step(shard, Step::Dissolved { why });
+        }
+        if let Some(limit) = limit {
+            let learned = Learned {
+                max_enqueued_tokens: Some(limit),
+            };
+            if self.job.ledger.learned() != learned {
+                self.job.ledger.learn(learned)?;
+            }
+        }
+        self.full_until = self.now() + FULL_PAUSE;
+        Ok(())
+    }
+
+    /// There was an intent, and no answer was recorded.
+    async fn look(&mut self, number: u32) -> Result<()> {
+        let shard = self.shard(number);
+        let State::Creating { file, at } = self.job.ledger.state(number).clone() else {
+            return Ok(());
+        };
+        let profile = &self.job.plan.profile;
+        if profile.idempotency {
+            let why = "the provider gives the same batch for the same key".to_owned();
+            return self.step(&shard, Step::NotCreated { why });
+        }
+        let key = self.key(number);
+        let wanted = Wanted {
+            key: &key,
+            file: &file,
+            intent_at: at,
+            lists_new_at_once: profile.lists_new_at_once,
+        };
+        let looks = self.paces.get(&number).map_or(&[][..], |pace| &pace.looks);
+        match wanted.resolve(looks) {
+            Resolution::Adopt(batch) => {
+                let at = self.now();
+                self.step(&shard, Step::Adopted { batch, at })
+            }
+            Resolution::Lost => {
+                let times: Vec<_> = looks.iter().map(|look| format!("{look:?}")).collect();
+                let why = format!("it is in no list: {}", times.join(", "));
+                self.step(&shard, Step::NotCreated { why })
+            }
+            Resolution::CannotTell(why) => self.step(&shard, Step::Stuck { why }),
+            Resolution::LookAt(time) if time > self.now() => {
+                let seconds = time - self.now();
+                self.rest(number, seconds);
+                Ok(())
+            }
+            Resolution::LookAt(_) => self.take_look(number, &wanted).await,
+        }
+    }
+
+    async fn take_look(&mut self, number: u32, wanted: &Wanted<'_>) -> Result<()> {
+        let at = self.now();
+        let spent = self.job.ledger.spent(number).to_vec();
+        let lists = self.job.plan.profile.lists;
+        let look = match find(self.provider, lists, &spent, wanted).await {
+            Ok(found) => Look::Complete { at, found },
+            Err(error) if matches!(error.status(), Some(404 | 405 | 501)) => Look::Impossible {
+                why: format!("the provider does not list its batches: {error}"),
+            },
+            Err(error @ DittoError::InvalidResponse(_)) => Look::Impossible {
+                why: format!("the provider's list cannot be read: {error}"),
+            },
+            Err(error) => return self.weather(number, "cannot list the batches", error),
+        };
+        self.heard(number);
+        self.paces.entry(number).or_default().looks.push(look);
+        Ok(())
+    }
+
+    async fn poll(&mut self, number: u32) -> Result<()> {
+        let shard = self.shard(number);
+        let State::Open { batch, since, .. } = self.job.ledger.state(number).clone() else {
+            return Ok(());
+        };
+        let open_for = self.now() - since;
+        let batch = match self.provider.batches.retrieve(&batch).await {
+            Ok(answer) => answer.batch,
+            Err(error) if error.status() == Some(404) && open_for < NOT_FOUND_YET => {
+                self.rest(number, 10);
+                return Ok(());
+            }
+            Err(error) => return self.weather(number, "cannot look at a batch", error),
+        };
+        self.heard(number);
+        (self.observer)(&Event::Polled {
+            shard: &shard,
+            batch: &batch,
+        });
+        let now = self.now();
+        match turn::judge(&batch, &self.job.plan.profile, now) {
+            Verdict::Wait => {
+                let pause = turn::poll_pause(&self.job.plan.profile, open_for, fastrand::f64());
+                self.rest(number, pause);
+                Ok(())
+            }
+            Verdict::Full { why, limit } => {
+                self.step(&shard, Step::Full { why })?;
+                self.full(&shard, limit)
+            }
+            Verdict::LookAgain(_) if self.still_disagrees(number, now) => {
+                self.rest(number, 20);
+                Ok(())
+            }
+            Verdict::LookAgain(end) | Verdict::Ended(end) => {
+                // What has ended makes room.
+                self.full_until = 0;
+                self.step(&shard, Step::Ended { end })
+            }
+        }
+    }
+
+    fn still_disagrees(&mut self, shard: u32, now: i64) -> bool {
+        let pace = self.paces.entry(shard).or_default();
+        now - *pace.disagrees_since.get_or_insert(now) < GRACE
+    }
+
+    async fn fetch(&mut self, number: u32) -> Result<()> {
+        let shard = self.shard(number);
+        let State::Ended { batch, end, .. } = self.job.ledger.state(number).clone() else {
+            return Ok(());
+        };
+        let mut raw = Vec::new();
+        let mut lines = 0;
+        for (kind, file) in [
+            (RawKind::Output, &end.output_file),
+            (RawKind::Errors, &end.error_file),
+        ] {
+            let Some(file) = file else { continue };
+            let path = shard.raw_path(&self.job.folder, kind.name());
+            match self.provider.files.download_to(file, &path).await {
+                Ok(_) => {}
+                Err(error) if error.status() == Some(404) => {
+                    let now = self.now();
+                    if self.still_disagrees(number, now) {
+                        self.rest(number, 20);
+                        return Ok(());
+                    }
+                    return Err(JobError::provider(
+                        "a file of results is gone at the provider",
+                        error,
+                    ));
+                }
+                Err(error) => return self.weather(number, "cannot download results", error),
+            }
+            self.heard(number);
+            let (file, has) = blocking(move || look_at(&path, kind)).await?;
+            raw.push(file);
+            lines += has;
+        }
+        if lines < shard.lines
+            && end.status == "completed"
+            && self.may_grow(&shard, &batch, &end).await?
+        {
+            return Ok(());
+        }
+        if !end.faults.is_empty() {
+            let path = shard.raw_path(&self.job.folder, RawKind::Faults.name());
+            join::write_faults(&self.job.folder, &shard, &path, &end.faults)?;
+            raw.push(look_at(&path, RawKind::Faults)?.0);
+        }
+        self.step(&shard, Step::Fetched { raw })
+    }
+
+    /// The files have fewer lines than the shard although all are done: they may not be whole yet.
+    async fn may_grow(&mut self, shard: &Shard, batch: &str, end: &End) -> Result<bool> {
+        let now = self.now();
+        if !self.still_disagrees(shard.number, now) {
+            return Ok(false);
+        }
+        if let Ok(answer) = self.provider.batches.retrieve(batch).await
+            && let Verdict::Ended(anew) | Verdict::LookAgain(anew) =
+                turn::judge(&answer.batch, &self.job.plan.profile, now)
+            && anew != *end
+        {
+            self.step(shard, Step::EndedAnew { end: anew })?;
+        }
+        self.rest(shard.number, 60);
+        Ok(true)
+    }
+
+    async fn join(&mut self, number: u32) -> Result<()> {
+        let shard = self.shard(number);
+        let State::Fetched { end, raw, .. } = self.job.ledger.state(number).clone() else {
+            return Ok(());
+        };
+        let source = |raw: &RawFile| Source {
+            kind: raw.kind,
+            path: shard.raw_path(&self.job.folder, raw.kind.name()),
+        };
+        let sources: Vec<_> = raw.iter().map(source).collect();
+        let absent = match end.status.as_str() {
+            "expired" => Class::Expired,
+            "cancelled" | "failed" => Class::Cancelled,
+            _ => Class::Missing,
+        };
+        let joined = {
+            let (plan, folder, shard) = (
+                self.job.plan.clone(),
+                self.job.folder.clone(),
+                shard.clone(),
+            );
+            blocking(move || join::join(&plan, &shard, &folder, &sources, absent)).await?
+        };
+        self.step(&shard, Step::Joined { joined })?;
+        // A copy of the lines is of no more use; the runs are.
+        let _ = std::fs::remove_file(shard.spool_path(&self.job.folder));
+        self.stop_at_a_bad_canary(&shard, &end)
+    }
+
+    fn stop_at_a_bad_canary(&self, shard: &Shard, end: &End) -> Result<()> {
+        let State::Joined { joined, .. } = self.job.ledger.state(shard.number) else {
+            return Ok(());
+        };
+        if !shard.canary || self.job.canary_is_fine || joined.answered() * 2 >= shard.lines {
+            return Ok(());
+        }
+        let mut classes: Vec<_> = joined
+            .classes
+            .iter()
+            .filter(|(class, _)| !class.is_answer())
+            .collect();
+        classes.sort_by_key(|(_, lines)| std::cmp::Reverse(**lines));
+        let most = classes.first().map_or("", |(class, _)| class.as_str());
+        let why = end
+            .message
+            .as_ref()
+            .map_or(String::new(), |why| format!("; the provider says: {why}"));
+        Err(JobError::new(
+            JobErrorKind::Refused,
+            format!(
+                "{} of the first {} lines were answered, most of the others are {most}{why}",
+                joined.answered(),
+                shard.lines
+            ),
+        )
+        .hint("only these lines were sent; mend the input under another name, or go on if that is as it should be"))
+    }
+
+    /// Plans another round; false if there is nothing to send again.
+    fn next_round(&mut self) -> Result<bool> {
+        for shard in self.job.rounds.iter().flat_map(|round| &round.shards) {
+            if let State::Joined { end, .. } = self.job.ledger.state(shard.number) {
+                self.stop_at_a_bad_canary(shard, &end.clone())?;
+            }
+        }
+        let job = &mut *self.job;
+        let max_tokens = [
+            job.max_enqueued_tokens,
+            job.ledger.learned().max_enqueued_tokens,
+        ];
+        let next = rounds::plan_next(
+            &job.folder,
+            &job.plan,
+            &job.rounds,
+            &job.ledger,
+            &job.retries,
+            max_tokens.into_iter().flatten().min(),
+        )?;
+        let Some(round) = next else { return Ok(false) };
+        let lines = round.shards.iter().map(|shard| shard.lines).sum();
+        (self.observer)(&Event::Round {
+            number: round.number,
+            lines,
+        });
+        job.rounds.push(round);
+        Ok(true)
+    }
+
+    async fn end(self) -> Result<Ended> {
+        let shards: Vec<Shard> = self
+            .job
+            .rounds
+            .iter()
+            .flat_map(|round| round.shards.clone())
+            .collect();
+        let stuck: Vec<u32> = shards
+            .iter()
+            .filter(|shard| matches!(self.job.ledger.state(shard.number), State::Stuck { .. }))
+            .map(|shard| shard.number)
+            .collect();
+        if !stuck.is_empty() {
+            return Ok(Ended::NeedsDecision(stuck));
+        }
+        for shard in &shards {
+            if let State::Joined { file, .. } = self.job.ledger.state(shard.number)
+                && self.job.plan.profile.keeps_input
+            {
+                // Ours, and of no more use. One that stays expires by itself.
+                let _ = self.provider.files.delete(file).await;
+            }
+        }
+        Ok(Ended::Settled)
+    }
+}
+
+/// Some providers look at a file before it can be used.
+async fn until_processed(
+    provider: &Provider,
+    clock: &dyn Clock,
+    mut file: FileObject,
+) -> Result<()> {
+    for _ in 0..MAX_PENDING {
+        if !matches!(file.status.as_deref(), Some("pending" | "running")) {
+            return Ok(());
+        }
+        clock.sleep(Duration::from_secs(10)).await;
+        match provider.files.retrieve(&file.id).await {
+            Ok(now) => file = now,
+            Err(error) if error.is_transient() => {}
+            Err(error) => return Err(JobError::provider("cannot look at an uploaded file", error)),
+        }
+    }
+    Ok(())
+}
+
+/// Looks for a batch on all pages back to before its intent, past those that are `spent`.
+async fn find(
+    provider: &Provider,
+    lists: bool,
+    spent: &[String],
+    wanted: &Wanted<'_>,
+) -> Result<Option<String>, DittoError> {
+    let unreadable = |why: &str| Err(DittoError::InvalidResponse(why.to_owned()));
+    if !lists {
+        return unreadable("its profile says so");
+    }
+    let mut after = None;
+    for _ in 0..MAX_PAGES {
+        let page = provider.batches.list(Some(100), after.clone()).await?;
+        for batch in &page.batches {
+            let kept = batch.metadata.as_ref();
+            let listed = Listed {
+                id: batch.id.clone(),
+                created_at: batch.created_at,
+                key: kept.and_then(|kept| kept.get(METADATA_KEY).cloned()),
+                input_file: batch.input_file_id.clone(),
+            };
+            if wanted.matches(&listed) && !spent.contains(&listed.id) {
+                return Ok(Some(listed.id));
+            }
+        }
+        // Newest first; but one page is always read whole.
+        let is_far_back = page.batches.last().is_some_and(|batch| {
+            let created_at = batch.created_at;
+            wanted.is_before(&Listed {
+                created_at,
+                ..Listed::default()
+            })
+        });
+        match page.after {
+            Some(next) if !is_far_back && after.as_ref() != Some(&next) => after = Some(next),
+            Some(_) if !is_far_back => return unreadable("the list does not go on"),
+            Some(_) | None => return Ok(None),
+        }
+    }
+    unreadable("the list has no end")
+}
+
+/// Length, hash and number of lines of a file.
+fn look_at(path: &std::path::Path, kind: RawKind) -> Result<(RawFile, u64)> {
+    use std::io::Read;
+    let failed = |e: &std::io::Error| JobError::file("cannot read", path, e);
+    let mut file = std::fs::File::open(path).map_err(|e| failed(&e))?;
+    let (mut hash, mut buffer) = (Xxh3::new(), vec![0; 1 << 20]);
+    let (mut bytes, mut lines, mut last) = (0, 0, b'\n');
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => {
+                let read = &buffer[..length];
+                hash.update(read);
+                bytes += length as u64;
+                lines += memchr::memchr_iter(b'\n', read).count() as u64;
+                last = read[length - 1];
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(failed(&e)),
+        }
+    }
+    let xxh3 = format!("{:032x}", hash.digest128());
+    Ok((
+        RawFile { kind, bytes, xxh3 },
+        lines + u64::from(last != b'\n'),
+    ))
+}
+
+/// Work on files, beside the threads that wait for the network.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => Err(JobError::new(
+            JobErrorKind::Unexpected,
+            format!("a task failed: {e}"),
+        )),
+    }
+}

@@ -1,0 +1,556 @@
+//! What to do next, and what an answer of the provider means: pure decisions, no calls.
+
+use std::time::Duration;
+
+use super::plan::Shard;
+use super::state::{End, State};
+use crate::error::DittoError;
+use crate::profiles::Profile;
+use crate::wire::{Batch, BatchStatus};
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Upload(u32),
+    Create(u32),
+    Look(u32),
+    Poll(u32),
+    Fetch(u32),
+    Join(u32),
+    /// Nothing before this time.
+    WaitUntil(i64),
+    /// Every shard is at rest.
+    RoundOver,
+}
+
+/// What the provider takes at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) max_open: Option<u64>,
+    pub(crate) max_tokens: Option<u64>,
+    /// The provider said that it was full: nothing is created before this time.
+    pub(crate) full_until: i64,
+}
+
+/// A shard with when it may be looked at next.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing<'a> {
+    pub(crate) shard: &'a Shard,
+    pub(crate) state: &'a State,
+    pub(crate) not_before: i64,
+}
+
+/// Decides from how far all shards of the round are. What is furthest goes first, so that a crash
+/// finds little under way.
+pub(crate) fn next(all: &[Standing<'_>], room: &Room, now: i64) -> Turn {
+    let canary_runs = all
+        .iter()
+        .any(|one| one.shard.canary && !one.state.is_at_rest());
+    let mut wake: Option<i64> = None;
+    let mut best: Option<(u8, Turn)> = None;
+    for one in all {
+        let Some((rank, turn)) = wanted(one) else {
+            continue;
+        };
+        let creates = matches!(turn, Turn::Upload(_) | Turn::Create(_));
+        let mut due = one.not_before;
+        if creates {
+            if (canary_runs && !one.shard.canary) || !has_room(all, one.shard, room) {
+                // Another shard's end makes room.
+                continue;
+            }
+            due = due.max(room.full_until);
+        }
+        if due > now {
+            wake = Some(wake.map_or(due, |wake| wake.min(due)));
+        } else if best.is_none_or(|(other, _)| rank < other) {
+            best = Some((rank, turn));
+        }
+    }
+    match (best, wake) {
+        (Some((_, turn)), _) => turn,
+        (None, Some(wake)) => Turn::WaitUntil(wake),
+        (None, None) => Turn::RoundOver,
+    }
+}
+
+fn wanted(one: &Standing<'_>) -> Option<(u8, Turn)> {
+    let number = one.shard.number;
+    Some(match one.state {
+        State::Fetched { .. } => (0, Turn::Join(number)),
+        State::Ended { .. } => (1, Turn::Fetch(number)),
+        State::Creating { .. } => (2, Turn::Look(number)),
+        State::Open { .. } => (3, Turn::Poll(number)),
+        State::Uploaded { .. } => (4, Turn::Create(number)),
+        State::Planned | State::Uploading => (5, Turn::Upload(number)),
+        State::Joined { .. } | State::Dissolved | State::Stuck { .. } => return None,
+    })
+}
+
+/// Whether the provider takes one more batch with these tokens. With nothing enqueued it is asked
+/// whatever it said: only it knows.
+fn has_room(all: &[Standing<'_>], shard: &Shard, room: &Room) -> bool {
+    let enqueued = || all.iter().filter(|one| one.state.is_enqueued());
+    let open = enqueued().count() as u64;
+    if room.max_open.is_some_and(|max| open > 0 && open >= max) {
+        return false;
+    }
+    let same_model = enqueued().filter(|one| one.shard.model == shard.model);
+    let tokens: u64 = same_model.map(|one| one.shard.tokens).sum();
+    room.max_tokens
+        .is_none_or(|max| tokens == 0 || tokens + shard.tokens <= max)
+}
+
+/// What a batch says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It goes on.
+    Wait,
+    /// It has ended.
+    Ended(End),
+    /// It has ended, but what it says does not agree with itself; it may be seen in a moment.
+    LookAgain(End),
+    /// The provider had no room for it, and nothing of it ran.
+    Full { why: String, limit: Option<u64> },
+}
+
+/// How long after the end of its window a batch of unknown status is given up.
+const OVERDUE: i64 = 2 * 3600;
+
+/// Reads a batch.
+pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
+    let status = profile.status(&batch.status);
+    let message = message_of(batch);
+    let has_files = batch.output_file_id.is_some() || batch.error_file_id.is_some();
+    let ended = status.is_terminal() || is_over(batch, &status, profile, now);
+    if !ended {
+        return Verdict::Wait;
+    }
+    if status == BatchStatus::Failed
+        && !has_files
+        && let Some(why) = &message
+        && says_full(batch, why)
+    {
+        let limit = limit_in(why);
+        return Verdict::Full {
+            why: why.clone(),
+            limit,
+        };
+    }
+    let end = End {
+        status: status.to_string(),
+        output_file: batch.output_file_id.clone(),
+        error_file: batch.error_file_id.clone(),
+        faults: if has_files {
+            Vec::new()
+        } else {
+            faults_of(batch)
+        },
+        message,
+    };
+    let counts = batch.request_counts.unwrap_or_default();
+    let lacks_output = counts.completed > 0 && batch.output_file_id.is_none();
+    let may_have_none = matches!(
+        status,
+        BatchStatus::Failed | BatchStatus::Expired | BatchStatus::Cancelled
+    );
+    let lacks_all = !may_have_none && !has_files;
+    match lacks_output || lacks_all {
+        true => Verdict::LookAgain(end),
+        false => Verdict::Ended(end),
+    }
+}
+
+/// A status that nobody knows is the end where everything else says so: otherwise it would be
+/// waited for for ever.
+fn is_over(batch: &Batch, status: &BatchStatus, profile: &Profile, now: i64) -> bool {
+    if !matches!(status, BatchStatus::Other(_)) {
+        return false;
+    }
+    let times = [
+        batch.completed_at,
+        batch.failed_at,
+        batch.expired_at,
+        batch.cancelled_at,
+    ];
+    let overdue = profile.expires && batch.expires_at.is_some_and(|at| now > at + OVERDUE);
+    times.iter().any(Option::is_some) || batch.output_file_id.is_some() || overdue
+}
+
+fn message_of(batch: &Batch) -> Option<String> {
+    let first = batch.errors.as_ref()?.data.first()?;
+    let parts = [first.code.as_deref(), first.message.as_deref()];
+    let text: Vec<_> = parts.into_iter().flatten().collect();
+    (!text.is_empty()).then(|| text.join(": "))
+}
+
+/// So many faults of single lines are kept in the ledger; a provider tells no more.
+const MAX_FAULTS: usize = 1_000;
+
+fn faults_of(batch: &Batch) -> Vec<(u64, String, String)> {
+    let errors = batch.errors.iter().flat_map(|errors| &errors.data);
+    errors
+        .filter_map(|error| {
+            let code = error
+                .code
+                .clone()
+                .unwrap_or_else(|| "invalid_request".to_owned());
+            let message = error.message.clone().unwrap_or_default();
+            Some((error.line?, code, message))
+        })
+        .take(MAX_FAULTS)
+        .collect()
+}
+
+fn says_full(batch: &Batch, why: &str) -> bool {
+    let code = batch
+        .errors
+        .as_ref()
+        .and_then(|errors| errors.data.first())
+        .and_then(|first| first.code.as_deref());
+    is_full_code(code, why)
+}
+
+fn is_full_code(code: Option<&str>, message: &str) -> bool {
+    let message = message.to_lowercase();
+    matches!(code, Some("token_limit_exceeded" | "batch_limit_exceeded"))
+        || message.contains("token_limit_exceeded")
+        || message.contains("enqueued token")
+}
+
+/// The limit that a message names: `Limit: 2,000,000 enqueued tokens`, `limit of 30K`.
+fn limit_in(message: &str) -> Option<u64> {
+    let lower = message.to_lowercase();
+    let behind = lower.find("limit: ").map(|at| at + 7);
+    let behind = behind.or_else(|| lower.find("limit of ").map(|at| at + 9))?;
+    let rest = &lower[behind..];
+    let digits: String = rest
+        .chars()
+        .take_while(|c| c.is_ascii_digit() || *c == ',')
+        .filter(char::is_ascii_digit)
+        .collect();
+    let unit = match rest
+        .trim_start_matches(|c: char| c.is_ascii_digit() || c == ',')
+        .chars()
+        .next()
+    {
+        Some('k') => 1_000,
+        Some('m') => 1_000_000,
+        _ => 1,
+    };
+    digits
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(unit)
+        .filter(|limit| *limit > 0)
+}
+
+/// What a create that did not give a batch means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// There may be a batch.
+    Unknown,
+    /// The provider is full.
+    Full { why: String, limit: Option<u64> },
+    /// It passes by itself.
+    Passing(Option<Duration>),
+    /// The input file is not there any more.
+    FileGone,
+    /// For good.
+    Final,
+}
+
+/// Reads the error of a create.
+pub(crate) fn refusal(error: &DittoError) -> Refusal {
+    if error.outcome_unknown() {
+        return Refusal::Unknown;
+    }
+    if let DittoError::Api {
+        code,
+        message,
+        param,
+        status,
+        ..
+    } = error
+    {
+        if is_full_code(code.as_deref(), message) {
+            return Refusal::Full {
+                why: message.clone(),
+                limit: limit_in(message),
+            };
+        }
+        let about_file = param.as_deref().is_some_and(|param| param.contains("file"))
+            || message.to_lowercase().contains("file not found");
+        if *status == 404 && about_file {
+            return Refusal::FileGone;
+        }
+    }
+    match error.is_transient() {
+        true => Refusal::Passing(error.retry_after()),
+        false => Refusal::Final,
+    }
+}
+
+/// Seconds before the next look at a batch that has been open for so long.
+pub(crate) fn poll_pause(profile: &Profile, open_for: i64, jitter: f64) -> i64 {
+    let longest = if open_for < 3600 { 60 } else { 120 };
+    let grown = (open_for / 3).clamp(5, longest);
+    let seconds = grown.max(profile.poll_seconds.cast_signed()) as f64;
+    ((seconds * (1.0 + 0.4 * jitter.clamp(0.0, 1.0))).round() as i64).max(1)
+}
+
+/// Seconds before a call that failed in passing is tried again, for the nth time.
+pub(crate) fn weather_pause(times: u32, asked: Option<Duration>) -> i64 {
+    let doubled = 5i64 << times.min(6);
+    let asked = asked.map_or(0, |asked| asked.as_secs().min(86_400).cast_signed());
+    doubled.min(300).max(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::Form;
+    use crate::wire::{BatchError, BatchErrors, BatchRequestCounts};
+
+    fn shard(number: u32) -> Shard {
+        Shard {
+            number,
+            round: 1,
+            model: Some("m".into()),
+            first_line: 1,
+            last_line: 1,
+            lines: 1,
+            bytes: 1,
+            runs: 1,
+            tokens: 100,
+            hash: String::new(),
+            form: Form::AsItIs,
+            canary: false,
+        }
+    }
+
+    fn open() -> State {
+        State::Open {
+            file: "f".into(),
+            batch: "b".into(),
+            since: 0,
+        }
+    }
+
+    fn turn(states: &[(State, i64)], room: &Room) -> Turn {
+        let shards: Vec<_> = (1..).take(states.len()).map(shard).collect();
+        let all: Vec<_> = shards
+            .iter()
+            .zip(states)
+            .map(|(shard, (state, not_before))| Standing {
+                shard,
+                state,
+                not_before: *not_before,
+            })
+            .collect();
+        next(&all, room, 50)
+    }
+
+    #[test]
+    fn what_is_furthest_goes_first_and_nothing_before_its_time() {
+        let room = Room::default();
+        let uploaded = State::Uploaded { file: "f".into() };
+        assert_eq!(
+            turn(&[(State::Planned, 0), (uploaded, 0)], &room),
+            Turn::Create(2)
+        );
+        assert_eq!(
+            turn(&[(State::Planned, 0), (open(), 0)], &room),
+            Turn::Poll(2)
+        );
+        assert_eq!(
+            turn(&[(State::Planned, 0), (open(), 60)], &room),
+            Turn::Upload(1)
+        );
+        assert_eq!(
+            turn(&[(open(), 70), (open(), 60)], &room),
+            Turn::WaitUntil(60)
+        );
+        assert_eq!(turn(&[(State::Dissolved, 0)], &room), Turn::RoundOver);
+    }
+
+    #[test]
+    fn nothing_is_sent_past_what_the_provider_takes_at_once() {
+        let two = [(State::Planned, 0), (open(), 60)];
+        let batches = Room {
+            max_open: Some(1),
+            ..Room::default()
+        };
+        assert_eq!(turn(&two, &batches), Turn::WaitUntil(60));
+        let tokens = |max_tokens| Room {
+            max_tokens: Some(max_tokens),
+            ..Room::default()
+        };
+        assert_eq!(turn(&two, &tokens(199)), Turn::WaitUntil(60));
+        assert_eq!(turn(&two, &tokens(200)), Turn::Upload(1));
+        // With nothing enqueued only the provider knows.
+        assert_eq!(turn(&two[..1], &tokens(1)), Turn::Upload(1));
+        let full = Room {
+            full_until: 55,
+            ..Room::default()
+        };
+        assert_eq!(turn(&two, &full), Turn::WaitUntil(55));
+    }
+
+    #[test]
+    fn a_canary_goes_first_and_alone() {
+        let (mut canary, other) = (shard(2), shard(1));
+        canary.canary = true;
+        let at = |canary_state: &State, time| {
+            let all = [
+                Standing {
+                    shard: &other,
+                    state: &State::Planned,
+                    not_before: 0,
+                },
+                Standing {
+                    shard: &canary,
+                    state: canary_state,
+                    not_before: 0,
+                },
+            ];
+            next(&all, &Room::default(), time)
+        };
+        assert_eq!(at(&State::Planned, 0), Turn::Upload(2));
+        assert_eq!(at(&open(), 0), Turn::Poll(2));
+        assert_eq!(at(&State::Dissolved, 0), Turn::Upload(1));
+    }
+
+    fn batch(status: &str) -> Batch {
+        Batch {
+            status: BatchStatus::from(status),
+            ..Batch::default()
+        }
+    }
+
+    fn failed(code: &str, message: &str, line: Option<u64>) -> Batch {
+        let error = BatchError {
+            code: Some(code.into()),
+            message: Some(message.into()),
+            param: None,
+            line,
+        };
+        Batch {
+            errors: Some(BatchErrors {
+                object: None,
+                data: vec![error],
+            }),
+            ..batch("failed")
+        }
+    }
+
+    fn verdict(batch: &Batch) -> Verdict {
+        judge(batch, &Profile::default(), 1_000_000)
+    }
+
+    #[test]
+    fn a_batch_has_ended_when_it_says_so_in_any_words() {
+        for word in ["expired", "cancelled", "failed", "CANCELED"] {
+            assert!(matches!(verdict(&batch(word)), Verdict::Ended(_)), "{word}");
+        }
+        for word in [
+            "validating",
+            "in_progress",
+            "finalizing",
+            "cancelling",
+            "a new word",
+        ] {
+            assert_eq!(verdict(&batch(word)), Verdict::Wait, "{word}");
+        }
+        let stamped = Batch {
+            completed_at: Some(5),
+            ..batch("a new word")
+        };
+        assert!(matches!(verdict(&stamped), Verdict::LookAgain(_)));
+        let overdue = Batch {
+            expires_at: Some(900_000),
+            ..batch("a new word")
+        };
+        assert!(matches!(verdict(&overdue), Verdict::LookAgain(_)));
+        let late = Batch {
+            expires_at: Some(900_000),
+            ..batch("in_progress")
+        };
+        assert_eq!(verdict(&late), Verdict::Wait);
+    }
+
+    #[test]
+    fn a_batch_that_does_not_agree_with_itself_is_looked_at_again() {
+        assert!(matches!(
+            verdict(&batch("completed")),
+            Verdict::LookAgain(_)
+        ));
+        let counts = BatchRequestCounts {
+            total: 9,
+            completed: 9,
+            failed: 0,
+        };
+        let no_output = Batch {
+            request_counts: Some(counts),
+            error_file_id: Some("e".into()),
+            ..batch("completed")
+        };
+        assert!(matches!(verdict(&no_output), Verdict::LookAgain(_)));
+        let whole = Batch {
+            output_file_id: Some("o".into()),
+            ..no_output
+        };
+        assert!(matches!(verdict(&whole), Verdict::Ended(_)));
+    }
+
+    #[test]
+    fn a_full_provider_is_no_failure_and_teaches_its_limit() {
+        let openai = "Enqueued token limit reached for m in organization o. Limit: 2,000,000 enqueued tokens.";
+        let azure =
+            "The number of enqueued tokens has surpassed the configured limit of 30K for it.";
+        for (message, expected) in [
+            (openai, Some(2_000_000)),
+            (azure, Some(30_000)),
+            ("none", None),
+        ] {
+            match verdict(&failed("token_limit_exceeded", message, None)) {
+                Verdict::Full { limit, .. } => assert_eq!(limit, expected),
+                other => panic!("{message}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_single_lines_is_kept() {
+        let Verdict::Ended(end) = verdict(&failed("model_not_found", "no such", Some(3))) else {
+            panic!("it has ended");
+        };
+        assert_eq!(
+            end.faults,
+            [(3, "model_not_found".to_owned(), "no such".to_owned())]
+        );
+        assert_eq!(end.message.as_deref(), Some("model_not_found: no such"));
+    }
+
+    #[test]
+    fn pauses_grow_and_keep_to_what_the_provider_asks() {
+        let profile = Profile {
+            poll_seconds: 10,
+            ..Profile::default()
+        };
+        let pause = |open_for| poll_pause(&profile, open_for, 0.0);
+        assert_eq!(
+            [pause(0), pause(90), pause(600), pause(9_000)],
+            [10, 30, 60, 120]
+        );
+        assert_eq!(
+            [
+                weather_pause(0, None),
+                weather_pause(3, None),
+                weather_pause(99, None)
+            ],
+            [5, 40, 300]
+        );
+        assert_eq!(weather_pause(0, Some(Duration::from_secs(700))), 700);
+    }
+}
