@@ -378,7 +378,7 @@ def test_help_does_not_show_what_the_environment_holds():
         done = subprocess.run([harness.binary(), command, "--help"], env=env, capture_output=True, text=True)
 
         assert "DITTO_UPSTREAM" in done.stdout
-        assert "canary" not in done.stdout
+        assert "me:canary" not in done.stdout
 
 
 @pytest.mark.parametrize("rest", ["?api-version=2024-10-21", "#part"])
