@@ -54,6 +54,9 @@ pub(crate) struct Lanes {
     pub(crate) hungry: Arc<AtomicBool>,
     /// Told when lines run low, and whenever else there may be something to lease.
     pub(crate) ran_low: Arc<Notify>,
+    /// Segments were parked here: there is something for which lanes may be shut. What an earlier life
+    /// has parked comes back once, and is parked here if it has to be.
+    pub(crate) has_parked: AtomicBool,
     /// When a lane without lines was last called.
     called: Mutex<Option<Duration>>,
 }
@@ -309,6 +312,9 @@ impl Lanes {
     /// are paused and have no line with which to find out when they are back, one is called a second:
     /// what waits for it elsewhere brings its next probe.
     pub(crate) fn shut(&self, now: Duration) -> Vec<LaneMark> {
+        if !self.has_parked.load(Ordering::Acquire) {
+            return Vec::new();
+        }
         let lanes = lock(&self.by_key);
         let called = self.to_be_called(&lanes, now);
         let shut = lanes.iter().filter(|(key, lane)| {

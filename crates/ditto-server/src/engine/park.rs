@@ -133,6 +133,7 @@ impl Inner {
     /// owner fences the part.
     async fn park(&self, segment: Arc<OpenSegment>, until: Until) {
         segment.work.has_parked.store(true, Ordering::Release);
+        self.lanes.has_parked.store(true, Ordering::Release);
         let length = segment.part.flushed().await;
         let put_down = segment.put_down(length, until);
         // Out of the books first: an ending may bring it back at once, under a new epoch.
