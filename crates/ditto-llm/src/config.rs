@@ -36,6 +36,10 @@ pub(crate) struct Config {
     pub(crate) audit_values: bool,
     /// Where files are uploaded, below the base URL.
     pub(crate) upload_path: Cow<'static, str>,
+    #[cfg_attr(
+        not(feature = "batches"),
+        allow(dead_code, reason = "only batches are listed by pages")
+    )]
     pub(crate) paging: Paging,
     /// The first setting that cannot be; told by every call, since builders return no error.
     problem: Option<String>,

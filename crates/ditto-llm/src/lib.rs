@@ -106,6 +106,11 @@ pub mod verify;
 pub mod wire;
 
 mod error;
+#[cfg(any(feature = "http", feature = "profiles"))]
+#[cfg_attr(
+    not(feature = "profiles"),
+    allow(unreachable_pub, dead_code, reason = "profiles name the other ways")
+)]
 mod paging;
 
 /// For `fuzz/` and its kept corpora, and in no other build.
