@@ -444,6 +444,8 @@ pub(crate) struct Leased {
     /// Results that were published of it: at least so many are recorded in its parts. Of a segment that
     /// was reopened nothing is promised, and it is 0.
     pub(crate) published: u32,
+    /// How long lines of it have been waiting for an upstream that is full, if they have.
+    pub(crate) refused_for: Option<Duration>,
 }
 
 /// How much a worker wants.

@@ -58,6 +58,9 @@ pub(crate) struct PutDown {
     /// Durable answers and errors, without those of an ending: published with it. Fewer than were
     /// published before change nothing.
     pub(crate) counts: (u32, u32),
+    /// How long lines of it have been waiting for an upstream that is full: told with the next lease, so
+    /// that this wait ends however often they are put down.
+    pub(crate) refused_for: Option<Duration>,
 }
 
 impl PutDown {
@@ -67,6 +70,7 @@ impl PutDown {
             cut,
             until,
             counts: (0, 0),
+            refused_for: None,
         }
     }
 }

@@ -125,7 +125,7 @@ impl Inner {
                 // is looked for also when there is always something arriving.
                 _ = looks.tick() => {
                     self.fillable.store(true, Ordering::Release);
-                    self.lanes.hungry.store(true, Ordering::Release);
+                    self.lanes.needs.hungry.store(true, Ordering::Release);
                 }
                 () = arrived => {}
             }
@@ -141,7 +141,7 @@ impl Inner {
             Ok(leased) => self.open_all(leased),
             Err(error) => {
                 for batch in demand.dry {
-                    self.lanes.dry.note(batch);
+                    self.lanes.needs.dry.note(batch);
                 }
                 self.storage_refused(LEASE_STEP, &error);
             }
@@ -167,7 +167,7 @@ impl Inner {
         };
         let demand = Demand {
             segments,
-            dry: self.lanes.dry.take(dry_segments as usize),
+            dry: self.lanes.needs.dry.take(dry_segments as usize),
             dry_segments,
             runs: self.runs_wanted(stock),
             shut: self.lanes.shut(now),
@@ -191,7 +191,7 @@ impl Inner {
         }
         let segments = wanted(stock);
         if segments > 0 {
-            self.lanes.hungry.store(false, Ordering::Release);
+            self.lanes.needs.hungry.store(false, Ordering::Release);
         }
         segments
     }
@@ -205,8 +205,8 @@ impl Inner {
                 .lanes
                 .ready()
                 .saturating_sub(self.lanes.waiting_for_pauses(now)),
-            hungry: self.lanes.hungry.load(Ordering::Acquire),
-            dry: self.lanes.dry.count(),
+            hungry: self.lanes.needs.hungry.load(Ordering::Acquire),
+            dry: self.lanes.needs.dry.count(),
         }
     }
 

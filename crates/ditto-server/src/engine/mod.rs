@@ -35,12 +35,14 @@ mod finish;
 mod hand;
 mod host;
 mod lane;
+mod lanes;
 mod lease;
 mod lines;
 mod litter;
 mod long_line;
 mod open;
 mod park;
+mod queue;
 mod recorded;
 mod renew;
 mod reopen;
@@ -60,7 +62,7 @@ pub use lane::LaneReport;
 
 use hand::Hand;
 pub(crate) use host::Host;
-use lane::Lanes;
+use lanes::Lanes;
 use seal::SealQueue;
 use segment::OpenSegment;
 use stuck::{BrokenBatches, Stuck};
@@ -384,21 +386,21 @@ impl Inner {
     }
 
     fn wake(&self) {
-        self.lanes.ran_low.notify_waiters();
+        self.lanes.needs.ran_low.notify_waiters();
     }
 
     /// Batches are ending: their lines are not sent any more, and what is untouched can be filled.
     fn wake_for_ending(&self) {
         self.fillable.store(true, Ordering::Release);
         self.renew_now.notify_one();
-        self.lanes.hungry.store(true, Ordering::Release);
+        self.lanes.needs.hungry.store(true, Ordering::Release);
         self.wake();
     }
 
     /// Resolves when something may have to be leased, validated or finished. To be made before
     /// looking, so that nothing arrives unseen in between.
     fn work_arrived(&self) -> tokio::sync::futures::Notified<'_> {
-        self.lanes.ran_low.notified()
+        self.lanes.needs.ran_low.notified()
     }
 
     fn announce(&self) {

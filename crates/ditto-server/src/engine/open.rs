@@ -97,10 +97,20 @@ impl Inner {
         };
         // Also past the share: leases are bounded by it before they are made.
         let loaded = self.budget.segments.overdraw(entry.length);
+        let now = self.host.now();
+        let refused_since = leased.refused_for.map(|long| now.saturating_sub(long));
         Arc::new_cyclic(|itself| {
             let hook = when_durable(Weak::clone(itself), Arc::clone(&self.seal_queue));
             let part = self.journal.create(name, hook);
-            OpenSegment::new(in_hand, loaded, leased, entry, work, part, cuts)
+            OpenSegment::new(
+                (in_hand, loaded),
+                leased,
+                entry,
+                work,
+                part,
+                cuts,
+                refused_since,
+            )
         })
     }
 

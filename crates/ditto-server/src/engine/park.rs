@@ -17,7 +17,7 @@ use super::Inner;
 use super::lane::{DRY, Lane};
 use super::lease::is_cramped;
 use super::segment::{LineJob, OpenSegment};
-use crate::catalog::{SegmentKey, Until};
+use crate::catalog::{PutDown, SegmentKey, Until};
 
 /// As `readyz` names it.
 const STEP: &str = "parking a segment";
@@ -37,6 +37,14 @@ const PROBES_PART: u64 = 4;
 
 /// A line taken out of its lane, with the place of the lane and the time of its retry.
 type Idle = (usize, LineJob, Option<Duration>);
+
+/// A segment to be put down, closed.
+struct Parked {
+    segment: Arc<OpenSegment>,
+    until: Until,
+    /// The longest that one of its lines has been waiting for an upstream that is full.
+    refused_for: Option<Duration>,
+}
 
 /// What stays in memory.
 struct Kept {
@@ -70,18 +78,17 @@ impl Inner {
         };
         let parked = self.choose(&paused, &crowded, now);
         stream::iter(parked)
-            .for_each_concurrent(PARKERS, |(segment, until)| self.park(segment, until))
+            .for_each_concurrent(PARKERS, |parked| self.park(parked))
             .await;
     }
 
-    /// The segments to be parked, closed, each with what it waits for. All other lines are back where
-    /// they were.
+    /// The segments to be parked. All other lines are back where they were.
     fn choose(
         self: &Arc<Self>,
         paused: &[Arc<Lane>],
         crowded: &[Arc<Lane>],
         now: Duration,
-    ) -> Vec<(Arc<OpenSegment>, Until)> {
+    ) -> Vec<Parked> {
         let lanes: Vec<_> = paused.iter().chain(crowded).collect();
         let mut idle: BTreeMap<SegmentKey, Vec<Idle>> = BTreeMap::new();
         for (place, lane) in lanes.iter().enumerate() {
@@ -101,10 +108,22 @@ impl Inner {
             let stays = kept.needs(&jobs, &segment, most);
             if !stays && segment.unsettled() == jobs.len() && segment.close() {
                 let retry = jobs.iter().filter_map(|(_, _, retry)| *retry).min();
-                parked.push((segment, until(lanes[place], retry, now)));
+                let since = jobs
+                    .iter()
+                    .filter_map(|(_, job, _)| job.waiting_since)
+                    .min();
+                parked.push(Parked {
+                    segment,
+                    until: until(lanes[place], retry, now),
+                    refused_for: since.map(|since| now.saturating_sub(since)),
+                });
             } else {
                 kept.keep(&jobs, &segment);
                 self.put_back(&lanes, jobs);
+                // The ending may have emptied the lanes while these lines were in our hand.
+                if segment.work.ending().is_some() {
+                    self.end_waiting_lines(segment.key.batch);
+                }
             }
         }
         parked
@@ -131,11 +150,19 @@ impl Inner {
 
     /// Flushes and gives back. If we stop before the last call, the lease runs out and the next
     /// owner fences the part.
-    async fn park(&self, segment: Arc<OpenSegment>, until: Until) {
+    async fn park(&self, parked: Parked) {
+        let Parked {
+            segment,
+            until,
+            refused_for,
+        } = parked;
         segment.work.has_parked.store(true, Ordering::Release);
         self.lanes.has_parked.store(true, Ordering::Release);
         let length = segment.part.flushed().await;
-        let put_down = segment.put_down(length, until);
+        let put_down = PutDown {
+            refused_for,
+            ..segment.put_down(length, until)
+        };
         // Out of the books first: an ending may bring it back at once, under a new epoch.
         self.forget(segment.key, segment.epoch);
         let parked = self
@@ -154,7 +181,7 @@ impl Inner {
 fn until(lane: &Lane, retry: Option<Duration>, now: Duration) -> Until {
     match retry {
         Some(at) => Until::After(at.saturating_sub(now).max(AWAY_FOR)),
-        None => Until::Open(lane.mark()),
+        None => Until::Open(lane.mark().clone()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -30,10 +31,11 @@ pub(crate) struct OpenSegment {
     pub(crate) part: Arc<dyn Part>,
     /// Parts of earlier epochs that were replayed.
     pub(crate) cuts: Vec<Cut>,
+    /// Since when lines of it wait for an upstream that is full; they were put down meanwhile.
+    pub(crate) refused_since: Option<Duration>,
     progress: Mutex<Progress>,
-    _in_hand: InHand,
-    /// Its bytes, which its lines hold.
-    _loaded: Draw,
+    /// Its place in hand, and its bytes, which its lines hold.
+    _held: (InHand, Draw),
 }
 
 #[derive(Debug, Default)]
@@ -74,13 +76,13 @@ impl fmt::Debug for OpenSegment {
 
 impl OpenSegment {
     pub(crate) fn new(
-        in_hand: InHand,
-        loaded: Draw,
+        held: (InHand, Draw),
         leased: &Leased,
         entry: Entry,
         work: Arc<Work>,
         part: Arc<dyn Part>,
         cuts: Vec<Cut>,
+        refused_since: Option<Duration>,
     ) -> Self {
         let lines = vec![None; entry.requests as usize];
         Self {
@@ -90,8 +92,8 @@ impl OpenSegment {
             work,
             part,
             cuts,
-            _in_hand: in_hand,
-            _loaded: loaded,
+            refused_since,
+            _held: held,
             progress: Mutex::new(Progress {
                 lines,
                 ..Progress::default()
@@ -223,6 +225,7 @@ impl OpenSegment {
             },
             until,
             counts: (progress.answers, progress.errors),
+            refused_for: None,
         }
     }
 
@@ -310,7 +313,7 @@ pub(crate) struct LineJob {
     /// Sendings of any kind.
     pub(crate) tries: u32,
     /// Since when it waits without being charged.
-    pub(crate) waiting_since: Option<std::time::Duration>,
+    pub(crate) waiting_since: Option<Duration>,
     /// Times it went back unsent because its lane was taken to be at fault.
     pub(crate) put_backs: u32,
 }
@@ -332,7 +335,7 @@ impl LineJob {
             body,
             charged: 0,
             tries: 0,
-            waiting_since: None,
+            waiting_since: segment.refused_since,
             put_backs: 0,
         }
     }

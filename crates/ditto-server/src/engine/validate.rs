@@ -124,7 +124,7 @@ impl Inner {
             }
             Err(error) => self.refuse_broken(&id, key, &error).await,
         }
-        self.lanes.dry.note(DryBatch {
+        self.lanes.needs.dry.note(DryBatch {
             batch: key,
             lane: None,
         });

@@ -18,6 +18,7 @@ pub(super) async fn what_nobody_holds_is_told_with_what_is_recorded_of_it(
             cut: cut(1, 100),
             until,
             counts: (2, 4),
+            refused_for: None,
         };
         let park = catalog.park(ME, leased[at].key, put_down).await;
         assert!(park.unwrap());
@@ -56,6 +57,7 @@ pub(super) async fn a_plan_is_leased_in_order_and_each_entry_once(
         cuts: Vec::new(),
         unfenced: None,
         published: 0,
+        refused_for: None,
     };
     assert_eq!(mine[0], expected);
     assert!(lease(catalog, ME, 3).await.is_empty());
@@ -488,6 +490,28 @@ pub(super) async fn what_comes_back_leaves_a_quarter_of_a_lease_to_what_begins(
         of_other >= 5,
         "the turns decide who has the others: {of_other}"
     );
+}
+
+pub(super) async fn how_long_lines_were_refused_is_told_again_whenever_they_are_put_down(
+    catalog: &dyn Catalog,
+    clock: &ManualClock,
+) {
+    catalog.register(ME, DAY).await.unwrap();
+    running(catalog, new_batch("batch_1", TENANT), 1).await;
+    let first = lease(catalog, ME, 1).await.remove(0);
+    assert_eq!(first.refused_for, None);
+    let put_down = PutDown {
+        refused_for: Some(LEASE),
+        ..PutDown::new(cut(1, 7), Until::After(LEASE))
+    };
+    assert!(catalog.park(ME, first.key, put_down).await.unwrap());
+    clock.advance(LEASE);
+    let second = lease(catalog, ME, 1).await.remove(0);
+    assert_eq!(second.refused_for, Some(2 * LEASE));
+    let put_down = PutDown::new(cut(2, 7), Until::NextLease);
+    assert!(catalog.park(ME, first.key, put_down).await.unwrap());
+    let third = lease(catalog, ME, 1).await.remove(0);
+    assert_eq!(third.refused_for, None, "none of them waits for it");
 }
 
 pub(super) async fn what_is_put_down_after_its_ending_comes_back_at_once(

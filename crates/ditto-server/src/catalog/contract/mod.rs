@@ -304,6 +304,7 @@ promises! {
     leases::a_parked_segment_comes_back_when_it_is_due,
     leases::an_ending_brings_parked_segments_back_at_once,
     leases::at_most_256_segments_of_a_batch_are_open_and_what_waits_is_counted_apart,
+    leases::how_long_lines_were_refused_is_told_again_whenever_they_are_put_down,
     leases::what_is_put_down_after_its_ending_comes_back_at_once,
     leases::what_waits_for_a_lane_comes_back_when_it_is_not_shut,
     leases::a_batch_that_ran_dry_gets_its_next_segments_whosever_turn_it_is,

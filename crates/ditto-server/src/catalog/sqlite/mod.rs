@@ -840,6 +840,7 @@ mod tests {
                     cut,
                     until,
                     counts: (chance.u32(0..500), 0),
+                    refused_for: None,
                 };
                 catalog.park(&owner, leased.key, put_down).await.unwrap();
             }

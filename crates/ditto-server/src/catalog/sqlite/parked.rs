@@ -16,7 +16,12 @@ pub(super) fn park(
     key: SegmentKey,
     put_down: &PutDown,
 ) -> Result<bool> {
-    let PutDown { cut, until, counts } = put_down;
+    let PutDown {
+        cut,
+        until,
+        counts,
+        refused_for,
+    } = put_down;
     let Some(segment) = segments::open(tx, incarnation, key, cut.epoch)? else {
         return Ok(false);
     };
@@ -46,6 +51,7 @@ pub(super) fn park(
         ":state": state,
         ":until": due,
         ":waits_for": waits_for,
+        ":refused": refused_for.map(|long| tx.earlier(long)),
         ":cuts": segments::with_cut(segment.cuts, *cut)?,
     };
     tx.execute(sql::PARK_SEGMENT, params)?;

@@ -39,6 +39,7 @@ pub(super) struct SegmentRow {
     pub(super) cuts: Vec<Cut>,
     pub(super) published_answers: u32,
     pub(super) published_errors: u32,
+    pub(super) refused_ms: Option<i64>,
 }
 
 /// A number that never leaves SQLite's range in practice: bytes, lines, tokens.
@@ -247,6 +248,7 @@ pub(super) fn segment(row: &Row<'_>) -> Read<SegmentRow> {
         cuts: json(row, "cuts")?,
         published_answers: row.get("published_answers")?,
         published_errors: row.get("published_errors")?,
+        refused_ms: row.get("refused_ms")?,
     })
 }
 

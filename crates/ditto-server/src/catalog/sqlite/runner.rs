@@ -87,6 +87,12 @@ impl<'a> Tx<'a> {
         self.now_ms.saturating_add(ms)
     }
 
+    /// How long this time ago, given in milliseconds; nothing if it is to come.
+    pub(super) fn since(&self, ms: i64) -> Duration {
+        let ms = self.now_ms.saturating_sub(ms);
+        Duration::from_millis(u64::try_from(ms).unwrap_or_default())
+    }
+
     /// This long before now, in milliseconds.
     pub(super) fn earlier(&self, duration: Duration) -> i64 {
         let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);

@@ -138,6 +138,7 @@ fn take(tx: &Tx<'_>, incarnation: &str, segment: SegmentRow) -> Result<Leased> {
             _ if is_reopened(tx, key.batch)? => 0,
             some => some,
         },
+        refused_for: segment.refused_ms.map(|since| tx.since(since)),
     })
 }
 
@@ -214,6 +215,7 @@ fn begin(
             cuts: Vec::new(),
             unfenced: None,
             published: 0,
+            refused_for: None,
         },
         lines,
     ))

@@ -1,6 +1,9 @@
 //! Whose line is next: nobody waits behind somebody else's plenty.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use rusqlite::Connection;
 
 use super::rig::{Rig, line_for, lines, sim, until};
 use crate::UpstreamConfig;
@@ -171,6 +174,40 @@ async fn a_model_that_is_slow_keeps_no_room_from_another() {
 async fn a_model_that_wants_to_be_asked_later_keeps_no_room_from_another() {
     let busy = sim(|sim| sim.faults = "429:1".parse().unwrap());
     the_fast_one_is_had_by_all(beside(&busy.base_url(), "other").await).await;
+}
+
+/// Else nothing would ever come of a line that is away before its upstream's time is up.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_a_line_was_refused_is_counted_on_while_it_is_away() {
+    let busy = sim(|sim| sim.faults = "429:1".parse().unwrap());
+    let rig = beside(&busy.base_url(), "other").await;
+    let long = "say ".repeat(2_000);
+    let lines: String = (1..=2_000).map(|n| line_for("other", n, &long)).collect();
+    rig.submit(lines.as_bytes()).await;
+    let mut first = BTreeMap::new();
+    let again = until(rig.service(), "a segment was parked twice", async || {
+        for (idx, epoch, since) in parked(&rig) {
+            let (first_epoch, first_since) = *first.entry(idx).or_insert((epoch, since));
+            if epoch > first_epoch {
+                return Some((first_since, since));
+            }
+        }
+        None
+    });
+    let (first_since, since) = again.await;
+    // It was away for 5 s in between.
+    assert!(first_since.abs_diff(since) < 1_000, "{first_since} {since}");
+}
+
+/// The segments that are parked: place, epoch, and since when lines of theirs are refused, in
+/// milliseconds.
+fn parked(rig: &Rig) -> Vec<(i64, i64, i64)> {
+    let catalog = Connection::open(rig.config.data.join("catalog.db")).unwrap();
+    let mut rows = catalog
+        .prepare("SELECT idx, epoch, refused_ms FROM segments WHERE state = 'parked'")
+        .unwrap();
+    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    rows.unwrap().map(Result::unwrap).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

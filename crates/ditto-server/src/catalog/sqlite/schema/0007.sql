@@ -1,6 +1,8 @@
 -- A parked segment names the lane that it waits for, and is counted apart: what waits for a lane that is
 -- paused takes no room from what can be sent.
 ALTER TABLE segments ADD COLUMN waits_for TEXT NOT NULL DEFAULT '';
+-- Since when lines of it wait for an upstream that is full, as far as known when it was put down.
+ALTER TABLE segments ADD COLUMN refused_ms INTEGER;
 DROP INDEX segments_parked;
 DROP INDEX segments_parked_of;
 CREATE INDEX segments_parked ON segments (waits_for, parked_until_ms) WHERE state = 'parked';

@@ -181,7 +181,7 @@ CREATE TABLE segments (
     usage_cached INTEGER NOT NULL DEFAULT 0,
     usage_output INTEGER NOT NULL DEFAULT 0,
     usage_reasoning INTEGER NOT NULL DEFAULT 0,
-    usage_total INTEGER NOT NULL DEFAULT 0, waits_for TEXT NOT NULL DEFAULT '',
+    usage_total INTEGER NOT NULL DEFAULT 0, waits_for TEXT NOT NULL DEFAULT '', refused_ms INTEGER,
     PRIMARY KEY (batch, idx)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX segments_owned ON segments (owner) WHERE state = 'open' AND owner IS NOT NULL;
