@@ -196,11 +196,11 @@ impl Engine {
             budget,
         } = around;
         Self(Arc::new(Inner {
+            models: Models::new(&routing),
             routing,
             host,
             workers,
             budget,
-            models: Models::default(),
             litter: AtomicBool::new(true),
             sweeper: sweep::sweeper(&config, &catalog, &blobs, &journal),
             config,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::http::HttpUpstream;
+use super::models::Told;
 use super::{Keep, Upstream};
 use crate::config::{Concurrency, Config, Sending};
 use crate::error::{Error, Result};
@@ -44,8 +45,8 @@ impl Route {
 enum Offer {
     These(BTreeSet<String>),
     Every,
-    /// Its list could not be read: it may serve anything.
-    Unheard,
+    /// Its list could not be read: it may serve anything, and what it listed before the most likely.
+    Unheard(BTreeSet<String>),
 }
 
 /// What the upstreams serve, in the order of the configuration.
@@ -53,14 +54,16 @@ enum Offer {
 pub(crate) struct Offers(Vec<Offer>);
 
 impl Offers {
-    /// The first that lists the model, else the first that takes every model, else the first that
-    /// could not be asked: a model is not refused while one may serve it.
+    /// The first that lists the model or did, else the first that takes every model, else the first
+    /// that could not be asked: a model is not refused while one may serve it.
     fn upstream(&self, model: &str) -> Option<usize> {
-        let lists = |offer: &Offer| matches!(offer, Offer::These(models) if models.contains(model));
         let first = |is: &dyn Fn(&Offer) -> bool| self.0.iter().position(is);
-        first(&lists)
-            .or_else(|| first(&|offer| *offer == Offer::Every))
-            .or_else(|| first(&|offer| *offer == Offer::Unheard))
+        first(&|offer| match offer {
+            Offer::These(models) | Offer::Unheard(models) => models.contains(model),
+            Offer::Every => false,
+        })
+        .or_else(|| first(&|offer| *offer == Offer::Every))
+        .or_else(|| first(&|offer| matches!(offer, Offer::Unheard(_))))
     }
 
     /// All models that are served; `None` if that cannot be told.
@@ -69,7 +72,7 @@ impl Offers {
         for offer in &self.0 {
             match offer {
                 Offer::These(models) => all.extend(models.iter().cloned()),
-                Offer::Every | Offer::Unheard => return None,
+                Offer::Every | Offer::Unheard(_) => return None,
             }
         }
         Some(all)
@@ -124,24 +127,29 @@ impl Routing {
         }
     }
 
-    /// Whether the upstreams' own lists decide who serves a model to this tenant: one alone serves every
+    /// The upstreams whose own lists decide who serves a model to this tenant: one alone serves every
     /// model that it is asked for.
-    pub(crate) fn asks_for_lists(&self, tenant: &str) -> bool {
-        self.of(tenant).count() > 1 && self.of(tenant).any(|(_, route)| route.models.is_none())
+    pub(crate) fn deciding(&self, tenant: &str) -> BTreeSet<usize> {
+        let lists = |route: &Route| route.models.is_none() && !self.is_alone(tenant);
+        let own = self.of(tenant).filter(|(_, route)| lists(route));
+        own.map(|(place, _)| place).collect()
     }
 
-    /// What each upstream serves this tenant, by the configuration and by what was heard of it.
-    pub(crate) fn offers(&self, tenant: &str, heard: Option<&[Result<Vec<Value>>]>) -> Offers {
-        let alone = self.of(tenant).count() == 1;
+    fn is_alone(&self, tenant: &str) -> bool {
+        self.of(tenant).count() == 1
+    }
+
+    /// What each upstream serves this tenant, by the configuration and by what it told, if it decides.
+    pub(crate) fn offers(&self, tenant: &str, told: &[Told]) -> Offers {
+        let alone = self.is_alone(tenant);
         let mut offers = vec![Offer::These(BTreeSet::new()); self.routes.len()];
         for (place, route) in self.of(tenant) {
-            offers[place] = match &route.models {
-                Some(models) if models.iter().any(|model| model == EVERY) => Offer::Every,
-                Some(models) => Offer::These(models.iter().cloned().collect()),
-                None if alone => Offer::Every,
-                None => heard
-                    .and_then(|heard| heard[place].as_ref().ok())
-                    .map_or(Offer::Unheard, |list| Offer::These(ids(list))),
+            offers[place] = match (&route.models, &told[place]) {
+                (Some(models), _) if models.iter().any(|model| model == EVERY) => Offer::Every,
+                (Some(models), _) => Offer::These(models.iter().cloned().collect()),
+                (None, _) if alone => Offer::Every,
+                (None, told) if told.is_heard() => Offer::These(ids(&told.models)),
+                (None, told) => Offer::Unheard(ids(&told.models)),
             };
         }
         Offers(offers)
@@ -206,25 +214,26 @@ mod tests {
         }
     }
 
-    fn heard(lists: &[Option<&[&str]>]) -> Vec<Result<Vec<Value>>> {
-        let list = |list: &Option<&[&str]>| match list {
-            Some(models) => Ok(models.iter().map(|m| json!({ "id": m })).collect()),
-            None => Err(Error::invalid("away")),
-        };
-        lists.iter().map(list).collect()
+    /// What each upstream tells; `None`: its list cannot be read.
+    fn told(lists: &[Option<&[&str]>]) -> Vec<Told> {
+        let list = |ids: &[&str]| ids.iter().map(|id| json!({ "id": id })).collect();
+        let away = || Error::internal("away");
+        let answer = |answer: &Option<&[&str]>| answer.map(list).ok_or_else(away);
+        let told = |list| Told::default().and(answer(list));
+        lists.iter().map(told).collect()
     }
 
     /// Who serves `a`, `b` and `c`.
-    fn served_by(routing: &Routing, heard: &[Result<Vec<Value>>]) -> [Option<usize>; 3] {
-        let offers = routing.offers("t", Some(heard));
+    fn served_by(routing: &Routing, told: &[Told]) -> [Option<usize>; 3] {
+        let offers = routing.offers("t", told);
         ["a", "b", "c"].map(|model| routing.route(model, &offers).map(|(at, _)| at))
     }
 
     #[test]
     fn one_upstream_alone_serves_whatever_it_is_asked_for() {
         let alone = routing(&[None]);
-        assert!(!alone.asks_for_lists("t"));
-        let offers = alone.offers("t", None);
+        assert!(alone.deciding("t").is_empty());
+        let offers = alone.offers("t", &[Told::default()]);
         assert!(alone.route("any", &offers).is_some());
         assert_eq!(offers.served(), None);
     }
@@ -232,26 +241,36 @@ mod tests {
     #[test]
     fn several_decide_by_their_lists_and_nobody_serves_what_none_lists() {
         let both = routing(&[None, Some(&["b"])]);
-        assert!(both.asks_for_lists("t"));
-        let heard = heard(&[Some(&["a", "b"]), Some(&[])]);
-        assert_eq!(served_by(&both, &heard), [Some(0), Some(0), None]);
-        let served = both.offers("t", Some(&heard)).served().unwrap();
+        assert_eq!(both.deciding("t"), BTreeSet::from([0]));
+        let told = told(&[Some(&["a", "b"]), Some(&[])]);
+        assert_eq!(served_by(&both, &told), [Some(0), Some(0), None]);
+        let served = both.offers("t", &told).served().unwrap();
         assert_eq!(served.into_iter().collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]
     fn a_model_is_not_refused_while_a_list_could_not_be_read() {
         let both = routing(&[None, Some(&["b"])]);
-        let away = heard(&[None, Some(&[])]);
+        let away = told(&[None, Some(&[])]);
         assert_eq!(served_by(&both, &away), [Some(0), Some(1), Some(0)]);
-        assert_eq!(both.offers("t", Some(&away)).served(), None);
+        assert_eq!(both.offers("t", &away).served(), None);
+    }
+
+    #[test]
+    fn of_upstreams_that_are_away_the_one_that_listed_a_model_serves_it() {
+        let both = routing(&[None, None]);
+        let before = told(&[Some(&["a"]), Some(&["b"])]);
+        let away = || Err(Error::internal("away"));
+        let now: Vec<_> = before.into_iter().map(|told| told.and(away())).collect();
+        assert_eq!(served_by(&both, &now), [Some(0), Some(1), Some(0)]);
     }
 
     #[test]
     fn a_star_is_every_model_behind_those_that_are_named() {
         let both = routing(&[Some(&["*"]), Some(&["b"])]);
-        assert!(!both.asks_for_lists("t"));
-        assert_eq!(served_by(&both, &[]), [Some(0), Some(1), Some(0)]);
+        assert!(both.deciding("t").is_empty());
+        let silent = [Told::default(), Told::default()];
+        assert_eq!(served_by(&both, &silent), [Some(0), Some(1), Some(0)]);
     }
 
     #[test]
@@ -270,7 +289,7 @@ mod tests {
             ("d", "n", None),
         ];
         for (tenant, model, expected) in table {
-            let offers = routing.offers(tenant, None);
+            let offers = routing.offers(tenant, &vec![Told::default(); 4]);
             let found = routing.route(model, &offers).map(|(place, _)| place);
             assert_eq!(found, expected, "{tenant} {model}");
         }

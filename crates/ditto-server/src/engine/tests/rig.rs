@@ -21,7 +21,7 @@ use crate::{Config, Server, UpstreamConfig};
 pub(super) const TENANT: &str = "tenant";
 pub(super) const CHAT: &str = "/v1/chat/completions";
 /// Nothing here takes longer, however busy the machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A server that runs, or has stopped and may be opened again.
 pub(super) struct Rig {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::rig::{Left, Rig, line_for, number};
 use super::scripted::{self, BODIES};
-use crate::config::{Concurrency, UpstreamConfig};
+use crate::config::UpstreamConfig;
 use crate::model::policy::Body;
 
 /// One line of the table: the model that it asks, its script, and how it must end.
@@ -122,7 +122,7 @@ fn expected(status: u16, body: Body, bytes: &[u8]) -> Ending {
 fn model(status: u16, kind: &str) -> String {
     match status {
         401..=405 | 407 | 410 => format!("m-{status}-{kind}"),
-        300..=399 | 501..=504 | 529 => format!("m-{}", status % 20),
+        300..=399 | 501..=504 | 529 => format!("m-{status}"),
         _ => "m".to_owned(),
     }
 }
@@ -134,17 +134,16 @@ async fn run(cases: Vec<Case>) {
     let rig = Rig::with(
         |_| {},
         |config| {
-            config.upstreams[0] = UpstreamConfig::new("scripted", base);
+            config.upstreams[0] = UpstreamConfig {
+                models: Some(vec!["*".to_owned()]),
+                ..UpstreamConfig::new("scripted", base)
+            };
             let others =
                 [("nobody", nobody), ("secure", secure)].map(|(name, url)| UpstreamConfig {
                     models: Some(vec![name.to_owned()]),
                     ..UpstreamConfig::new(name, url)
                 });
             config.upstreams.extend(others);
-            // Lines that are refused for ever are no claim about how much an upstream bears.
-            for upstream in &mut config.upstreams {
-                upstream.concurrency = Concurrency::Fixed(32);
-            }
             config.sending.attempts = 2;
             config.sending.timeout = Duration::from_secs(1);
             config.sending.patience = Duration::from_millis(100);
