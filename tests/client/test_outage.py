@@ -11,7 +11,7 @@ import harness
 
 # A lane answers at most SLOTS rows in LATENCY: the pace is the lane's, not the machine's.
 SLOTS = 64
-LATENCY = 0.02
+LATENCY = 0.05
 MEMORY_BYTES = 200_000_000
 
 
