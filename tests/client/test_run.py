@@ -110,15 +110,55 @@ def test_killed_in_the_middle_and_given_again_it_asks_no_recorded_row_twice(job)
     job.assert_conserved()
 
 
+def half_done(job, upstream, *flags):
+    """Stopped cleanly with a part of its rows answered; how many were asked."""
+    stopped = job.start("--upstream", upstream.base_url, *flags)
+    harness.until("300 requests", lambda: upstream.get("/sim/stats")["requests"] >= 300)
+    stopped.terminate()
+    assert stopped.wait(harness.STOP_SECONDS) == 10
+    return upstream.get("/sim/stats")["requests"]
+
+
+def test_whose_recorded_answers_are_gone_buys_none_again_until_told_to(job):
+    with harness.sim("--latency", "40ms") as upstream:
+        asked = half_done(job, upstream, "--concurrency", str(PERMITS))
+        data, aside = job.folder / "data", job.folder.parent / "aside"
+        data.rename(aside)
+
+        refused = job.run("--upstream", upstream.base_url)
+        assert refused.returncode == 5, refused.stderr
+        assert f"{data} is gone" in refused.stderr and "put it back" in refused.stderr
+        assert upstream.get("/sim/stats")["requests"] == asked
+
+        aside.rename(data)
+        done = job.run("--upstream", upstream.base_url)
+        assert done.returncode == 0, done.stderr
+        assert upstream.get("/sim/stats")["asked_more_than_once"] == 0
+    job.assert_conserved()
+
+
+def test_a_piece_of_whose_work_is_gone_ends_with_what_is_missing(job):
+    with harness.sim("--latency", "40ms") as upstream:
+        half_done(job, upstream, "--concurrency", str(PERMITS))
+        (plan,) = (job.folder / "data/blobs/batches").glob("*/plan")
+        aside = plan.rename(job.folder.parent / "plan")
+
+        stuck = job.run("--upstream", upstream.base_url)
+        assert stuck.returncode == 8, stuck.stderr
+        assert "plan is missing" in stuck.stderr and "from a backup" in stuck.stderr
+
+        aside.rename(plan)
+        assert job.run("--upstream", upstream.base_url).returncode == 0
+        assert upstream.get("/sim/stats")["asked_more_than_once"] == 0
+    job.assert_conserved()
+
+
 def test_stopped_by_a_signal_it_drains_and_goes_on_later(job):
     with harness.sim("--latency", "40ms") as upstream:
-        flags = ("--upstream", upstream.base_url, "--concurrency", str(PERMITS))
-        stopped = job.start(*flags)
-        harness.until("300 requests", lambda: upstream.get("/sim/stats")["requests"] >= 300)
-        stopped.terminate()
-        assert stopped.wait(harness.STOP_SECONDS) == 10
+        flags = ("--concurrency", str(PERMITS))
+        half_done(job, upstream, *flags)
 
-        done = job.run(*flags)
+        done = job.run("--upstream", upstream.base_url, *flags)
         stats = upstream.get("/sim/stats")
 
     assert done.returncode == 0, done.stderr

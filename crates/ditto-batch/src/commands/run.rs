@@ -155,6 +155,7 @@ async fn work(args: &RunArgs, progress: &Progress) -> Result<Summary> {
         reading.still_the_same(&mut job)?;
         return Ok(summary);
     }
+    job.require_recorded()?;
     let input = reading
         .prepare(&mut job)
         .inspect_err(|_| job.discard_unbegun())?;
@@ -166,6 +167,7 @@ async fn work(args: &RunArgs, progress: &Progress) -> Result<Summary> {
     let server = Server::open_in_place(config, &input.folder)
         .await
         .map_err(Failure::of_opening)?;
+    job.begin()?;
     let summary = watch::until_the_end(server, &mut job, &input, reading).await?;
     if let Some(sim) = sim {
         sim.stop().await;

@@ -126,6 +126,13 @@ impl Drop for LocalJournal {
     }
 }
 
+/// What was recorded cannot be read again.
+fn not_whole(name: PartName, what: String) -> Error {
+    Error::internal(format!(
+        "journal part {name} {what}; its lines wait and are not asked again, the others go on: put the whole data folder back from a backup"
+    ))
+}
+
 #[async_trait]
 impl Journal for LocalJournal {
     fn create(&self, name: PartName, on_durable: OnDurable) -> Arc<dyn Part> {
@@ -168,14 +175,21 @@ impl Journal for LocalJournal {
         }
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            let gone = || {
-                Error::internal(format!(
-                    "journal part {name} is shorter than the {cut} bytes that were recorded; its lines wait and are not asked again, the others go on: put the whole data folder back from a backup"
-                ))
+            let Some(file) = shared.part_file(name)? else {
+                return Err(not_whole(name, "is gone".to_owned()));
             };
-            let file = shared.part_file(name)?.ok_or_else(gone)?;
+            let failed = |e| Error::storage(format!("read journal part {name}"), e);
+            let bytes = file.metadata().map_err(failed)?.len();
+            if bytes < cut {
+                let what = format!("has {bytes} bytes of the {cut} that were recorded");
+                return Err(not_whole(name, what));
+            }
             let Whole { records, length } = scan(io::BufReader::new(file.take(cut)), name)?;
-            if length == cut { Ok(records) } else { Err(gone()) }
+            if length < cut {
+                let what = format!("is damaged at byte {length} of the {cut} that were recorded");
+                return Err(not_whole(name, what));
+            }
+            Ok(records)
         })
         .await
     }

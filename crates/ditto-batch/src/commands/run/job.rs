@@ -43,6 +43,9 @@ pub(crate) struct Known {
     pub(crate) input: Option<InputIdentity>,
     model: Option<String>,
     endpoint: Option<String>,
+    /// The engine has begun: answers may have been paid for.
+    #[serde(default)]
+    begun: bool,
     /// What its files on their way are called by.
     #[serde(default)]
     mark: Mark,
@@ -130,6 +133,34 @@ impl Job {
     /// Where the engine keeps what is in progress.
     pub(crate) fn data_folder(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// A job whose answers so far are gone does not begin anew by itself: all would be bought again.
+    pub(crate) fn require_recorded(&self) -> Result<()> {
+        let data = self.data_folder();
+        if !self.known.begun || data.exists() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            exit::CONFLICT,
+            format!(
+                "{} is gone: it held what this job has recorded so far",
+                data.display()
+            ),
+        )
+        .hint(format!(
+            "nothing was sent; put it back, or delete {} to begin anew and pay for every line again",
+            self.folder.display()
+        )))
+    }
+
+    /// Its data folder is there. Written down before anything is sent.
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        if self.known.begun {
+            return Ok(());
+        }
+        self.known.begun = true;
+        self.save()
     }
 
     /// Where an input is kept that cannot be read in place.

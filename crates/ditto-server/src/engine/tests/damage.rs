@@ -125,7 +125,7 @@ fn first_part(data: &Path, _: &str) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_is_gone_is_said() {
-    let said = ["shorter than", "not asked again", "from a backup"];
+    let said = ["is gone", "not asked again", "from a backup"];
     is_said_and_mended(first_part, remove, &said).await;
 }
 
@@ -135,8 +135,20 @@ async fn a_part_that_is_shorter_than_what_was_recorded_is_said() {
         let bytes = std::fs::read(path).unwrap();
         std::fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
     };
-    let said = ["shorter than", "not asked again", "from a backup"];
+    let said = ["that were recorded", "not asked again", "from a backup"];
     is_said_and_mended(first_part, cut, &said).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_with_a_changed_byte_is_said_and_where() {
+    let change = |path: &Path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    };
+    let said = ["is damaged at byte", "not asked again", "from a backup"];
+    is_said_and_mended(first_part, change, &said).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,4 +230,18 @@ async fn a_result_that_is_gone_is_known_before_a_byte_is_promised() {
     remove(&piece);
     let gone = content.check(whole).await.unwrap_err();
     assert!(gone.message().contains("is missing"), "{gone}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_is_gone_under_a_running_server_is_said() {
+    let rig = Rig::start().await;
+    std::fs::remove_dir_all(rig.config.data.join("journal")).unwrap();
+    rig.submit(&lines(5)).await;
+    let reason = until(rig.service(), "the reason can be read", async || {
+        rig.service().ready().await.err()
+    });
+    let reason = reason.await.to_string();
+    for word in ["folder is gone", "stop this process", "from a backup"] {
+        assert!(reason.contains(word), "{word} in: {reason}");
+    }
 }

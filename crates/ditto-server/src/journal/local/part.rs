@@ -329,8 +329,9 @@ impl LocalPart {
     fn failed(&self, mut pending: Pending, durable: u64, error: &io::Error) {
         let path = self.shared.path(self.name);
         let reason = format!(
-            "the journal cannot be written ({}: {error}); nothing recorded is lost and work goes on by itself when there is space again",
-            path.display()
+            "the journal cannot be written ({}: {error}); {}",
+            path.display(),
+            what_next(error.kind())
         );
         tracing::error!(reason, "journal stalled");
         *lock(&self.shared.stalled) = Some(reason);
@@ -355,5 +356,19 @@ impl LocalPart {
             let _ = self.shared.arrived.wait_timeout(dirty, PAUSE);
             self.queue();
         }
+    }
+}
+
+/// What is safe, and what to do.
+fn what_next(error: io::ErrorKind) -> &'static str {
+    match error {
+        // The files that are open are written still, and are in no folder any more.
+        io::ErrorKind::NotFound => {
+            "its folder is gone, and what was recorded may be too: stop this process and put the whole data folder back from a backup"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "nothing recorded is lost and work goes on by itself when there is space again"
+        }
+        _ => "nothing recorded is lost and work goes on by itself when it can be written again",
     }
 }
