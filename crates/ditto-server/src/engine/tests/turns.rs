@@ -199,12 +199,12 @@ async fn how_long_a_line_was_refused_is_counted_on_while_it_is_away() {
     assert!(first_since.abs_diff(since) < 1_000, "{first_since} {since}");
 }
 
-/// The segments that are parked: place, epoch, and since when lines of theirs are refused, in
+/// The segments that are parked and have lines that were refused: place, epoch, and since when, in
 /// milliseconds.
 fn parked(rig: &Rig) -> Vec<(i64, i64, i64)> {
     let catalog = Connection::open(rig.config.data.join("catalog.db")).unwrap();
     let mut rows = catalog
-        .prepare("SELECT idx, epoch, refused_ms FROM segments WHERE state = 'parked'")
+        .prepare("SELECT idx, epoch, refused_ms FROM segments WHERE state = 'parked' AND refused_ms IS NOT NULL")
         .unwrap();
     let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
     rows.unwrap().map(Result::unwrap).collect()
