@@ -120,7 +120,7 @@ impl Fields {
             .with_param("expires_after.seconds")
             .with_code("invalid_type")
         })?;
-        json::lifetime("expires_after", anchor, seconds).map(Some)
+        json::lifetime("expires_after", anchor, &seconds).map(Some)
     }
 }
 
