@@ -156,7 +156,10 @@ async fn store(
     fields: &Fields,
     part: &mut Part<'_>,
 ) -> Answer<Stored> {
-    let filename = part.filename().to_owned();
+    let filename = part
+        .filename()
+        .map_err(|failure| failure.with_param("file"))?;
+    let filename = filename.to_owned();
     check_filename(&filename)?;
     let is_input = fields.purpose()? == Some("batch");
     if is_input {
