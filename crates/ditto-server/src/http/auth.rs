@@ -11,8 +11,10 @@ use axum::response::{IntoResponse, Response};
 use super::error::{Answer, Failure, Problem};
 use super::held::held;
 use super::incoming::Incoming;
+use super::key_life::KeyLife;
 use super::paced::paced;
 use crate::service::Service;
+use crate::service::keys::Pass;
 use crate::service::quota::{Kind, Quotas, Ticket};
 
 /// Whose files and batches these are, on a server without keys.
@@ -59,15 +61,17 @@ pub(super) async fn tenant_of_key(
     match enter(&service, request.headers()) {
         Ok(Entered {
             tenant,
+            key,
             place,
             upload,
         }) => {
-            let mut request = at_pace(request, &service.quotas, &tenant);
+            let request = at_pace(request, &service.quotas, &tenant);
+            let mut request = request.map(|body| key.sent(body));
             request.extensions_mut().insert(tenant);
-            let response = next.run(request).await;
+            let response = key.answer(request, next).await;
             // Until here an upload comes in.
             drop(upload);
-            response.map(|body| held(body, place))
+            response.map(|body| held(key.answered(body), place))
         }
         Err(failure) => {
             let (parts, body) = request.into_parts();
@@ -80,6 +84,7 @@ pub(super) async fn tenant_of_key(
 /// A request that may come now.
 struct Entered {
     tenant: Tenant,
+    key: KeyLife,
     /// Among those of its tenant, until its answer has gone out.
     place: Ticket,
     /// The right to be an upload, if it is one.
@@ -87,7 +92,7 @@ struct Entered {
 }
 
 fn enter(service: &Service, headers: &HeaderMap) -> Answer<Entered> {
-    let tenant = tenant(service, headers)?;
+    let (tenant, key) = tenant(service, headers)?;
     service.quotas.request(&tenant.0)?;
     let place = service.quotas.begin(&tenant.0, Kind::Request)?;
     let upload = match is_form(headers) {
@@ -96,6 +101,7 @@ fn enter(service: &Service, headers: &HeaderMap) -> Answer<Entered> {
     };
     Ok(Entered {
         tenant,
+        key,
         place,
         upload,
     })
@@ -117,27 +123,26 @@ fn at_pace(request: Request, quotas: &Arc<Quotas>, tenant: &Tenant) -> Request {
     }
 }
 
-fn tenant(service: &Service, headers: &HeaderMap) -> Answer<Tenant> {
+fn tenant(service: &Service, headers: &HeaderMap) -> Answer<(Tenant, KeyLife)> {
     if !service.keys.asked_for() {
-        return Ok(Tenant(LOCAL.into()));
+        return Ok((Tenant(LOCAL.into()), KeyLife::endless()));
     }
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let given = all.next().and_then(bearer);
     // Of two, a proxy in front may have looked at the other.
     if all.next().is_some() {
         return Err(refused(
-            "You provided more than one 'Authorization' header. Send one.".to_owned(),
+            "You provided more than one 'Authorization' header. Send one.",
         ));
     }
     let Some(given) = given else {
         return Err(refused(
             "You didn't provide an API key. Send it as a bearer token: \
-             'Authorization: Bearer YOUR_KEY'."
-                .to_owned(),
+             'Authorization: Bearer YOUR_KEY'.",
         ));
     };
-    match service.keys.tenant(given) {
-        Some(tenant) => Ok(Tenant(tenant)),
+    match service.keys.pass(given) {
+        Some(Pass { tenant, ended }) => Ok((Tenant(tenant), KeyLife::until(ended))),
         None => Err(refused(format!(
             "Incorrect API key provided: {}.",
             masked(given)
@@ -145,7 +150,8 @@ fn tenant(service: &Service, headers: &HeaderMap) -> Answer<Tenant> {
     }
 }
 
-fn refused(message: String) -> Failure {
+/// The refusal of a key, or of what came without one.
+pub(super) fn refused(message: impl Into<String>) -> Failure {
     Failure::new(Problem::NoKey, message)
         .with_code("invalid_api_key")
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))

@@ -120,7 +120,7 @@ impl Fields {
             .with_param("expires_after.seconds")
             .with_code("invalid_type")
         })?;
-        json::lifetime("expires_after", anchor, seconds).map(Some)
+        json::lifetime("expires_after", anchor, &seconds).map(Some)
     }
 }
 
@@ -156,7 +156,10 @@ async fn store(
     fields: &Fields,
     part: &mut Part<'_>,
 ) -> Answer<Stored> {
-    let filename = part.filename().to_owned();
+    let filename = part
+        .filename()
+        .map_err(|failure| failure.with_param("file"))?;
+    let filename = filename.to_owned();
     check_filename(&filename)?;
     let is_input = fields.purpose()? == Some("batch");
     if is_input {

@@ -13,7 +13,9 @@ use axum::http::{HeaderMap, header};
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
+use super::auth::refused;
 use super::error::{Answer, Failure, Problem};
+use super::key_life::KeyEnded;
 
 /// A client that sends nothing for this long has gone away.
 const IDLE: Duration = Duration::from_secs(60);
@@ -86,6 +88,7 @@ pub(super) enum Broken {
     Idle,
     Slow,
     NoProgress,
+    KeyEnded,
     Cut(axum::Error),
 }
 
@@ -95,12 +98,22 @@ impl fmt::Display for Broken {
             Self::Idle => f.write_str("the client sent nothing for too long"),
             Self::Slow => f.write_str("the client sent too slowly"),
             Self::NoProgress => f.write_str("the body has no end of a header or part"),
+            Self::KeyEnded => KeyEnded.fmt(f),
             Self::Cut(error) => write!(f, "the connection broke: {error}"),
         }
     }
 }
 
 impl std::error::Error for Broken {}
+
+impl From<axum::Error> for Broken {
+    fn from(error: axum::Error) -> Self {
+        match KeyEnded::is_why(&error) {
+            true => Self::KeyEnded,
+            false => Self::Cut(error),
+        }
+    }
+}
 
 impl From<&Broken> for Failure {
     fn from(broken: &Broken) -> Self {
@@ -119,6 +132,10 @@ impl From<&Broken> for Failure {
             Broken::NoProgress => {
                 Self::invalid("The body is not a form: a part has no end, or headers too large.")
             }
+            Broken::KeyEnded => refused(
+                "The API key was revoked, or its time is over, while the body was on its way. Nothing of \
+                 it was kept: send it again with another key.",
+            ),
             Broken::Cut(_) => Self::invalid("The body ended before its end."),
         }
     }
@@ -207,7 +224,7 @@ impl Stream for Incoming {
         self.gave = true;
         Poll::Ready(match next {
             None => None,
-            Some(Err(error)) => Some(Err(Broken::Cut(error))),
+            Some(Err(error)) => Some(Err(error.into())),
             Some(Ok(chunk)) => {
                 let size = chunk.len() as u64;
                 if !self.speed.suffices(size) {

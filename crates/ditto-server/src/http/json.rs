@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::coding::expect_plain;
 use super::error::{Answer, Failure, Problem};
-use super::params::{in_bounds, missing, unknown_value};
+use super::params::{Whole, in_bounds, missing, unknown_value};
 use super::unique::{self, Unread};
 
 /// Pairs, characters of a key, characters of a value: OpenAI's.
@@ -187,7 +187,7 @@ impl Object {
     }
 
     /// A number that must be there.
-    pub(super) fn integer(&mut self, name: &str) -> Answer<i64> {
+    pub(super) fn integer(&mut self, name: &str) -> Answer<Whole> {
         let path = self.path(name);
         let value = self.fields.remove(name).ok_or_else(|| missing(&path))?;
         whole(&value).ok_or_else(|| wrong_type(&path, "an integer", &value))
@@ -200,7 +200,7 @@ impl Object {
         };
         let anchor = expiry.text("anchor")?;
         let seconds = expiry.integer("seconds")?;
-        lifetime(name, &anchor, seconds).map(Some)
+        lifetime(name, &anchor, &seconds).map(Some)
     }
 
     /// At most 16 pairs of texts.
@@ -246,13 +246,15 @@ pub(super) fn between_commas(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A whole number; one that is too large to be held is as large as can be.
-fn whole(value: &Value) -> Option<i64> {
+/// A whole number. Of one with more digits than a reader keeps, the spelling is that of what was read.
+fn whole(value: &Value) -> Option<Whole> {
     let number = value.as_number()?;
+    let spelled = number.to_string();
     let large = |number: f64| number.fract() == 0.0 && number.abs() >= i64::MAX as f64;
-    number
+    let number = number
         .as_i64()
-        .or_else(|| number.as_f64().filter(|n| large(*n)).map(|n| n as i64))
+        .or_else(|| number.as_f64().filter(|n| large(*n)).map(|n| n as i64))?;
+    Some(Whole { number, spelled })
 }
 
 /// OpenAI's words for a list that is empty or too long.
@@ -311,7 +313,7 @@ fn refused_metadata(path: &str, code: &'static str, message: String) -> Failure 
 }
 
 /// A lifetime from its two halves; `name` is what they are called together.
-pub(super) fn lifetime(name: &str, anchor: &str, seconds: i64) -> Answer<Duration> {
+pub(super) fn lifetime(name: &str, anchor: &str, seconds: &Whole) -> Answer<Duration> {
     if anchor != EXPIRY_ANCHOR {
         return Err(unknown_value(
             &format!("{name}.anchor"),

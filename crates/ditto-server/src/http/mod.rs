@@ -19,6 +19,7 @@ mod guard;
 mod held;
 mod incoming;
 mod json;
+mod key_life;
 mod listen;
 mod models;
 mod multipart;

@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
 use multer::{Field, Multipart};
 
-use super::coding::expect_plain;
+use super::coding::{expect_plain, expect_plain_part};
 use super::error::{Answer, Failure, Problem};
 use super::incoming::{Broken, Incoming, Progress};
 use crate::service::too_large;
@@ -79,8 +79,8 @@ impl<'r> Form<'r> {
                 "The form has more than {MAX_PARTS} parts."
             )));
         }
-        let name = field.name().map(str::to_owned);
-        let name = name.ok_or_else(|| Failure::invalid("A part of the form has no name."))?;
+        let name = name_of(&field)?;
+        expect_plain_part(&name, field.headers())?;
         let progress = self.progress.clone();
         Ok(Some((name, Part { field, progress })))
     }
@@ -88,8 +88,12 @@ impl<'r> Form<'r> {
 
 impl Part<'_> {
     /// What the client calls it; empty if it says nothing.
-    pub(super) fn filename(&self) -> &str {
-        self.field.file_name().unwrap_or_default()
+    pub(super) fn filename(&self) -> Answer<&str> {
+        match self.field.file_name() {
+            Some(filename) => Ok(filename),
+            None if is_text(&self.field) => Ok(""),
+            None => Err(not_utf8("The filename")),
+        }
     }
 
     /// The next bytes.
@@ -118,6 +122,24 @@ impl Part<'_> {
                 .with_code("invalid_value")
         })
     }
+}
+
+fn name_of(field: &Field<'_>) -> Answer<String> {
+    match field.name() {
+        Some(name) => Ok(name.to_owned()),
+        None if is_text(field) => Err(Failure::invalid("A part of the form has no name.")),
+        None => Err(not_utf8("The name of a part of the form")),
+    }
+}
+
+/// Of a part whose names are no text the reader says that it has none.
+fn is_text(field: &Field<'_>) -> bool {
+    let disposition = field.headers().get(header::CONTENT_DISPOSITION);
+    disposition.is_none_or(|names| std::str::from_utf8(names.as_bytes()).is_ok())
+}
+
+fn not_utf8(what: &str) -> Failure {
+    Failure::invalid(format!("{what} is not valid UTF-8."))
 }
 
 /// The same part twice, of which only one can be meant.

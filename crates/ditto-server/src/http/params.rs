@@ -39,11 +39,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
         let query: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, state).await;
         match query {
             Ok(Query(params)) => Ok(Self(params)),
-            Err(rejection) => Err(Failure::invalid(format!(
-                "Invalid query: {}.",
-                rejection.body_text()
-            ))),
+            Err(rejection) => Err(unread(&rejection.body_text())),
         }
+    }
+}
+
+/// The refusal of a query. Its values are texts, whatever they are: nothing can be wrong with them here
+/// but that a name stands twice, which the reader puts between backticks.
+fn unread(why: &str) -> Failure {
+    match why.split('`').nth(1) {
+        Some(name) => Failure::invalid(format!("The query has more than one '{name}'."))
+            .with_param(name.to_owned()),
+        None => Failure::invalid(format!("Invalid query: {why}.")),
     }
 }
 
@@ -60,21 +67,33 @@ impl PageSize {
         let Some(limit) = limit else {
             return Ok(self.default);
         };
-        let number = integer("limit", limit)?;
-        let number = in_bounds("limit", number, 1, i64::from(self.max))?;
+        let given = integer("limit", limit)?;
+        let number = in_bounds("limit", &given, 1, i64::from(self.max))?;
         Ok(u32::try_from(number).expect("within bounds that are u32"))
     }
 }
 
-/// Digits with a sign or without; a number that is too large to be held is as large as can be.
-pub(super) fn whole(text: &str) -> Option<i64> {
+/// A whole number, as a client has given it.
+#[derive(Debug)]
+pub(super) struct Whole {
+    /// One that is too large to be held is as large as can be.
+    pub(super) number: i64,
+    /// By which its client knows it again.
+    pub(super) spelled: String,
+}
+
+/// Digits with a sign or without.
+pub(super) fn whole(text: &str) -> Option<Whole> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     let too_large = match text.starts_with('-') {
         true => i64::MIN,
         false => i64::MAX,
     };
-    is_number.then(|| text.parse().unwrap_or(too_large))
+    is_number.then(|| Whole {
+        number: text.parse().unwrap_or(too_large),
+        spelled: text.to_owned(),
+    })
 }
 
 /// A text in a query, such as a cursor. An empty one is none: some clients always send it.
@@ -91,7 +110,7 @@ fn too_long(what: &str) -> Failure {
 }
 
 /// A number in a query.
-pub(super) fn integer(name: &str, text: &str) -> Answer<i64> {
+pub(super) fn integer(name: &str, text: &str) -> Answer<Whole> {
     whole(text).ok_or_else(|| {
         Failure::invalid(format!(
             "Invalid type for '{name}': expected an integer, but got '{text}' instead."
@@ -102,7 +121,11 @@ pub(super) fn integer(name: &str, text: &str) -> Answer<i64> {
 }
 
 /// OpenAI's words for a number that is too small or too large.
-pub(super) fn in_bounds(name: &str, number: i64, min: i64, max: i64) -> Answer<i64> {
+pub(super) fn in_bounds(name: &str, given: &Whole, min: i64, max: i64) -> Answer<i64> {
+    let Whole {
+        number,
+        ref spelled,
+    } = *given;
     let (code, what, sign, bound) = if number < min {
         ("integer_below_min_value", "below minimum", ">=", min)
     } else if number > max {
@@ -111,7 +134,7 @@ pub(super) fn in_bounds(name: &str, number: i64, min: i64, max: i64) -> Answer<i
         return Ok(number);
     };
     Err(Failure::invalid(format!(
-        "Invalid '{name}': integer {what} value. Expected a value {sign} {bound}, but got {number} instead."
+        "Invalid '{name}': integer {what} value. Expected a value {sign} {bound}, but got {spelled} instead."
     ))
     .with_param(name.to_owned())
     .with_code(code))
@@ -159,7 +182,8 @@ mod tests {
             ("\u{665}", None),
         ];
         for (text, expected) in table {
-            assert_eq!(whole(text), expected, "{text}");
+            let number = whole(text).map(|whole| whole.number);
+            assert_eq!(number, expected, "{text}");
         }
     }
 }

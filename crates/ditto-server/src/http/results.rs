@@ -56,7 +56,7 @@ pub(super) async fn results(
     })?;
     let wait = match params.wait.as_deref() {
         None => 0,
-        Some(text) => in_bounds("wait", integer("wait", text)?, 0, MAX_WAIT)?,
+        Some(text) => in_bounds("wait", &integer("wait", text)?, 0, MAX_WAIT)?,
     };
     // Whoever waits for rows holds a connection as whoever reads them does.
     let ticket = tenant.download(&service)?;

@@ -65,7 +65,7 @@ fn description(headers: &HeaderMap, body: &[u8], limit: u64) -> Answer<UploadReq
     let purpose = fields.text("purpose")?;
     check_purpose(&purpose)?;
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
-    let bytes = in_bounds("bytes", fields.integer("bytes")?, 1, most)?;
+    let bytes = in_bounds("bytes", &fields.integer("bytes")?, 1, most)?;
     // Has to be there, as at OpenAI; what a file is we tell by its name.
     fields.text("mime_type")?;
     if purpose == "batch" {

@@ -41,7 +41,7 @@ struct Whole {
 
 impl Service {
     /// Makes a file of the parts of an upload, in this order. To complete what was completed with the
-    /// same parts gives the upload as it is now.
+    /// same parts gives the upload as it is now, if they have the md5 that is said this time.
     pub async fn complete_upload(
         &self,
         tenant: &str,
@@ -61,7 +61,8 @@ impl Service {
         let row = self.catalog.upload(tenant, id).await?;
         let upload = row.ok_or_else(|| no_such_upload(id))?;
         if upload.state != UploadState::Pending {
-            return self.completed_before(upload, &request.part_ids).await;
+            let CompleteRequest { part_ids, md5, .. } = request;
+            return self.completed_before(upload, &part_ids, md5).await;
         }
         let whole = self.join(&upload, &request.part_ids).await?;
         self.look_at(&upload, &whole.manifest, request.md5).await?;
@@ -73,15 +74,33 @@ impl Service {
         &self,
         upload: UploadRow,
         part_ids: &[String],
+        md5: Option<[u8; 16]>,
     ) -> Result<UploadObject> {
         let mut parts = self.catalog.parts(upload.key).await?;
         parts.retain(|part| part.place.is_some());
         parts.sort_by_key(|part| part.place);
         let same = parts.iter().map(|part| &part.id).eq(part_ids);
         if upload.state == UploadState::Completed && same {
+            self.look_again(&upload, md5).await?;
             return self.upload_as_it_is(upload).await;
         }
         Err(not_pending(COMPLETE, &upload))
+    }
+
+    /// Refuses an md5 that the file of a completed upload does not have. No md5 was kept: the bytes are read
+    /// once more, as long as they are there.
+    async fn look_again(&self, upload: &UploadRow, md5: Option<[u8; 16]>) -> Result<()> {
+        let (Some(_), Some(file)) = (md5, &upload.file_id) else {
+            return Ok(());
+        };
+        let Some(file) = self.catalog.file(&upload.tenant, file).await? else {
+            return Ok(());
+        };
+        let manifest = self
+            .blobs
+            .manifest_of(&file.id, file.piece.as_ref())
+            .await?;
+        self.look_at(upload, &manifest, md5).await
     }
 
     /// What the file will be, if the parts make it up.
@@ -145,7 +164,7 @@ impl Service {
             first_line.check()?;
         }
         match digest {
-            Some((expected, context)) => check_md5(expected, context.finalize().0),
+            Some((expected, context)) => check_md5(upload.state, expected, context.finalize().0),
             None => Ok(()),
         }
     }
@@ -185,7 +204,8 @@ impl Service {
             Ok(Asked::Done(row)) => self.upload_as_it_is(row).await,
             Ok(Asked::Ended(row)) => {
                 handed.give_up().await?;
-                self.completed_before(*row, &parts).await
+                // The bytes of these parts were read a moment ago.
+                self.completed_before(*row, &parts, None).await
             }
             Ok(Asked::Mismatch(_) | Asked::Missing) => {
                 handed.give_up().await?;
@@ -196,14 +216,19 @@ impl Service {
     }
 }
 
-fn check_md5(expected: [u8; 16], found: [u8; 16]) -> Result<()> {
+fn check_md5(state: UploadState, expected: [u8; 16], found: [u8; 16]) -> Result<()> {
     if expected == found {
         return Ok(());
     }
+    let next = match state {
+        UploadState::Completed => "the upload is completed, with the file that they have made",
+        UploadState::Pending | UploadState::Cancelled | UploadState::Expired => {
+            "the upload can be completed with the right parts"
+        }
+    };
     let hex = |digest: [u8; 16]| format!("{:032x}", u128::from_be_bytes(digest));
     Err(Error::invalid(format!(
-        "The md5 of these parts in this order is {}, and not {}. Nothing was changed: the upload can be \
-         completed with the right parts.",
+        "The md5 of these parts in this order is {}, and not {}. Nothing was changed: {next}.",
         hex(found),
         hex(expected)
     ))

@@ -1,5 +1,6 @@
 //! Who may ask: the keys of the settings and those of the catalog.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -15,7 +16,8 @@ use crate::config::TenantKey;
 use crate::error::Result;
 use crate::secret::{self, Hash};
 
-/// `ditto-batch keys` writes beside us: what it changed is seen this soon.
+/// `ditto-batch keys` writes beside us: what it changed is seen this soon, and what a key that ended had
+/// begun is broken off.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// When a key was used is written down this often, in looks: one small transaction, whatever comes.
 const NOTE_EVERY: u32 = 60;
@@ -49,6 +51,18 @@ struct MadeKey {
     /// On the steady clock.
     ends: Option<Duration>,
     used: AtomicBool,
+    /// Told when it is no longer taken.
+    ended: CancellationToken,
+}
+
+/// What a key that is taken gives.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    /// Whose it is.
+    pub(crate) tenant: Arc<str>,
+    /// Told when the key is no longer taken. `None`: it is one of the settings and taken for as long as
+    /// we run.
+    pub(crate) ended: Option<CancellationToken>,
 }
 
 impl Keys {
@@ -79,22 +93,25 @@ impl Keys {
         (tenants.len(), names.len())
     }
 
-    /// Whose this key is. Looks at every key, each in the same time.
-    pub(crate) fn tenant(&self, given: &[u8]) -> Option<Arc<str>> {
+    /// What this key gives. Looks at every key, each in the same time.
+    pub(crate) fn pass(&self, given: &[u8]) -> Option<Pass> {
         let (given, now, made) = (secret::hash(given), BootTime.now(), self.made());
         let mut found = None;
         for key in &self.configured {
             if secret::same(&key.hash, &given) {
-                found = Some(&key.tenant);
+                found = Some((&key.tenant, None));
             }
         }
         for key in &made.keys {
             if secret::same(&key.hash, &given) && key.is_live(now) {
                 key.used.store(true, Ordering::Relaxed);
-                found = Some(&key.tenant);
+                found = Some((&key.tenant, Some(&key.ended)));
             }
         }
-        found.cloned()
+        found.map(|(tenant, ended)| Pass {
+            tenant: Arc::clone(tenant),
+            ended: ended.cloned(),
+        })
     }
 
     fn made(&self) -> Arc<Made> {
@@ -111,10 +128,20 @@ impl Keys {
             // Those that have ended are not in it any more. That a use was not written down changes
             // nothing about which keys are taken.
             let _ = self.note(catalog).await;
-            let made = Arc::new(Made::of(ring, asked));
-            *self.made.write().unwrap_or_else(PoisonError::into_inner) = made;
+            let made = Arc::new(Made::of(ring, asked, &before));
+            *self.made.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&made);
+            // Behind the change: whoever has come in by the ring before it is told all the same.
+            before.end_all_but(&made);
         }
         Ok(())
+    }
+
+    /// Ends what was begun with keys whose grace is over.
+    fn end_overdue(&self) {
+        let now = BootTime.now();
+        for key in self.made().keys.iter().filter(|key| !key.is_live(now)) {
+            key.ended.cancel();
+        }
     }
 
     /// Writes down which keys were used since the last time.
@@ -142,9 +169,16 @@ impl Configured {
 }
 
 impl Made {
-    fn of(ring: KeyRing, asked: Duration) -> Self {
+    /// A key that was there before is the same one: what was begun with it goes on.
+    fn of(ring: KeyRing, asked: Duration, before: &Self) -> Self {
+        let known = before.by_id();
         let keys = ring.keys.into_iter().map(|key| MadeKey {
             used: AtomicBool::new(false),
+            ended: known
+                .get(key.id.as_str())
+                .copied()
+                .cloned()
+                .unwrap_or_default(),
             id: key.id,
             hash: key.hash,
             tenant: key.tenant.into(),
@@ -153,6 +187,23 @@ impl Made {
         Self {
             version: ring.version,
             keys: keys.collect(),
+        }
+    }
+
+    fn by_id(&self) -> BTreeMap<&str, &CancellationToken> {
+        let ids = self.keys.iter().map(|key| (key.id.as_str(), &key.ended));
+        ids.collect()
+    }
+
+    /// Ends what was begun with keys that are not in this ring any more.
+    fn end_all_but(&self, ring: &Self) {
+        let kept = ring.by_id();
+        for key in self
+            .keys
+            .iter()
+            .filter(|key| !kept.contains_key(key.id.as_str()))
+        {
+            key.ended.cancel();
         }
     }
 }
@@ -201,6 +252,7 @@ impl Service {
                 _ = looks.tick() => {}
             }
             let looked = self.keys.look(&*self.catalog).await;
+            self.keys.end_overdue();
             if let Err(error) = &looked
                 && !refused
             {
@@ -256,7 +308,14 @@ mod tests {
     }
 
     fn tenant(keys: &Keys, given: &str) -> Option<String> {
-        keys.tenant(given.as_bytes()).map(|name| name.to_string())
+        let pass = keys.pass(given.as_bytes());
+        pass.map(|pass| pass.tenant.to_string())
+    }
+
+    /// What is told to a request that comes in now.
+    fn ended(keys: &Keys, given: &str) -> CancellationToken {
+        let pass = keys.pass(given.as_bytes()).unwrap();
+        pass.ended.unwrap()
     }
 
     #[tokio::test]
@@ -305,6 +364,49 @@ mod tests {
         let keys = Keys::open(&[], &catalog).await.unwrap();
         let over = async {
             while tenant(&keys, "sk-gamma").is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), over)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_revoked_key_has_begun_is_told_and_nothing_else() {
+        let catalog = catalog();
+        for key in ["sk-gamma", "sk-delta"] {
+            make(&catalog, key).await;
+        }
+        let keys = Keys::open(&configured(), &catalog).await.unwrap();
+        assert!(keys.pass(b"sk-alpha").unwrap().ended.is_none());
+        let [gamma, delta] = ["sk-gamma", "sk-delta"].map(|key| ended(&keys, key));
+        let is_told = || [&gamma, &delta].map(CancellationToken::is_cancelled);
+        // Another change, through which both last.
+        make(&catalog, "sk-epsilon").await;
+        keys.look(&catalog).await.unwrap();
+        assert_eq!(is_told(), [false, false]);
+        let id = "key_sk-gamma";
+        catalog.end_key(id, Duration::ZERO).await.unwrap();
+        keys.look(&catalog).await.unwrap();
+        assert_eq!(is_told(), [true, false]);
+    }
+
+    #[tokio::test]
+    async fn what_a_rotated_key_has_begun_is_told_when_the_grace_is_over() {
+        let catalog = catalog();
+        make(&catalog, "sk-gamma").await;
+        let keys = Keys::open(&[], &catalog).await.unwrap();
+        let told = ended(&keys, "sk-gamma");
+        let id = "key_sk-gamma";
+        // The catalog's own clock stands still.
+        let grace = Duration::from_millis(1);
+        catalog.end_key(id, grace).await.unwrap();
+        keys.look(&catalog).await.unwrap();
+        assert!(!told.is_cancelled(), "not before the next look");
+        let over = async {
+            while !told.is_cancelled() {
+                keys.end_overdue();
                 tokio::task::yield_now().await;
             }
         };

@@ -20,10 +20,16 @@ impl Form {
         )
     }
 
-    pub(crate) fn part(mut self, disposition: &str, content: &str) -> Self {
-        let part =
-            format!("--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n{content}\r\n");
-        self.0.extend_from_slice(part.as_bytes());
+    pub(crate) fn part(self, disposition: &str, content: &str) -> Self {
+        self.bytes(disposition.as_bytes(), content)
+    }
+
+    /// A part whose names need not be text.
+    pub(crate) fn bytes(mut self, disposition: &[u8], content: &str) -> Self {
+        let head = format!("--{BOUNDARY}\r\nContent-Disposition: ");
+        let rest = format!("\r\n\r\n{content}\r\n");
+        self.0
+            .extend([head.as_bytes(), disposition, rest.as_bytes()].concat());
         self
     }
 

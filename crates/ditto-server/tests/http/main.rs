@@ -14,6 +14,7 @@ mod lists;
 mod parts;
 mod results;
 mod retries;
+mod revoked;
 mod routes;
 mod server;
 mod space;

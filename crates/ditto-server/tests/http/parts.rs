@@ -357,6 +357,22 @@ async fn an_md5_is_held_against_the_whole_file() {
     assert_eq!(server.count_files().await, 0);
     let completed = with("CEE4C523A79B07B56BAF8C075EC77DA5").await.ok();
     assert_eq!(content(&server, &completed).await, whole.as_bytes());
+    // Again it is the same, and refused where it would have been.
+    let again = with("cee4c523a79b07b56baf8c075ec77da5").await.ok();
+    assert_eq!(again, completed);
+    with("0cc175b9c0f1b6a831c399e269772661").await.refuses(
+        400,
+        "The md5 of these parts in this order is cee4c523a79b07b56baf8c075ec77da5, and not \
+         0cc175b9c0f1b6a831c399e269772661. Nothing was changed: the upload is completed, with the file that \
+         they have made.",
+        Some("md5"),
+        Some("checksum_mismatch"),
+    );
+    // Of a file that is gone nothing can be read.
+    let file = format!("/v1/files/{}", id(&completed["file"]));
+    server.delete(&file).await.ok();
+    let gone = with("cee4c523a79b07b56baf8c075ec77da5").await.ok();
+    assert_eq!(gone["file"], json!(null));
 }
 
 #[tokio::test]

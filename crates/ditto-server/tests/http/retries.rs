@@ -289,3 +289,24 @@ async fn a_retry_with_a_key_is_made_once() {
     let other = ask(r#"{"only":"bad_request"}"#).await;
     assert_eq!(other.json()["error"]["code"], "idempotency_key_reused");
 }
+
+#[tokio::test]
+async fn a_key_of_a_retry_is_no_key_of_a_create() {
+    let server = TestServer::start().await;
+    let first = server.run(&scripted(&PROMPTS), json!({})).await;
+    let keyed = async |path: &str, body: &Value| {
+        let request = server.ask(reqwest::Method::POST, path);
+        let request = request.header("idempotency-key", "k");
+        let request = request.header("content-type", "application/json");
+        let made = crate::server::answer(request.body(body.to_string())).await;
+        made.ok()["id"].as_str().unwrap().to_owned()
+    };
+    let retry = format!("/v1/batches/{}/retry", first["id"].as_str().unwrap());
+    let create = create_body(first["input_file_id"].as_str().unwrap());
+    let retried = keyed(&retry, &json!({})).await;
+    let created = keyed("/v1/batches", &create).await;
+    assert_ne!(retried, created);
+    // Each is known under its own.
+    assert_eq!(keyed(&retry, &json!({})).await, retried);
+    assert_eq!(keyed("/v1/batches", &create).await, created);
+}

@@ -1,7 +1,8 @@
 //! What is not a route, and what belongs to none.
 
+use ditto_server::UpstreamConfig;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::server::{TestServer, answer};
 
@@ -74,6 +75,37 @@ async fn the_upstreams_models_are_listed() {
         .map(|m| m["id"].clone())
         .collect();
     assert!(ids.contains(&json!("demo-small")), "{ids:?}");
+}
+
+/// What `GET /v1/models` names, if the models of its upstream are these.
+async fn models_if(named: &[&str], change: impl FnOnce(&mut UpstreamConfig)) -> Vec<Value> {
+    let server = TestServer::start_with(|config| {
+        let [upstream] = config.upstreams.as_mut_slice() else {
+            unreachable!("one upstream is shipped")
+        };
+        upstream.models = Some(named.iter().map(|name| (*name).to_owned()).collect());
+        change(upstream);
+    })
+    .await;
+    let models = server.get("/v1/models").await.ok();
+    models["data"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn models_that_are_configured_are_listed_and_no_others() {
+    let listed = models_if(&["demo-small", "of-mine"], |_| {}).await;
+    let ids: Vec<_> = listed.iter().map(|model| &model["id"]).collect();
+    assert_eq!(ids, ["demo-small", "of-mine"]);
+}
+
+#[tokio::test]
+async fn models_that_are_configured_are_listed_of_an_upstream_that_does_not_answer() {
+    // Where nobody listens.
+    let nowhere =
+        |upstream: &mut UpstreamConfig| "http://127.0.0.1:1/v1".clone_into(&mut upstream.base_url);
+    let listed = models_if(&["a", "b"], nowhere).await;
+    let model = |id: &str| json!({"id": id, "object": "model", "created": 0, "owned_by": "sim"});
+    assert_eq!(listed, [model("a"), model("b")]);
 }
 
 #[tokio::test]

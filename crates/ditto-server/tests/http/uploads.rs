@@ -296,6 +296,54 @@ async fn a_form_that_lacks_something_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_part_that_is_coded_on_its_way_is_refused() {
+    let server = TestServer::start().await;
+    let file = |header: &str| {
+        let names = format!("form-data; name=\"file\"; filename=\"a.jsonl\"\r\n{header}");
+        let form = Form::new().field("purpose", "batch");
+        form.part(&names, "{}")
+    };
+    for (header, coding) in [
+        ("Content-Encoding: gzip", "gzip"),
+        ("Content-Transfer-Encoding: base64", "base64"),
+        (
+            "Content-Transfer-Encoding: quoted-printable",
+            "quoted-printable",
+        ),
+    ] {
+        server.send(file(header)).await.refuses(
+            415,
+            &format!(
+                "Unsupported encoding of the part 'file': '{coding}'. Send it as it is, neither \
+                 compressed nor written as text."
+            ),
+            Some("file"),
+            Some("unsupported_content_encoding"),
+        );
+    }
+    assert_eq!(server.count_files().await, 0);
+    // As some clients say of bytes that are what they are.
+    let plain = file("Content-Transfer-Encoding: binary").part(
+        "form-data; name=\"extra\"\r\nContent-Encoding: identity",
+        "anything",
+    );
+    assert_eq!(server.send(plain).await.status, 200);
+}
+
+#[tokio::test]
+async fn names_that_are_no_text_are_refused_as_such() {
+    let server = TestServer::start().await;
+    let names = b"form-data; name=\"file\"; filename=\"\xff.jsonl\"";
+    let form = Form::new().field("purpose", "batch").bytes(names, "{}");
+    let message = "The filename is not valid UTF-8.";
+    let refused = server.send(form).await;
+    refused.refuses(400, message, Some("file"), None);
+    let form = Form::new().bytes(b"form-data; name=\"\xff\"", "batch");
+    let message = "The name of a part of the form is not valid UTF-8.";
+    server.send(form).await.refuses(400, message, None, None);
+}
+
+#[tokio::test]
 async fn unknown_parts_are_skipped() {
     let server = TestServer::start().await;
     let form = Form::new()

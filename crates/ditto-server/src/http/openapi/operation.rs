@@ -24,7 +24,8 @@ pub(super) struct Operation {
     narrowed: Map<String, Value>,
     /// Its body may be left out.
     optional: bool,
-    answer: (&'static str, Shape),
+    /// `None`: headers alone, of refusals too.
+    answer: Option<(&'static str, Shape)>,
     /// Statuses of refusals beside those that any call may meet.
     refusals: Vec<u16>,
     /// Statuses of answers beside 200.
@@ -58,7 +59,7 @@ impl Operation {
             body: None,
             narrowed: Map::new(),
             optional: false,
-            answer: ("application/json", Schemas::written::<T>),
+            answer: Some(("application/json", Schemas::written::<T>)),
             refusals: Vec::new(),
             partial: false,
         }
@@ -113,14 +114,20 @@ impl Operation {
 
     /// Answers with one JSON object a line.
     pub(super) fn lines(mut self) -> Self {
-        self.answer = ("application/jsonl", |_| json!({}));
+        self.answer = Some(("application/jsonl", |_| json!({})));
         self
     }
 
     /// Answers with the bytes of a file, or with some of them.
     pub(super) fn bytes(mut self) -> Self {
-        self.answer = ("*/*", |_| json!({}));
+        self.answer = Some(("*/*", |_| json!({})));
         self.partial = true;
+        self
+    }
+
+    /// Answers without a body, whatever it answers.
+    pub(super) fn bodiless(mut self) -> Self {
+        self.answer = None;
         self
     }
 
@@ -180,18 +187,22 @@ impl Operation {
     }
 
     fn responses(&self, schemas: &mut Schemas, has_parameters: bool) -> Map<String, Value> {
-        let (content_type, shape) = self.answer;
-        let answer = json!({
-            "description": "Done.",
-            "content": { content_type: { "schema": shape(schemas) } },
-        });
+        let mut answer = json!({ "description": "Done." });
+        if let Some((content_type, shape)) = self.answer {
+            answer["content"] = json!({ content_type: { "schema": shape(schemas) } });
+        }
         let mut responses = Map::new();
         if self.partial {
             responses.insert("206".to_owned(), answer.clone());
         }
         responses.insert("200".to_owned(), answer);
         for status in refusals(&self.refusals, self.open, has_parameters) {
-            responses.insert(status.to_string(), refusal(status, schemas));
+            let mut refusal = json!({ "description": format!("Refused: {}.", reason(status)) });
+            if self.answer.is_some() {
+                let schema = schemas.written::<ErrorEnvelope>();
+                refusal["content"] = json!({ "application/json": { "schema": schema } });
+            }
+            responses.insert(status.to_string(), refusal);
         }
         responses
     }
@@ -246,12 +257,8 @@ fn refusals(own: &[u16], open: bool, has_parameters: bool) -> Vec<u16> {
     all
 }
 
-fn refusal(status: u16, schemas: &mut Schemas) -> Value {
-    let reason = axum::http::StatusCode::from_u16(status)
-        .ok()
-        .and_then(|status| status.canonical_reason());
-    json!({
-        "description": format!("Refused: {}.", reason.unwrap_or_default()),
-        "content": { "application/json": { "schema": schemas.written::<ErrorEnvelope>() } },
-    })
+fn reason(status: u16) -> &'static str {
+    let status = axum::http::StatusCode::from_u16(status).ok();
+    let reason = status.and_then(|status| status.canonical_reason());
+    reason.unwrap_or_default()
 }

@@ -22,8 +22,6 @@ pub(super) fn all(config: &Config) -> Vec<Operation> {
 fn files() -> Vec<Operation> {
     const FILE: &str = "/v1/files/{id}";
     const CONTENT: &str = "/v1/files/{id}/content";
-    // One that is not understood is answered with the whole file, as the standard has it.
-    const ANY: &str = "";
     vec![
         Operation::new::<Page<FileObject>>("get", "/v1/files", "listFiles", "List files.")
             .query::<files::ListParams>(),
@@ -36,6 +34,7 @@ fn files() -> Vec<Operation> {
         Operation::new::<DeletedFile>("delete", FILE, "deleteFile", "Delete a file.")
             .refuses(&[404]),
         Operation::new::<()>("get", CONTENT, "downloadFile", "Read a file's bytes.")
+            // One that is not understood is answered with the whole file, as the standard has it.
             .header("Range", "One range of bytes.", ANY)
             .header(
                 "If-Range",
@@ -44,6 +43,9 @@ fn files() -> Vec<Operation> {
             )
             .bytes()
             .refuses(&[404, 416]),
+        Operation::new::<()>("head", CONTENT, "describeFile", "A file's size and `ETag`.")
+            .bodiless()
+            .refuses(&[404]),
     ]
 }
 
@@ -82,6 +84,14 @@ fn uploads() -> Vec<Operation> {
 
 /// An `Idempotency-Key`.
 const KEY: &str = "^[!-~]{1,255}$";
+/// Any text.
+const ANY: &str = "";
+
+/// A call whose batches have the field `ditto` for clients that ask for it.
+fn extended(operation: Operation) -> Operation {
+    let description = "`1` shows what goes beyond the protocol, in the field `ditto` of a batch.";
+    operation.header("Ditto-Extensions", description, ANY)
+}
 
 fn batches(config: &Config) -> Vec<Operation> {
     const BATCH: &str = "/v1/batches/{id}";
@@ -91,17 +101,38 @@ fn batches(config: &Config) -> Vec<Operation> {
     let endpoints = json!(config.endpoints);
     let windows = config.windows.iter().map(|window| json!(window.name));
     vec![
-        Operation::new::<Page<Batch>>("get", "/v1/batches", "listBatches", "List batches.")
-            .query::<batches::ListParams>(),
-        Operation::new::<Batch>("post", "/v1/batches", "createBatch", "Make a batch.")
-            .header("Idempotency-Key", "Makes one batch of equal creates.", KEY)
-            .body::<CreateBatch>("application/json")
-            .narrowed("endpoint", "enum", endpoints)
-            .narrowed("completion_window", "enum", windows.collect())
-            .refuses(&[400, 408, 409, 413, 415, 429]),
-        Operation::new::<Batch>("get", BATCH, "retrieveBatch", "Look at a batch.").refuses(&[404]),
-        Operation::new::<Batch>("post", CANCEL, "cancelBatch", "Cancel a batch.")
-            .refuses(&[404, 409]),
+        extended(Operation::new::<Page<Batch>>(
+            "get",
+            "/v1/batches",
+            "listBatches",
+            "List batches.",
+        ))
+        .query::<batches::ListParams>(),
+        extended(Operation::new::<Batch>(
+            "post",
+            "/v1/batches",
+            "createBatch",
+            "Make a batch.",
+        ))
+        .header("Idempotency-Key", "Makes one batch of equal creates.", KEY)
+        .body::<CreateBatch>("application/json")
+        .narrowed("endpoint", "enum", endpoints)
+        .narrowed("completion_window", "enum", windows.collect())
+        .refuses(&[400, 408, 409, 413, 415, 429]),
+        extended(Operation::new::<Batch>(
+            "get",
+            BATCH,
+            "retrieveBatch",
+            "Look at a batch.",
+        ))
+        .refuses(&[404]),
+        extended(Operation::new::<Batch>(
+            "post",
+            CANCEL,
+            "cancelBatch",
+            "Cancel a batch.",
+        ))
+        .refuses(&[404, 409]),
         Operation::new::<Batch>("post", RETRY, "retryBatch", "Run failed lines again.")
             .query::<batches::RetryParams>()
             .header("Idempotency-Key", "Makes one batch of equal calls.", KEY)

@@ -38,7 +38,9 @@ fn documented(document: &Value) -> BTreeSet<String> {
 
 #[test]
 fn every_route_is_in_the_document_and_nothing_else() {
-    let routed = routed();
+    let mut routed = routed();
+    // What takes GET takes HEAD; only here is that a call of its own.
+    routed.insert("head /v1/files/{id}/content".to_owned());
     assert!(
         routed.contains("post /v1/batches/{id}/cancel"),
         "{routed:?}"
@@ -79,6 +81,41 @@ fn what_is_answered_has_every_field_and_what_is_read_may_lack_some() {
     assert_eq!(required("Batch"), fields);
     let needed = ["completion_window", "endpoint", "input_file_id"].map(str::to_owned);
     assert_eq!(required("CreateBatch"), BTreeSet::from(needed));
+}
+
+#[test]
+fn a_head_of_content_has_the_statuses_of_a_file_and_no_body() {
+    let document = shipped();
+    let head = &document["paths"]["/v1/files/{id}/content"]["head"];
+    let responses = head["responses"].as_object().unwrap();
+    assert!(responses.contains_key("200") && responses.contains_key("404"));
+    for (status, response) in responses {
+        assert_eq!(response.get("content"), None, "{status}");
+    }
+}
+
+#[test]
+fn every_call_that_reads_the_header_for_extensions_says_so() {
+    let document = shipped();
+    let paths = document["paths"].as_object().unwrap();
+    let mut names = BTreeSet::new();
+    for (path, item) in paths {
+        for (method, operation) in item.as_object().unwrap() {
+            let parameters = operation["parameters"].as_array().unwrap();
+            let reads = |parameter: &&Value| parameter["name"] == "Ditto-Extensions";
+            if let Some(header) = parameters.iter().find(reads) {
+                assert_eq!(header["in"], "header");
+                names.insert(format!("{method} {path}"));
+            }
+        }
+    }
+    let calls = [
+        "get /v1/batches",
+        "get /v1/batches/{id}",
+        "post /v1/batches",
+        "post /v1/batches/{id}/cancel",
+    ];
+    assert_eq!(names, BTreeSet::from(calls.map(str::to_owned)));
 }
 
 #[test]
