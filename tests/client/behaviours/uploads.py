@@ -51,6 +51,14 @@ def cancelled(world):
     return path
 
 
+def completed_again(world, **more):
+    """The answer to a second completion, alike but for this."""
+    path = begin(world)
+    parts = {"part_ids": [add(world, path, content).json["id"] for content in (CONTENT[:CUT], CONTENT[CUT:])]}
+    world.post(f"{path}/complete", parts)
+    return world.post(f"{path}/complete", parts | more)
+
+
 def completed_path(world):
     return f"/v1/uploads/{completed(world).json['id']}"
 
@@ -121,6 +129,17 @@ ROWS = [
         lambda w: completed(w, md5="0" * 32),
         f"The md5 of these parts in this order is {hashlib.md5(CONTENT).hexdigest()}, and not {'0' * 32}. "
         "Nothing was changed: the upload can be completed with the right parts.",
+        "md5",
+        "checksum_mismatch",
+    ),
+    refused(
+        "md5-again",
+        "The same of an upload that is completed already",
+        "unknown",
+        "unknown",
+        lambda w: completed_again(w, md5="0" * 32),
+        f"The md5 of these parts in this order is {hashlib.md5(CONTENT).hexdigest()}, and not {'0' * 32}. "
+        "Nothing was changed: the upload is completed, with the file that they have made.",
         "md5",
         "checksum_mismatch",
     ),
