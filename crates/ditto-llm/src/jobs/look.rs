@@ -65,13 +65,14 @@ impl Wanted<'_> {
         }
     }
 
-    /// Whether the list need not be read on: everything behind this one is older. Providers list
-    /// the newest first.
-    pub(crate) fn is_before(&self, listed: &Listed) -> bool {
+    /// Whether nothing that is wanted can be behind this one, in a list that began with `first`. Most
+    /// providers list the newest first; a list that begins with the oldest is read to its end.
+    pub(crate) fn is_past(&self, first: &Listed, last: &Listed) -> bool {
         let back = BACK.as_secs().cast_signed();
-        listed
-            .created_at
-            .is_some_and(|at| at < self.intent_at - back)
+        match (first.created_at, last.created_at) {
+            (Some(first), Some(last)) => last < first && last < self.intent_at - back,
+            _ => false,
+        }
     }
 
     /// Decides from the looks that were taken since this process knows of the intent.
@@ -170,15 +171,18 @@ mod tests {
 
     #[test]
     fn a_look_goes_back_ten_minutes_before_the_intent_and_past_batches_without_a_time() {
-        let at = |created_at| {
-            WANTED.is_before(&Listed {
+        let is_past = |first, last| {
+            let [first, last] = [first, last].map(|created_at| Listed {
                 created_at,
                 ..Listed::default()
-            })
+            });
+            WANTED.is_past(&first, &last)
         };
-        assert_eq!(
-            [at(Some(9_399)), at(Some(9_400)), at(None)],
-            [true, false, false]
-        );
+        assert!(is_past(Some(9_500), Some(9_399)));
+        assert!(!is_past(Some(9_500), Some(9_400)));
+        assert!(!is_past(Some(9_500), None));
+        // The newest may be the last.
+        assert!(!is_past(Some(9_000), Some(9_399)));
+        assert!(!is_past(Some(9_399), Some(9_399)));
     }
 }

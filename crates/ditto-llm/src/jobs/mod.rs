@@ -29,8 +29,10 @@
 
 mod class;
 mod clock;
+mod create;
 mod error;
 mod export;
+mod fetch;
 mod first_pass;
 mod folder;
 mod index;

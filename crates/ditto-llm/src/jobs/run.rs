@@ -6,40 +6,29 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use xxhash_rust::xxh3::Xxh3;
-
 use super::class::Class;
 use super::clock::{Clock, unix_seconds};
 use super::error::{JobError, JobErrorKind, Result};
 use super::join::{self, Source};
-use super::ledger::Learned;
-use super::look::{Listed, Look, METADATA_KEY, Resolution, Wanted};
+use super::look::Look;
 use super::plan::Shard;
 use super::provider::Provider;
 use super::spool::{self, Outgoing};
-use super::state::{End, RawFile, RawKind, State, Step};
-use super::turn::{self, Refusal, Room, Standing, Turn, Verdict};
+use super::state::{End, RawFile, State, Step};
+use super::turn::{self, Room, Standing, Turn, Verdict};
 use super::{Job, rounds};
-use crate::batches::{BatchCreateRequest, CreateOptions};
 use crate::error::DittoError;
 use crate::upload::FileUpload;
 use crate::wire::{Batch, FileObject};
 
 /// For so long the provider may be away before the job stops, in seconds. Batches go on without us.
-const PATIENCE: i64 = 24 * 3600;
+pub(super) const PATIENCE: i64 = 24 * 3600;
 
 /// For so long after the end what does not agree is looked at again, in seconds.
 const GRACE: i64 = 300;
 
 /// A batch that was just created may not be found for so long, in seconds.
 const NOT_FOUND_YET: i64 = 60;
-
-/// After the provider said that it was full, it is asked again after so long, in seconds, or when a
-/// batch has ended.
-const FULL_PAUSE: i64 = 300;
-
-/// Pages of a list that are read to find one batch: a hundred thousand batches are nobody's.
-const MAX_PAGES: usize = 1_000;
 
 /// A file that the provider still works on is waited for so often, ten seconds apart.
 const MAX_PENDING: u32 = 60;
@@ -97,22 +86,22 @@ pub enum Ended {
 
 /// What is known of a shard only as long as the process lives.
 #[derive(Debug, Default)]
-struct Pace {
-    not_before: i64,
-    failures: u32,
-    looks: Vec<Look>,
+pub(super) struct Pace {
+    pub(super) not_before: i64,
+    pub(super) failures: u32,
+    pub(super) looks: Vec<Look>,
     /// Since when what does not agree is looked at again.
     disagrees_since: Option<i64>,
 }
 
-struct Runner<'a, F> {
-    job: &'a mut Job,
-    provider: &'a Provider,
-    observer: F,
-    paces: BTreeMap<u32, Pace>,
-    full_until: i64,
+pub(super) struct Runner<'a, F> {
+    pub(super) job: &'a mut Job,
+    pub(super) provider: &'a Provider,
+    pub(super) observer: F,
+    pub(super) paces: BTreeMap<u32, Pace>,
+    pub(super) full_until: i64,
     /// When the provider was last heard.
-    heard: i64,
+    pub(super) heard: i64,
 }
 
 impl Job {
@@ -161,7 +150,7 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         }
     }
 
-    fn now(&self) -> i64 {
+    pub(super) fn now(&self) -> i64 {
         unix_seconds(&*self.job.clock)
     }
 
@@ -202,13 +191,13 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         .min()
     }
 
-    fn shard(&self, number: u32) -> Shard {
+    pub(super) fn shard(&self, number: u32) -> Shard {
         let mut shards = self.job.rounds.iter().flat_map(|round| &round.shards);
         let shard = shards.find(|shard| shard.number == number);
         shard.expect("turns are about shards of the job").clone()
     }
 
-    fn step(&mut self, shard: &Shard, step: Step) -> Result<()> {
+    pub(super) fn step(&mut self, shard: &Shard, step: Step) -> Result<()> {
         self.job.ledger.step(shard.number, step)?;
         let state = self.job.ledger.state(shard.number);
         (self.observer)(&Event::Stepped { shard, state });
@@ -217,18 +206,18 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         Ok(())
     }
 
-    fn rest(&mut self, shard: u32, seconds: i64) {
+    pub(super) fn rest(&mut self, shard: u32, seconds: i64) {
         let until = self.now() + seconds;
         self.paces.entry(shard).or_default().not_before = until;
     }
 
-    fn heard(&mut self, shard: u32) {
+    pub(super) fn heard(&mut self, shard: u32) {
         self.heard = self.now();
         self.paces.entry(shard).or_default().failures = 0;
     }
 
     /// A call failed: it is tried again if it passes, and the job stops if it does not.
-    fn weather(&mut self, shard: u32, what: &str, error: DittoError) -> Result<()> {
+    pub(super) fn weather(&mut self, shard: u32, what: &str, error: DittoError) -> Result<()> {
         let now = self.now();
         if !error.is_transient() || now - self.heard > PATIENCE {
             return Err(JobError::provider(what, error));
@@ -284,187 +273,6 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         }
     }
 
-    /// What the shard's batch is known by. One that failed before anything ran is left behind with
-    /// its key.
-    fn key(&self, shard: u32) -> String {
-        let attempt = self.job.ledger.spent(shard).len();
-        format!("{}-{shard}-{attempt}", self.job.plan.key)
-    }
-
-    /// The step that costs money. If we stop after the intent, the next run looks for the batch.
-    async fn create(&mut self, number: u32) -> Result<()> {
-        let shard = self.shard(number);
-        let State::Uploaded { file } = self.job.ledger.state(number).clone() else {
-            return Ok(());
-        };
-        let (plan, key) = (&self.job.plan, self.key(number));
-        let metadata = plan
-            .profile
-            .metadata
-            .then(|| [(METADATA_KEY.to_owned(), key.clone())].into());
-        let request = BatchCreateRequest {
-            input_file_id: file,
-            endpoint: plan.profile.spelled(&plan.endpoint),
-            completion_window: plan.window.clone(),
-            metadata,
-            provider_options: None,
-        };
-        let options = match plan.profile.idempotency {
-            true => CreateOptions::default().idempotency_key(key),
-            false => CreateOptions::default(),
-        };
-        let at = self.now();
-        self.step(&shard, Step::Create { at })?;
-        self.paces.entry(number).or_default().looks.clear();
-        match self.provider.batches.create_with(request, options).await {
-            Ok(created) => {
-                self.heard(number);
-                let (batch, at) = (created.batch.id, self.now());
-                self.step(&shard, Step::Created { batch, at })?;
-                self.rest(
-                    number,
-                    turn::poll_pause(&self.job.plan.profile, 0, fastrand::f64()),
-                );
-                Ok(())
-            }
-            Err(error) => self.not_created(&shard, error),
-        }
-    }
-
-    fn not_created(&mut self, shard: &Shard, error: DittoError) -> Result<()> {
-        let why = error
-            .to_string()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        match turn::refusal(&error) {
-            // The ledger has the intent; the next turn looks.
-            Refusal::Unknown => {
-                (self.observer)(&Event::Weather {
-                    what: "cannot tell whether a batch was created",
-                    error: &error,
-                });
-                Ok(())
-            }
-            Refusal::Full { why, limit } => {
-                self.step(shard, Step::NotCreated { why })?;
-                self.full(shard, limit)
-            }
-            Refusal::Passing(asked) => {
-                let failures = self
-                    .paces
-                    .get(&shard.number)
-                    .map_or(0, |pace| pace.failures);
-                self.step(shard, Step::NotCreated { why })?;
-                self.rest(shard.number, turn::weather_pause(failures, asked));
-                self.paces.entry(shard.number).or_default().failures = failures + 1;
-                (self.observer)(&Event::Weather {
-                    what: "cannot create a batch",
-                    error: &error,
-                });
-                match self.now() - self.heard > PATIENCE {
-                    true => Err(JobError::provider("cannot create a batch", error)),
-                    false => Ok(()),
-                }
-            }
-            Refusal::FileGone => self.step(shard, Step::FileGone),
-            Refusal::Final => {
-                self.step(shard, Step::NotCreated { why })?;
-                Err(JobError::provider("cannot create a batch", error))
-            }
-        }
-    }
-
-    /// The provider has no room for the shard. If it never will, its lines go out in smaller ones.
-    fn full(&mut self, shard: &Shard, limit: Option<u64>) -> Result<()> {
-        let others = self.job.rounds.iter().flat_map(|round| &round.shards);
-        let alone = !others
-            .filter(|other| other.number != shard.number)
-            .any(|other| self.job.ledger.state(other.number).is_enqueued());
-        let too_large = limit.is_some_and(|limit| shard.tokens > limit);
-        if shard.lines > 1 && (too_large || (alone && limit.is_none())) {
-            // Our count of tokens is an estimate; without a word of the provider's, half is tried.
-            let most = limit
-                .map_or(shard.tokens / 2, |limit| limit - limit / 5)
-                .max(1);
-            let learned = Learned {
-                max_enqueued_tokens: Some(most),
-            };
-            self.job.ledger.learn(learned)?;
-            let why = "it has more tokens than the provider takes at once".to_owned();
-            return self.step(shard, Step::Dissolved { why });
-        }
-        if let Some(limit) = limit {
-            let learned = Learned {
-                max_enqueued_tokens: Some(limit),
-            };
-            if self.job.ledger.learned() != learned {
-                self.job.ledger.learn(learned)?;
-            }
-        }
-        self.full_until = self.now() + FULL_PAUSE;
-        Ok(())
-    }
-
-    /// There was an intent, and no answer was recorded.
-    async fn look(&mut self, number: u32) -> Result<()> {
-        let shard = self.shard(number);
-        let State::Creating { file, at } = self.job.ledger.state(number).clone() else {
-            return Ok(());
-        };
-        let profile = &self.job.plan.profile;
-        if profile.idempotency {
-            let why = "the provider gives the same batch for the same key".to_owned();
-            return self.step(&shard, Step::NotCreated { why });
-        }
-        let key = self.key(number);
-        let wanted = Wanted {
-            key: &key,
-            file: &file,
-            intent_at: at,
-            lists_new_at_once: profile.lists_new_at_once,
-        };
-        let looks = self.paces.get(&number).map_or(&[][..], |pace| &pace.looks);
-        match wanted.resolve(looks) {
-            Resolution::Adopt(batch) => {
-                let at = self.now();
-                self.step(&shard, Step::Adopted { batch, at })
-            }
-            Resolution::Lost => {
-                let times: Vec<_> = looks.iter().map(|look| format!("{look:?}")).collect();
-                let why = format!("it is in no list: {}", times.join(", "));
-                self.step(&shard, Step::NotCreated { why })
-            }
-            Resolution::CannotTell(why) => self.step(&shard, Step::Stuck { why }),
-            Resolution::LookAt(time) if time > self.now() => {
-                let seconds = time - self.now();
-                self.rest(number, seconds);
-                Ok(())
-            }
-            Resolution::LookAt(_) => self.take_look(number, &wanted).await,
-        }
-    }
-
-    async fn take_look(&mut self, number: u32, wanted: &Wanted<'_>) -> Result<()> {
-        let at = self.now();
-        let spent = self.job.ledger.spent(number).to_vec();
-        let lists = self.job.plan.profile.lists;
-        let look = match find(self.provider, lists, &spent, wanted).await {
-            Ok(found) => Look::Complete { at, found },
-            Err(error) if matches!(error.status(), Some(404 | 405 | 501)) => Look::Impossible {
-                why: format!("the provider does not list its batches: {error}"),
-            },
-            Err(error @ DittoError::InvalidResponse(_)) => Look::Impossible {
-                why: format!("the provider's list cannot be read: {error}"),
-            },
-            Err(error) => return self.weather(number, "cannot list the batches", error),
-        };
-        self.heard(number);
-        self.paces.entry(number).or_default().looks.push(look);
-        Ok(())
-    }
-
     async fn poll(&mut self, number: u32) -> Result<()> {
         let shard = self.shard(number);
         let State::Open { batch, since, .. } = self.job.ledger.state(number).clone() else {
@@ -507,73 +315,9 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         }
     }
 
-    fn still_disagrees(&mut self, shard: u32, now: i64) -> bool {
+    pub(super) fn still_disagrees(&mut self, shard: u32, now: i64) -> bool {
         let pace = self.paces.entry(shard).or_default();
         now - *pace.disagrees_since.get_or_insert(now) < GRACE
-    }
-
-    async fn fetch(&mut self, number: u32) -> Result<()> {
-        let shard = self.shard(number);
-        let State::Ended { batch, end, .. } = self.job.ledger.state(number).clone() else {
-            return Ok(());
-        };
-        let mut raw = Vec::new();
-        let mut lines = 0;
-        for (kind, file) in [
-            (RawKind::Output, &end.output_file),
-            (RawKind::Errors, &end.error_file),
-        ] {
-            let Some(file) = file else { continue };
-            let path = shard.raw_path(&self.job.folder, kind.name());
-            match self.provider.files.download_to(file, &path).await {
-                Ok(_) => {}
-                Err(error) if error.status() == Some(404) => {
-                    let now = self.now();
-                    if self.still_disagrees(number, now) {
-                        self.rest(number, 20);
-                        return Ok(());
-                    }
-                    return Err(JobError::provider(
-                        "a file of results is gone at the provider",
-                        error,
-                    ));
-                }
-                Err(error) => return self.weather(number, "cannot download results", error),
-            }
-            self.heard(number);
-            let (file, has) = blocking(move || look_at(&path, kind)).await?;
-            raw.push(file);
-            lines += has;
-        }
-        if lines < shard.lines
-            && end.status == "completed"
-            && self.may_grow(&shard, &batch, &end).await?
-        {
-            return Ok(());
-        }
-        if !end.faults.is_empty() {
-            let path = shard.raw_path(&self.job.folder, RawKind::Faults.name());
-            join::write_faults(&self.job.folder, &shard, &path, &end.faults)?;
-            raw.push(look_at(&path, RawKind::Faults)?.0);
-        }
-        self.step(&shard, Step::Fetched { raw })
-    }
-
-    /// The files have fewer lines than the shard although all are done: they may not be whole yet.
-    async fn may_grow(&mut self, shard: &Shard, batch: &str, end: &End) -> Result<bool> {
-        let now = self.now();
-        if !self.still_disagrees(shard.number, now) {
-            return Ok(false);
-        }
-        if let Ok(answer) = self.provider.batches.retrieve(batch).await
-            && let Verdict::Ended(anew) | Verdict::LookAgain(anew) =
-                turn::judge(&answer.batch, &self.job.plan.profile, now)
-            && anew != *end
-        {
-            self.step(shard, Step::EndedAnew { end: anew })?;
-        }
-        self.rest(shard.number, 60);
-        Ok(true)
     }
 
     async fn join(&mut self, number: u32) -> Result<()> {
@@ -711,79 +455,8 @@ async fn until_processed(
     Ok(())
 }
 
-/// Looks for a batch on all pages back to before its intent, past those that are `spent`.
-async fn find(
-    provider: &Provider,
-    lists: bool,
-    spent: &[String],
-    wanted: &Wanted<'_>,
-) -> Result<Option<String>, DittoError> {
-    let unreadable = |why: &str| Err(DittoError::InvalidResponse(why.to_owned()));
-    if !lists {
-        return unreadable("its profile says so");
-    }
-    let mut after = None;
-    for _ in 0..MAX_PAGES {
-        let page = provider.batches.list(Some(100), after.clone()).await?;
-        for batch in &page.batches {
-            let kept = batch.metadata.as_ref();
-            let listed = Listed {
-                id: batch.id.clone(),
-                created_at: batch.created_at,
-                key: kept.and_then(|kept| kept.get(METADATA_KEY).cloned()),
-                input_file: batch.input_file_id.clone(),
-            };
-            if wanted.matches(&listed) && !spent.contains(&listed.id) {
-                return Ok(Some(listed.id));
-            }
-        }
-        // Newest first; but one page is always read whole.
-        let is_far_back = page.batches.last().is_some_and(|batch| {
-            let created_at = batch.created_at;
-            wanted.is_before(&Listed {
-                created_at,
-                ..Listed::default()
-            })
-        });
-        match page.after {
-            Some(next) if !is_far_back && after.as_ref() != Some(&next) => after = Some(next),
-            Some(_) if !is_far_back => return unreadable("the list does not go on"),
-            Some(_) | None => return Ok(None),
-        }
-    }
-    unreadable("the list has no end")
-}
-
-/// Length, hash and number of lines of a file.
-fn look_at(path: &std::path::Path, kind: RawKind) -> Result<(RawFile, u64)> {
-    use std::io::Read;
-    let failed = |e: &std::io::Error| JobError::file("cannot read", path, e);
-    let mut file = std::fs::File::open(path).map_err(|e| failed(&e))?;
-    let (mut hash, mut buffer) = (Xxh3::new(), vec![0; 1 << 20]);
-    let (mut bytes, mut lines, mut last) = (0, 0, b'\n');
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(length) => {
-                let read = &buffer[..length];
-                hash.update(read);
-                bytes += length as u64;
-                lines += memchr::memchr_iter(b'\n', read).count() as u64;
-                last = read[length - 1];
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(failed(&e)),
-        }
-    }
-    let xxh3 = format!("{:032x}", hash.digest128());
-    Ok((
-        RawFile { kind, bytes, xxh3 },
-        lines + u64::from(last != b'\n'),
-    ))
-}
-
 /// Work on files, beside the threads that wait for the network.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {

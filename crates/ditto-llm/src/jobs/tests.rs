@@ -332,6 +332,20 @@ async fn a_create_whose_answer_is_lost_is_found_also_late_and_also_without_metad
     }
 }
 
+/// What comes first in such a list is too old to be the one that is looked for, and says nothing of the rest.
+#[tokio::test]
+async fn a_create_whose_answer_is_lost_is_found_in_a_list_that_begins_with_the_oldest() {
+    let (desk, fake) = (Desk::of_lines(6).lines_a_shard(2), Fake::ok());
+    desk.run(&fake).await;
+    fake.world().pass(24 * 3600);
+    fake.world().lists_oldest_first = true;
+    fake.world().creates = vec![Create::AnswerLost];
+    let (desk, before) = (Desk::of_lines(6).lines_a_shard(6), fake.ran());
+    let results = desk.run(&fake).await;
+    assert_eq!(results.answered(), up_to(6));
+    assert_eq!(fake.ran(), before + 1);
+}
+
 #[tokio::test]
 async fn a_provider_that_cannot_be_looked_at_stops_that_shard_and_a_person_decides() {
     for adopts in [true, false] {

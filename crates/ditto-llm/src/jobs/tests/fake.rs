@@ -75,6 +75,7 @@ pub(crate) struct World {
     pub(crate) lists: bool,
     /// A new batch is in no list for so long.
     pub(crate) list_is_late_by: i64,
+    pub(crate) lists_oldest_first: bool,
     pub(crate) keeps_metadata: bool,
     pub(crate) status_at_end: &'static str,
     /// So many lines of a batch are done when it ends.
@@ -113,6 +114,7 @@ impl Fake {
             creates: Vec::new(),
             lists: true,
             list_is_late_by: 0,
+            lists_oldest_first: false,
             keeps_metadata: true,
             status_at_end: "completed",
             share_done: 1.0,
@@ -236,6 +238,10 @@ impl Fake {
 }
 
 impl World {
+    pub(crate) fn pass(&mut self, seconds: i64) {
+        self.now += seconds;
+    }
+
     fn name(&mut self, kind: &str) -> String {
         self.names += 1;
         format!("{kind}-{}", self.names)
@@ -462,7 +468,10 @@ impl BatchClient for Fake {
             return Err(refused(404, "not_found", "no such route"));
         }
         let seen = |batch: &&FakeBatch| world.now - batch.created_at >= world.list_is_late_by;
-        let all: Vec<_> = world.batches.iter().rev().filter(seen).collect();
+        let mut all: Vec<_> = world.batches.iter().rev().filter(seen).collect();
+        if world.lists_oldest_first {
+            all.reverse();
+        }
         let start = match &after {
             Some(after) => all
                 .iter()
