@@ -7,7 +7,7 @@ use super::Inner;
 use super::lane::{Lane, Permit, Taken};
 use super::segment::LineJob;
 use crate::model::throttle::Signal;
-use crate::upstream::{Reply, Request};
+use crate::upstream::{Caller, Reply, Request};
 
 /// A slot without work ends after this long; lines that arrive later start another.
 const IDLE: Duration = Duration::from_secs(5);
@@ -32,9 +32,10 @@ impl Inner {
 
     /// One slot: take a line, send it, settle it, again.
     async fn slot(self: Arc<Self>, lane: Arc<Lane>) {
-        while let Some((job, permit)) = self.next_line(&lane).await {
+        let mut caller = lane.upstream.caller();
+        while let Some((job, permit)) = self.rest_for_line(&lane, caller.as_mut()).await {
             let sent = self.host.now();
-            let reply = self.send(&lane, &job).await;
+            let reply = self.send(caller.as_mut(), &job).await;
             // The permit is free before the answer is looked at: the next line goes out at once.
             match &reply {
                 Some(reply) => permit.back(signal(reply), self.host.now()),
@@ -44,6 +45,22 @@ impl Inner {
                 Some(reply) => self.settle(&lane, job, sent, reply).await,
                 None => self.cut_off(&job),
             }
+        }
+    }
+
+    /// The next line of the lane, for which its caller rests; `None` once this slot is to end.
+    async fn rest_for_line(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        caller: &mut dyn Caller,
+    ) -> Option<(LineJob, Permit)> {
+        let mut next = std::pin::pin!(self.next_line(lane));
+        // Inside of a block nothing is made for a rest while there is a line at once.
+        let rest = async { caller.rest().await };
+        tokio::select! {
+            biased;
+            line = &mut next => line,
+            () = rest => next.await,
         }
     }
 
@@ -98,7 +115,7 @@ impl Inner {
     }
 
     /// The upstream's reply; `None` if the line was cut off by a stop or an ending.
-    async fn send(&self, lane: &Lane, job: &LineJob) -> Option<Reply> {
+    async fn send(&self, caller: &mut dyn Caller, job: &LineJob) -> Option<Reply> {
         let work = &job.segment.work;
         let line_id = work.line_id(job.number);
         let request = Request {
@@ -109,7 +126,7 @@ impl Inner {
         tokio::select! {
             biased;
             // An answer that is there is taken, also at the last moment.
-            reply = lane.upstream.send(request) => Some(reply),
+            reply = caller.send(request) => Some(reply),
             () = work.cut_off.cancelled() => None,
         }
     }

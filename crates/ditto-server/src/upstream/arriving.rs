@@ -2,6 +2,8 @@
 //! short. It never waits for memory, so that no answer that was paid for is held up by another.
 
 use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Body;
 
 use super::Content;
 use crate::budget::{Draw, Share};
@@ -11,6 +13,8 @@ use crate::spool::{SpoolFolder, Spooling};
 const HELD_BYTES: usize = 1 << 20;
 /// Held of an answer however short memory is: a file for a few kilobytes would cost more than they.
 const SMALL_BYTES: usize = 64 * 1024;
+/// Kept of an answer over the limit.
+const HEAD_BYTES: usize = 64 * 1024;
 
 /// Where answers are kept.
 #[derive(Debug, Clone)]
@@ -21,7 +25,7 @@ pub(crate) struct Keep {
 
 /// What has arrived of an answer.
 #[derive(Debug)]
-pub(super) struct Arriving<'a> {
+struct Arriving<'a> {
     keep: &'a Keep,
     /// Its length, if it says so.
     expected: Option<u64>,
@@ -39,7 +43,40 @@ impl Keep {
         }
     }
 
-    pub(super) fn arriving(&self, expected: Option<u64>) -> Arriving<'_> {
+    /// The whole body; or, if it is longer than this, its first bytes.
+    pub(super) async fn read<B: Body<Data = Bytes> + Unpin>(
+        &self,
+        mut body: B,
+        most: usize,
+    ) -> Result<Result<Content, Bytes>, B::Error> {
+        let length = body.size_hint().exact();
+        // What says that it is too large is not read to the limit first.
+        let is_short = length.is_none_or(|length| length <= most as u64);
+        let limit = if is_short { most } else { most.min(HEAD_BYTES) };
+        let Some(mut last) = chunk(&mut body).await? else {
+            return Ok(Ok(self.whole(Bytes::new())));
+        };
+        let mut arriving = self.arriving(length.filter(|_| is_short));
+        loop {
+            if arriving.length() + last.len() > limit {
+                arriving.take(&last[..last.len().min(HEAD_BYTES)]).await;
+                return Ok(Err(arriving.head(HEAD_BYTES).await));
+            }
+            match chunk(&mut body).await? {
+                None if arriving.length() == 0 => return Ok(Ok(self.whole(last))),
+                None => {
+                    arriving.take(&last).await;
+                    return Ok(Ok(arriving.finish().await));
+                }
+                Some(next) => {
+                    arriving.take(&last).await;
+                    last = next;
+                }
+            }
+        }
+    }
+
+    fn arriving(&self, expected: Option<u64>) -> Arriving<'_> {
         Arriving {
             keep: self,
             expected,
@@ -50,7 +87,7 @@ impl Keep {
     }
 
     /// An answer of one chunk, as most are: it is passed on as it is.
-    pub(super) fn whole(&self, bytes: Bytes) -> Content {
+    fn whole(&self, bytes: Bytes) -> Content {
         Content::Held {
             _draw: self.memory.overdraw(bytes.len() as u64),
             bytes,
@@ -58,15 +95,25 @@ impl Keep {
     }
 }
 
+/// The next bytes of a body; `None` at its end. Trailers say nothing to us.
+async fn chunk<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Option<Bytes>, B::Error> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(bytes) = frame?.into_data() {
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
+}
+
 impl Arriving<'_> {
-    pub(super) fn length(&self) -> usize {
+    fn length(&self) -> usize {
         match &self.spooling {
             Some(spooling) => usize::try_from(spooling.length()).unwrap_or(usize::MAX),
             None => self.held.len(),
         }
     }
 
-    pub(super) async fn take(&mut self, chunk: &[u8]) {
+    async fn take(&mut self, chunk: &[u8]) {
         if self.spooling.is_none() && !self.may_hold(self.held.len() + chunk.len()) {
             let held = std::mem::take(&mut self.held);
             self.spooling = Some(self.keep.spool.begin(held));
@@ -99,7 +146,7 @@ impl Arriving<'_> {
     }
 
     /// All of it.
-    pub(super) async fn finish(self) -> Content {
+    async fn finish(self) -> Content {
         match self.spooling {
             Some(spooling) => Content::Spooled(spooling.finish().await),
             None => Content::Held {
@@ -110,7 +157,7 @@ impl Arriving<'_> {
     }
 
     /// Its first bytes, at most so many.
-    pub(super) async fn head(self, bytes: usize) -> Bytes {
+    async fn head(self, bytes: usize) -> Bytes {
         match self.finish().await {
             Content::Held { bytes: held, .. } => held.slice(..held.len().min(bytes)),
             // They are shown to people; that there was an answer over the limit is what counts.

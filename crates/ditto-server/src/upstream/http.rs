@@ -1,41 +1,51 @@
 //! An upstream over HTTP.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::Uri;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper_util::client::proxy::matcher::Matcher;
 use secrecy::{ExposeSecret, SecretString};
+use tokio_rustls::rustls::ClientConfig;
 
 use super::address::{base, shown_address};
-use super::{Content, Keep, Reply, Request, Upstream};
+use super::{Caller, Content, Keep, Upstream};
 use crate::config::UpstreamConfig;
 use crate::error::{Error, Result};
+use caller::{HttpCaller, Terms};
+use connector::{Connector, Way};
+use heads::Heads;
 
-/// A server that does not take a connection within this time is away.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Kept of an answer over the limit.
-const HEAD_BYTES: usize = 64 * 1024;
+mod caller;
+mod connection;
+mod connector;
+mod heads;
+mod spares;
+
 /// A list of models is small; a server that does not give it at once is not asked to wait for.
 const MODELS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Thousands of models; it is held whole, and kept.
 const MODELS_BYTES: usize = 4 << 20;
-/// The longest wait that an upstream may name: longer, and a probe now and then costs nothing.
-const RETRY_AFTER_CAP: Duration = Duration::from_secs(600);
+/// How we call ourselves.
+const USER_AGENT_NAME: &str = concat!("ditto-batch/", env!("CARGO_PKG_VERSION"));
+
+/// Why a request got no answer, or cannot be made.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// One OpenAI-compatible endpoint over HTTP.
 pub(crate) struct HttpUpstream {
     name: String,
     /// Without `/v1` and without a slash at the end.
     base: String,
-    /// By endpoint: parsing a URL costs more than anything else we do to send a line.
-    urls: Vec<(String, reqwest::Url)>,
     key: Option<SecretString>,
+    /// For lines.
+    terms: Arc<Terms>,
+    /// For questions that are no line's: they are few, and need not be fast.
     client: reqwest::Client,
-    timeout: Duration,
-    answer_bytes: usize,
-    keep: Keep,
 }
 
 impl fmt::Debug for HttpUpstream {
@@ -55,82 +65,37 @@ impl HttpUpstream {
         answer_bytes: usize,
         keep: Keep,
     ) -> Result<Self> {
-        let unusable = |reason: String| {
+        let made = || -> std::result::Result<Self, Failure> {
+            let base = base(&config.base_url)?;
+            let key = config.key.as_ref().map(authorization).transpose()?;
+            let tls = connector::system_tls()?;
+            let client = client(key.as_ref(), tls.clone())?;
+            let to: Uri = reqwest::Url::parse(&base)?.as_str().parse()?;
+            let way = Way::to(&to, &Matcher::from_system());
+            let terms = Terms {
+                heads: Heads::new(&base, endpoints, key.as_ref(), &way)?,
+                connector: Connector::new(&to, &way, tls.into())?,
+                timeout,
+                answer_bytes,
+                keep,
+                spares: Mutex::default(),
+            };
+            Ok(Self {
+                name: config.name.clone(),
+                base,
+                key: config.key.clone(),
+                terms: Arc::new(terms),
+                client,
+            })
+        };
+        made().map_err(|failure| {
             Error::invalid(format!(
-                "upstream `{}` ({}): {reason}",
+                "upstream `{}` ({}): {}",
                 config.name,
-                shown_address(&config.base_url)
+                shown_address(&config.base_url),
+                root_cause(&*failure)
             ))
-        };
-        let base = base(&config.base_url).map_err(|e| unusable(e.to_string()))?;
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(key) = &config.key {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
-                .map_err(|_| unusable("the key holds characters that no header may".to_owned()))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let client = reqwest::Client::builder()
-            .default_headers(headers)
-            .user_agent(concat!("ditto-batch/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            // A redirect is an answer: following it could carry the key to another host.
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(config.concurrency.most())
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|e| unusable(e.to_string()))?;
-        let urls = endpoints.iter().map(|endpoint| {
-            let url = reqwest::Url::parse(&format!("{base}{endpoint}"));
-            url.map(|url| (endpoint.clone(), url))
-        });
-        let urls = urls
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|e| unusable(e.to_string()))?;
-        Ok(Self {
-            name: config.name.clone(),
-            base,
-            urls,
-            key: config.key.clone(),
-            client,
-            timeout,
-            answer_bytes,
-            keep,
         })
-    }
-
-    async fn ask(&self, request: Request<'_>) -> std::result::Result<Reply, reqwest::Error> {
-        let known = self.urls.iter().find(|(at, _)| at == request.endpoint);
-        let post = match known {
-            Some((_, url)) => self.client.post(url.clone()),
-            // A batch from before the list of endpoints was changed.
-            None => self
-                .client
-                .post(format!("{}{}", self.base, request.endpoint)),
-        };
-        let response = post
-            .header("idempotency-key", request.line_id)
-            .header("x-request-id", request.line_id)
-            .body(request.body)
-            .send()
-            .await?;
-        let status = response.status().as_u16();
-        let request_id = header(response.headers(), "x-request-id");
-        let retry_after = retry_after(response.headers());
-        match self.read(response).await? {
-            Ok(body) => Ok(Reply::Answer {
-                status,
-                body,
-                retry_after,
-                request_id,
-            }),
-            Err(head) => Ok(Reply::TooLarge {
-                status,
-                head,
-                request_id,
-            }),
-        }
     }
 
     /// A question that is no line's, with the key and the rules of one.
@@ -138,37 +103,13 @@ impl HttpUpstream {
         self.client.get(format!("{}{path}", self.base))
     }
 
-    /// The whole body; or, over the limit, its first bytes.
+    /// The whole body; or, over the limit of an answer, its first bytes.
     pub(super) async fn read(
         &self,
-        mut response: reqwest::Response,
-    ) -> std::result::Result<std::result::Result<Content, Bytes>, reqwest::Error> {
-        let length = response.content_length();
-        // What says that it is too large is not read to the limit first.
-        let is_short = length.is_none_or(|length| length <= self.answer_bytes as u64);
-        let most = if is_short { usize::MAX } else { HEAD_BYTES };
-        let limit = self.answer_bytes.min(most);
-        let Some(mut last) = response.chunk().await? else {
-            return Ok(Ok(self.keep.whole(Bytes::new())));
-        };
-        let mut arriving = self.keep.arriving(length.filter(|_| is_short));
-        loop {
-            if arriving.length() + last.len() > limit {
-                arriving.take(&last[..last.len().min(HEAD_BYTES)]).await;
-                return Ok(Err(arriving.head(HEAD_BYTES).await));
-            }
-            match response.chunk().await? {
-                None if arriving.length() == 0 => return Ok(Ok(self.keep.whole(last))),
-                None => {
-                    arriving.take(&last).await;
-                    return Ok(Ok(arriving.finish().await));
-                }
-                Some(next) => {
-                    arriving.take(&last).await;
-                    last = next;
-                }
-            }
-        }
+        response: reqwest::Response,
+    ) -> reqwest::Result<std::result::Result<Content, Bytes>> {
+        let body = reqwest::Body::from(response);
+        self.terms.keep.read(body, self.terms.answer_bytes).await
     }
 }
 
@@ -178,14 +119,8 @@ impl Upstream for HttpUpstream {
         &self.name
     }
 
-    async fn send(&self, request: Request<'_>) -> Reply {
-        match tokio::time::timeout(self.timeout, self.ask(request)).await {
-            Err(_) => Reply::Timeout,
-            Ok(Ok(reply)) => reply,
-            Ok(Err(error)) => Reply::Unreachable {
-                reason: root_cause(&error.without_url()),
-            },
-        }
+    fn caller(&self) -> Box<dyn Caller> {
+        Box::new(HttpCaller::new(Arc::clone(&self.terms)))
     }
 
     async fn models(&self) -> Result<Vec<serde_json::Value>> {
@@ -220,6 +155,27 @@ impl Upstream for HttpUpstream {
     }
 }
 
+/// What is sent with each request, if there is a key.
+fn authorization(key: &SecretString) -> std::result::Result<HeaderValue, Failure> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
+        .map_err(|_| "the key holds characters that no header may")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn client(key: Option<&HeaderValue>, tls: ClientConfig) -> reqwest::Result<reqwest::Client> {
+    let json = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let key = key.map(|key| (AUTHORIZATION, key.clone()));
+    reqwest::Client::builder()
+        .default_headers(HeaderMap::from_iter(std::iter::once(json).chain(key)))
+        .user_agent(USER_AGENT_NAME)
+        .connect_timeout(connector::TIMEOUT)
+        // A redirect is an answer: following it could carry the key to another host.
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_backend_preconfigured(tls)
+        .build()
+}
+
 /// The whole body; `None` if it is longer.
 async fn up_to(
     limit: usize,
@@ -233,28 +189,6 @@ async fn up_to(
         body.extend_from_slice(&chunk);
     }
     Ok(Some(body))
-}
-
-fn header(headers: &HeaderMap, name: &str) -> Option<String> {
-    Some(headers.get(name)?.to_str().ok()?.to_owned())
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a date in `Retry-After` is held against this machine's time, and only as a wait"
-)]
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-    };
-    let (ms, seconds) = (text("retry-after-ms"), text("retry-after"));
-    if ms.is_none() && seconds.is_none() {
-        return None;
-    }
-    let now = SystemTime::now();
-    ditto_llm::retry::parse_retry_after(ms, seconds, now).map(|wait| wait.min(RETRY_AFTER_CAP))
 }
 
 /// The innermost cause: "connection refused" says more than "error sending request".

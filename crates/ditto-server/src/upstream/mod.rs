@@ -70,10 +70,20 @@ pub(crate) enum Content {
 pub(crate) trait Upstream: fmt::Debug + Send + Sync {
     /// As configured; shown in lanes and logs.
     fn name(&self) -> &str;
-    /// Sends one line and reads its answer. Never an error: every way of not answering is a reply.
-    async fn send(&self, request: Request<'_>) -> Reply;
+    /// Who sends lines to it: each slot has one.
+    fn caller(&self) -> Box<dyn Caller>;
     /// Its list of models, as it gives it.
     async fn models(&self) -> Result<Vec<serde_json::Value>>;
     /// What must never stand in a result: the key, if there is one.
     fn secret(&self) -> Option<&str>;
+}
+
+/// Sends lines to an upstream, one after the other.
+#[async_trait]
+pub(crate) trait Caller: Send {
+    /// Sends one line and reads its answer. Never an error: every way of not answering is a reply.
+    async fn send(&mut self, request: Request<'_>) -> Reply;
+    /// For the time without a line to send: looks after what is kept for the next one, and ends
+    /// when there is nothing to look after. It may be dropped at any time.
+    async fn rest(&mut self) {}
 }

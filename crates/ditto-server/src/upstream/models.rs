@@ -214,7 +214,7 @@ fn failed(lists: &[Told]) -> Option<&Error> {
 mod tests {
     use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-    use super::super::{Reply, Request};
+    use super::super::Caller;
     use super::*;
 
     /// An upstream whose answers a test gives one by one.
@@ -229,8 +229,8 @@ mod tests {
             "scripted"
         }
 
-        async fn send(&self, _: Request<'_>) -> Reply {
-            Reply::Timeout
+        fn caller(&self) -> Box<dyn Caller> {
+            unreachable!("nothing is sent to it")
         }
 
         async fn models(&self) -> Result<Vec<Value>> {

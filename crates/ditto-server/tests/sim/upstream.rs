@@ -11,7 +11,7 @@ use super::life::Life;
 use crate::budget::Share;
 use crate::clock::Steady;
 use crate::error::Result;
-use crate::upstream::{Content, Reply, Request, Upstream};
+use crate::upstream::{Caller, Content, Reply, Request, Upstream};
 
 /// One line in so many is answered with 500 whenever it is sent.
 const POISON: u64 = 41;
@@ -26,7 +26,22 @@ impl Upstream for SimUpstream {
         "sim"
     }
 
-    async fn send(&self, request: Request<'_>) -> Reply {
+    fn caller(&self) -> Box<dyn Caller> {
+        Box::new(Self(Arc::clone(&self.0)))
+    }
+
+    async fn models(&self) -> Result<Vec<Value>> {
+        Ok(Vec::new())
+    }
+
+    fn secret(&self) -> Option<&str> {
+        None
+    }
+}
+
+#[async_trait]
+impl Caller for SimUpstream {
+    async fn send(&mut self, request: Request<'_>) -> Reply {
         let life = &self.0;
         if life.is_dead() {
             return std::future::pending().await;
@@ -52,14 +67,6 @@ impl Upstream for SimUpstream {
             life.world.laws().charged(line);
         }
         reply
-    }
-
-    async fn models(&self) -> Result<Vec<Value>> {
-        Ok(Vec::new())
-    }
-
-    fn secret(&self) -> Option<&str> {
-        None
     }
 }
 

@@ -9,6 +9,7 @@
 mod borders;
 mod bytes;
 mod cancel;
+mod connections;
 mod crash;
 mod damage;
 mod deletion;

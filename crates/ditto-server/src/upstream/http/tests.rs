@@ -12,7 +12,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::upstream::Keep;
+use crate::upstream::{Reply, Request};
+
+mod kept;
+mod ways;
 
 const CHAT: &str = "/v1/chat/completions";
 /// Below the range from which the system gives ports to clients.
@@ -89,7 +92,7 @@ async fn send(upstream: &HttpUpstream, body: &'static str) -> Reply {
         body: Bytes::from_static(body.as_bytes()),
         line_id: "batch_req_1_1",
     };
-    upstream.send(request).await
+    upstream.caller().send(request).await
 }
 
 /// The names of the headers of a request, in order of the alphabet.
