@@ -141,18 +141,18 @@ impl Runner {
     ) -> Result<Self> {
         #[cfg(test)]
         let tally = Arc::<Tally>::default();
-        let session = |conn, begin| Session {
+        let session = |conn, side| Session {
             conn,
             clock: Arc::clone(clock),
-            begin,
+            side,
             #[cfg(test)]
             tally: Arc::clone(&tally),
         };
         let readers = readers
             .into_iter()
-            .map(|conn| Worker::start("catalog-reader", session(conn, "BEGIN DEFERRED")))
+            .map(|conn| Worker::start("catalog-reader", session(conn, Side::Reader)))
             .collect::<Result<_>>()?;
-        let writer = Worker::start("catalog-writer", session(writer, "BEGIN IMMEDIATE"))?;
+        let writer = Worker::start("catalog-writer", session(writer, Side::Writer))?;
         Ok(Self::Threads(Threads {
             writer,
             readers,
@@ -251,13 +251,27 @@ impl Drop for Worker {
 struct Session {
     conn: Connection,
     clock: Arc<dyn Clock>,
-    /// How its transactions begin.
-    begin: &'static str,
+    side: Side,
     #[cfg(test)]
     tally: Arc<Tally>,
 }
 
+/// What a thread does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Writer,
+    Reader,
+}
+
 impl Session {
+    /// How its transactions begin. A reader's snapshot is of the first question in it.
+    fn begin(&self) -> &'static str {
+        match self.side {
+            Side::Writer => "BEGIN IMMEDIATE",
+            Side::Reader => "BEGIN DEFERRED",
+        }
+    }
+
     /// Inside the transaction that has begun, or is about to.
     fn tx(&self) -> Tx<'_> {
         Tx {
@@ -280,7 +294,23 @@ impl Session {
 fn work(session: &Session, mut commands: mpsc::Receiver<Command>) {
     while let Some(first) = commands.blocking_recv() {
         let mut answers = Vec::new();
-        let outcome = group(session, first, &mut commands, &mut answers);
+        let outcome = match session.side {
+            Side::Writer => {
+                let mut arrived = std::iter::from_fn(|| commands.try_recv().ok());
+                group(session, first, &mut arrived, &mut answers)
+            }
+            Side::Reader => {
+                // A question that is asked once the snapshot is taken may follow a change that the
+                // snapshot does not have, and that has returned.
+                let asked: Vec<_> = std::iter::from_fn(|| commands.try_recv().ok())
+                    .take(GROUP - 1)
+                    .collect();
+                let mut asked = asked.into_iter();
+                let outcome = group(session, first, &mut asked, &mut answers);
+                answers.extend(asked.map(|question| question(None)));
+                outcome
+            }
+        };
         if outcome.is_err() && !session.conn.is_autocommit() {
             // Its failure would change nothing: the next BEGIN fails and says so.
             let _ = session.turn("ROLLBACK");
@@ -291,15 +321,15 @@ fn work(session: &Session, mut commands: mpsc::Receiver<Command>) {
     }
 }
 
-/// Runs what is queued in one transaction: one fsync for all that arrived during the last one.
+/// Runs what is there in one transaction: one fsync for all that arrived during the last one.
 fn group(
     session: &Session,
     first: Command,
-    commands: &mut mpsc::Receiver<Command>,
+    others: &mut impl Iterator<Item = Command>,
     answers: &mut Vec<Answer>,
 ) -> Result<(), rusqlite::Error> {
     let tx = session.tx();
-    if let Err(e) = session.turn(session.begin) {
+    if let Err(e) = session.turn(session.begin()) {
         // Not run at all: its savepoint would be a transaction of its own.
         answers.push(first(None));
         return Err(e);
@@ -315,7 +345,7 @@ fn group(
             ));
         }
         next = if answers.len() < GROUP {
-            commands.try_recv().ok()
+            others.next()
         } else {
             None
         };
@@ -445,6 +475,31 @@ mod tests {
         assert_eq!(all(&runner).await, [1]);
         drop(go);
         held.await.unwrap().unwrap();
+    }
+
+    /// Whoever has created a batch and asks for it next must not be told that there is none.
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the test awaits what it spawns")]
+    async fn a_question_sees_what_had_returned_before_it_was_asked() {
+        let (_folder, writer, reader) = folder();
+        let runner = runner(writer, reader);
+        let (go, wait) = std::sync::mpsc::sync_channel::<()>(1);
+        let (begun, begins) = oneshot::channel();
+        let asking = Arc::clone(&runner);
+        let long = tokio::spawn(async move {
+            let question = move |tx: &Tx<'_>| {
+                let found = tx.row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0));
+                let _ = begun.send(());
+                let _ = wait.recv();
+                found
+            };
+            asking.read(question).await
+        });
+        begins.await.unwrap();
+        insert(&runner, 1).await.unwrap();
+        let (found, ()) = tokio::join!(all(&runner), async { drop(go) });
+        assert_eq!(found, [1]);
+        assert_eq!(long.await.unwrap().unwrap(), Some(0), "asked before");
     }
 
     #[tokio::test]
