@@ -219,7 +219,8 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
     /// A call failed: it is tried again if it passes, and the job stops if it does not.
     pub(super) fn weather(&mut self, shard: u32, what: &str, error: DittoError) -> Result<()> {
         let now = self.now();
-        if !error.is_transient() || now - self.heard > PATIENCE {
+        let failures = self.paces.get(&shard).map_or(0, |pace| pace.failures);
+        if !turn::may_pass(&error, failures) || now - self.heard > PATIENCE {
             return Err(JobError::provider(what, error));
         }
         (self.observer)(&Event::Weather {

@@ -299,6 +299,19 @@ pub(crate) fn poll_pause(profile: &Profile, open_for: i64, jitter: f64) -> i64 {
     ((seconds * (1.0 + 0.4 * jitter.clamp(0.0, 1.0))).round() as i64).max(1)
 }
 
+/// Answers in a row that cannot be read before they are taken for what the provider always says: a
+/// quarter of an hour of them.
+const MAX_UNREADABLE: u32 = 8;
+
+/// Whether a call that failed may go well later, for the nth time. A status of 200 with something else than
+/// an answer behind it comes from a gateway on a bad day; of uploads and looks nothing is bought.
+pub(crate) fn may_pass(error: &DittoError, times: u32) -> bool {
+    match error {
+        DittoError::InvalidResponse(_) => times < MAX_UNREADABLE,
+        _ => error.is_transient(),
+    }
+}
+
 /// Seconds before a call that failed in passing is tried again, for the nth time.
 pub(crate) fn weather_pause(times: u32, asked: Option<Duration>) -> i64 {
     let doubled = 5i64 << times.min(6);
@@ -349,6 +362,13 @@ mod tests {
             })
             .collect();
         next(&all, room, 50)
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_may_pass_and_not_for_ever() {
+        let unreadable = DittoError::InvalidResponse("no batch".into());
+        assert!(may_pass(&unreadable, 0));
+        assert!(!may_pass(&unreadable, MAX_UNREADABLE));
     }
 
     #[test]
