@@ -27,13 +27,23 @@ pub(crate) struct Signals {
     terminate: unix::Signal,
 }
 
+/// A supervisor's SIGHUP: the settings may be others now.
+#[derive(Debug)]
+pub(crate) struct Hangups(unix::Signal);
+
+impl Hangups {
+    /// Those from now on. Without it a SIGHUP ends the process.
+    pub(crate) fn new() -> Result<Self> {
+        listen(SignalKind::hangup()).map(Self)
+    }
+
+    pub(crate) async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
 impl Signals {
     pub(crate) fn new() -> Result<Self> {
-        let listen = |kind| {
-            unix::signal(kind).map_err(|e| {
-                Failure::new(exit::UNEXPECTED, format!("cannot listen for signals: {e}"))
-            })
-        };
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
@@ -52,4 +62,10 @@ impl Signals {
         // Not cut short by tokio's fairness, which counts on our coming back to it.
         tokio::task::unconstrained(self.next()).now_or_never()
     }
+}
+
+fn listen(kind: SignalKind) -> Result<unix::Signal> {
+    unix::signal(kind).map_err(|e| {
+        Failure::new(exit::UNEXPECTED, format!("cannot listen for signals: {e}"))
+    })
 }

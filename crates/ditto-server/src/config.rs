@@ -102,6 +102,8 @@ pub struct UpstreamConfig {
     pub tenants: Option<Vec<String>>,
     /// Requests in flight at once in each of its lanes.
     pub concurrency: Concurrency,
+    /// Its part of the lines of a model that others serve as well, beside their weights.
+    pub weight: u32,
 }
 
 impl UpstreamConfig {
@@ -114,7 +116,21 @@ impl UpstreamConfig {
             models: None,
             tenants: None,
             concurrency: Concurrency::default(),
+            weight: 1,
         }
+    }
+}
+
+impl PartialEq for UpstreamConfig {
+    fn eq(&self, other: &Self) -> bool {
+        let key = |config: &Self| config.key.as_ref().map(|k| k.expose_secret().to_owned());
+        self.name == other.name
+            && self.base_url == other.base_url
+            && key(self) == key(other)
+            && self.models == other.models
+            && self.tenants == other.tenants
+            && self.concurrency == other.concurrency
+            && self.weight == other.weight
     }
 }
 

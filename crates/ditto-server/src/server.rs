@@ -112,6 +112,7 @@ impl Server {
             blobs: blobs.clone(),
             journal,
             routing: Routing::new(&config, &keep)?,
+            keep,
             host: Host::machine(),
             workers: Workers::Alone,
             budget: budget.clone(),

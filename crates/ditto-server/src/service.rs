@@ -40,8 +40,8 @@ pub(crate) use crate::model::upload::{PART_BYTES, PARTS};
 
 use self::keys::Keys;
 use self::objects::{
-    batch_object, file_object, key_reused, listed, no_such_batch, no_such_file, unknown_cursor,
-    unknown_value,
+    batch_object, file_object, key_reused, lane_object, listed, no_such_batch, no_such_file,
+    unknown_cursor, unknown_value,
 };
 use self::quota::Quotas;
 use crate::blobs::{Blobs, name};
@@ -50,7 +50,7 @@ use crate::catalog::{
     BatchOptions, Cancelled, Catalog, Created, FileQuery, FileRow, NewBatch, NewFile, Order,
     ReadyFile, Route,
 };
-use crate::config::{CompletionWindow, Config, Mode, Window};
+use crate::config::{CompletionWindow, Config, Mode, UpstreamConfig, Window};
 use crate::engine::{Engine, LaneReport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id;
@@ -360,7 +360,13 @@ impl Service {
     /// One batch.
     pub async fn batch(&self, tenant: &str, id: &str) -> Result<Batch> {
         let row = self.catalog.batch(tenant, id).await?;
-        Ok(batch_object(&row.ok_or_else(|| no_such_batch(id))?))
+        let row = row.ok_or_else(|| no_such_batch(id))?;
+        let mut batch = batch_object(&row);
+        if let Some(extension) = &mut batch.ditto {
+            let lanes = self.engine.lanes_of(row.key);
+            extension.lanes = lanes.into_iter().map(lane_object).collect();
+        }
+        Ok(batch)
     }
 
     /// One page of batches, newest first.
@@ -424,6 +430,17 @@ impl Service {
     /// The models that the upstreams offer this tenant.
     pub async fn models(&self, tenant: &str) -> Result<Vec<serde_json::Value>> {
         self.engine.models(tenant).await
+    }
+
+    /// Lines go to these upstreams from now on. What one that is not among them has in flight comes to
+    /// its end; everything else of the configuration stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] if they cannot be, or if lines of a model are under way that none of them
+    /// serves; nothing has changed then.
+    pub async fn reload_upstreams(&self, upstreams: &[UpstreamConfig]) -> Result<()> {
+        self.engine.reload(upstreams).await
     }
 
     /// Why batches stand still while others go on, each reason once: something of theirs is gone from

@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use clap::Args;
-use ditto_server::Server;
+use ditto_server::{Server, Service};
 use ditto_sim::Sim;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -28,7 +28,7 @@ use crate::duration;
 use crate::exit;
 use crate::failure::{Failure, Result};
 use crate::printer::say;
-use crate::signals::{Signal, Signals};
+use crate::signals::{Hangups, Signal, Signals};
 
 /// A server of /v1/files and /v1/batches in front of endpoints that have none.
 ///
@@ -134,6 +134,7 @@ pub(crate) async fn run(args: &ServeArgs, err: &mut dyn Write) -> u8 {
 async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8> {
     // Asked for before anything is told: who reads the address may send a signal at once.
     let mut signals = Signals::new()?;
+    let mut hangups = Hangups::new()?;
     let mut settings = Settings::read(args)?;
     let sim = start_sim(args, &mut settings)?;
     // Before the data folder is opened: what goes wrong then is not the settings' fault.
@@ -154,6 +155,7 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8> {
         .await
         .map_err(Failure::of_opening)?;
     let who = who(server.access());
+    let service = server.service();
     let (stop, stopped) = oneshot::channel::<()>();
     let mut running = pin!(server.run(listener, async {
         // Dropping the sender is how it is told.
@@ -164,9 +166,20 @@ async fn serve(args: &ServeArgs, err: &mut dyn Write) -> Result<u8> {
         return code_of(ended);
     }
     say(err, format_args!("{greeting}\n{who}"));
-    tokio::select! {
-        ended = running.as_mut() => return code_of(ended),
-        _ = signals.next() => {}
+    loop {
+        tokio::select! {
+            ended = running.as_mut() => return code_of(ended),
+            _ = signals.next() => break,
+            () = hangups.next() => {
+                // Beside the work, which goes on meanwhile.
+                let reloaded = reload(args, &service, sim.as_ref());
+                let said = tokio::select! {
+                    ended = running.as_mut() => return code_of(ended),
+                    said = reloaded => said,
+                };
+                say(err, said);
+            }
+        }
     }
     say(
         err,
@@ -195,6 +208,34 @@ fn code_of(ended: ditto_server::Result<bool>) -> Result<u8> {
         let sentence = format!("the grace is over before the work was: {CUT_OFF}");
         Err(Failure::new(exit::UNEXPECTED, sentence))
     }
+}
+
+/// Reads the settings again and takes the upstreams that they name. What became of it, in a sentence.
+async fn reload(args: &ServeArgs, service: &Service, sim: Option<&Sim>) -> String {
+    match reloaded(args, service, sim).await {
+        Ok(upstreams) => format!("reloaded: {upstreams}; other settings are read at a start"),
+        Err(failure) => format!("not reloaded, and nothing has changed: {}", failure.message),
+    }
+}
+
+async fn reloaded(args: &ServeArgs, service: &Service, sim: Option<&Sim>) -> Result<String> {
+    let Settings {
+        config, targets, ..
+    } = Settings::read(args)?;
+    let mut upstreams = config.upstreams;
+    for (target, upstream) in targets.iter().zip(&mut upstreams) {
+        if *target == Target::Sim {
+            let sim = sim.ok_or_else(|| {
+                Failure::usage("a simulated upstream is started with the server, not later")
+            })?;
+            upstream.base_url = sim.base_url();
+        }
+        upstream.check().map_err(Failure::of_settings)?;
+    }
+    let reloaded = service.reload_upstreams(&upstreams).await;
+    reloaded.map_err(Failure::of_settings)?;
+    let names: Vec<_> = upstreams.iter().map(|u| u.name.as_str()).collect();
+    Ok(format!("lines go to {}", names.join(", ")))
 }
 
 /// Starts the simulator if an upstream is `sim`, and puts its address in that place.

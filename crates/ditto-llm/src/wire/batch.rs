@@ -167,6 +167,33 @@ pub struct BatchExtension {
     pub retry_of: Option<String>,
     /// The classes of these lines, see [`FailureClass`](super::FailureClass).
     pub retry_only: Option<Vec<String>>,
+    /// Where its lines are sent while it runs, as of now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<BatchLane>,
+}
+
+/// One upstream that answers lines of one model, as it is now. It may answer those of other batches
+/// as well.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct BatchLane {
+    /// As the server's configuration calls it.
+    pub upstream: String,
+    /// The model.
+    pub model: String,
+    /// Requests in flight at once, at most.
+    pub limit: u64,
+    /// Why it is so many, in a sentence.
+    pub why: String,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// How many a minute are sent at most, if the upstream takes no more.
+    pub requests_per_minute: Option<u64>,
+    /// Why nothing is sent, in a sentence, if that is so.
+    pub paused: Option<String>,
+    /// For how many seconds nothing has succeeded there, if that is so.
+    pub at_fault_seconds: Option<u64>,
 }
 
 impl Default for Batch {

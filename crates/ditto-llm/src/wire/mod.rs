@@ -15,7 +15,7 @@ mod page;
 mod upload;
 
 pub use batch::{
-    Batch, BatchError, BatchErrors, BatchExtension, BatchRequestCounts, BatchStatus, BatchUsage,
+    Batch, BatchError, BatchErrors, BatchExtension, BatchLane, BatchRequestCounts, BatchStatus, BatchUsage,
     InputTokensDetails, OutputTokensDetails,
 };
 pub use error::{ErrorBody, ErrorEnvelope};

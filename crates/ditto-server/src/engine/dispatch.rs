@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Inner;
-use super::lane::{Lane, Permit, Taken};
+use super::lane::{Lane, Permit, Taken, Waiting};
+use super::pool::{Pool, Starts};
 use super::segment::LineJob;
 use crate::model::throttle::Signal;
 use crate::upstream::{Caller, Reply, Request};
@@ -15,34 +16,36 @@ const IDLE: Duration = Duration::from_secs(5);
 const LEASE_LOOK: Duration = Duration::from_millis(100);
 
 impl Inner {
-    /// Hands lines of one segment to their lane and makes sure that it has slots.
-    pub(crate) fn dispatch(self: &Arc<Self>, lane: &Arc<Lane>, lines: Vec<LineJob>) {
+    /// Hands lines of one segment to their pool and makes sure that its lanes have slots.
+    pub(crate) fn dispatch(self: &Arc<Self>, pool: &Arc<Pool>, lines: Vec<LineJob>) {
         let Some(first) = lines.first() else { return };
         let work = Arc::clone(&first.segment.work);
-        let start = lane.push(&work, lines);
-        self.start_slots(lane, start);
+        work.note_pool(pool);
+        self.start_slots(pool.push(&work, lines));
     }
 
-    pub(crate) fn start_slots(self: &Arc<Self>, lane: &Arc<Lane>, count: usize) {
-        for _ in 0..count {
-            let (inner, lane) = (Arc::clone(self), Arc::clone(lane));
-            self.slots.spawn(inner.slot(lane));
+    pub(crate) fn start_slots(self: &Arc<Self>, starts: Starts) {
+        for (lane, count) in starts {
+            for _ in 0..count {
+                let (inner, lane) = (Arc::clone(self), Arc::clone(&lane));
+                self.slots.spawn(inner.slot(lane));
+            }
         }
     }
 
     /// One slot: take a line, send it, settle it, again.
     async fn slot(self: Arc<Self>, lane: Arc<Lane>) {
         let mut caller = lane.upstream.caller();
-        while let Some((job, permit)) = self.rest_for_line(&lane, caller.as_mut()).await {
+        while let Some((job, permit, pool)) = self.rest_for_line(&lane, caller.as_mut()).await {
             let sent = self.host.now();
             let reply = self.send(caller.as_mut(), &job).await;
             // The permit is free before the answer is looked at: the next line goes out at once.
             match &reply {
-                Some(reply) => permit.back(signal(reply), self.host.now()),
+                Some(reply) => permit.back(signal(reply), reply.allowance(), self.host.now()),
                 None => drop(permit),
             }
             match reply {
-                Some(reply) => self.settle(&lane, job, sent, reply).await,
+                Some(reply) => self.settle((&pool, &lane), job, sent, reply).await,
                 None => self.cut_off(&job),
             }
         }
@@ -53,7 +56,7 @@ impl Inner {
         self: &Arc<Self>,
         lane: &Arc<Lane>,
         caller: &mut dyn Caller,
-    ) -> Option<(LineJob, Permit)> {
+    ) -> Option<(LineJob, Permit, Arc<Pool>)> {
         let mut next = std::pin::pin!(self.next_line(lane));
         // Inside of a block nothing is made for a rest while there is a line at once.
         let rest = async { caller.rest().await };
@@ -65,8 +68,11 @@ impl Inner {
     }
 
     /// The next line of the lane; `None` once this slot is to end.
-    async fn next_line(self: &Arc<Self>, lane: &Arc<Lane>) -> Option<(LineJob, Permit)> {
-        let mut is_paced = false;
+    async fn next_line(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+    ) -> Option<(LineJob, Permit, Arc<Pool>)> {
+        let mut waiting = Waiting::default();
         loop {
             let moved = lane.moved();
             self.room_or_stop().await;
@@ -76,18 +82,18 @@ impl Inner {
             }
             let now = self.host.now();
             let wait = if self.may_send(now) {
-                let taken = lane.take(now, &mut is_paced);
-                if let Taken::Line(_, permit) = &taken {
-                    self.start_slots(lane, permit.starts);
+                let mut taken = lane.take(now, &mut waiting);
+                if let Taken::Line(_, permit, _) = &mut taken {
+                    self.start_slots(std::mem::take(&mut permit.starts));
                 }
                 match taken {
                     // Its segment was given back or lost: whoever has it now sends the line.
-                    Taken::Line(job, _) if job.segment.is_closed() => continue,
-                    Taken::Line(job, _) if job.segment.work.ending().is_some() => {
+                    Taken::Line(job, ..) if job.segment.is_closed() => continue,
+                    Taken::Line(job, ..) if job.segment.work.ending().is_some() => {
                         self.cut_off(&job);
                         continue;
                     }
-                    Taken::Line(job, permit) => return Some((job, permit)),
+                    Taken::Line(job, permit, pool) => return Some((job, permit, pool)),
                     Taken::Wait(wait) => wait,
                     Taken::End => return None,
                 }
@@ -97,7 +103,7 @@ impl Inner {
             let timed_out = tokio::time::timeout(wait.unwrap_or(IDLE).min(IDLE), moved)
                 .await
                 .is_err();
-            if timed_out && wait.is_none() && lane.end_slot() {
+            if timed_out && wait.is_none() && lane.end_slot(&mut waiting) {
                 return None;
             }
         }

@@ -1,4 +1,4 @@
-//! A lane: one (upstream, model), with the lines that wait for it and the slots that send them.
+//! A lane: one (upstream, model) with its limits, and the slots that send lines.
 //!
 //! A slot is a loop that takes a line, sends it and settles it. Slots are started when lines
 //! arrive, up to the lane's limit, and end when there is nothing to do for a while, or when the limit
@@ -6,8 +6,8 @@
 //! the limit: so their number follows it. A line that waits for a retry holds no slot.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -15,52 +15,70 @@ use tokio::sync::Notify;
 use super::lanes::Needs;
 use super::lease::LOW_WATER;
 use super::lock;
-use super::queue::{Next, Queue, TURN_LINES};
+use super::pool::{DRY, Pool, Starts};
+use super::queue::{Next, TURN_LINES};
 use super::segment::LineJob;
-use super::work::Work;
-use crate::catalog::{DryBatch, LaneMark};
+use crate::catalog::DryBatch;
 use crate::config::Concurrency;
+use crate::model::allowance::Allowance;
 use crate::model::knee::{Trip, Why};
 use crate::model::lane::{Gate, LaneState, LaneView, Pause};
+use crate::model::retry_budget::RetryBudget;
 use crate::model::throttle::{Room, Signal, Throttle};
-use crate::upstream::Upstream;
+use crate::upstream::{Route, Upstream};
 
-/// Lines in memory that are enough for any lane while there is little room: a second at 1,000 a second,
-/// and time enough to lease more.
-const ENOUGH: usize = 1_024;
 /// A probe that is not answered for this long is followed by another.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
-/// Lines of a batch that wait when it is leased for again: two turns, so that it misses none.
-pub(crate) const DRY: usize = 2 * TURN_LINES as usize;
+/// A lane beside which another one is open is put aside after so many failures in a row: one that fails
+/// fast would take more lines than those that answer them.
+const EJECTED_AFTER: u32 = 5;
 
 /// One (upstream, model).
 pub(crate) struct Lane {
     pub(crate) upstream: Arc<dyn Upstream>,
     model: String,
-    mark: LaneMark,
+    weight: u32,
     inner: Mutex<LaneInner>,
+    seen: Seen,
     /// A line arrived, the gate moved, or the engine stops.
     moved: Notify,
     needs: Arc<Needs>,
 }
 
+/// What the other lanes of a pool look at without a lock.
+#[derive(Debug)]
+struct Seen {
+    is_open: AtomicBool,
+    is_proven: AtomicBool,
+    in_flight: AtomicUsize,
+    /// Slots that found no line.
+    idle: AtomicUsize,
+    limit: AtomicUsize,
+}
+
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane")
-            .field("mark", &self.mark)
+            .field("upstream", &self.upstream.name())
+            .field("model", &self.model)
             .finish_non_exhaustive()
     }
 }
 
 #[derive(Debug)]
 struct LaneInner {
+    /// Where its lines wait: mostly one.
+    pools: Vec<Weak<Pool>>,
+    /// Whose turn it is among them, and lines left in it.
+    turn: (usize, u32),
     /// How much may be sent.
     throttle: Throttle,
     /// Of that what was logged last.
     noted: Noted,
+    /// How much of it again.
+    retries: RetryBudget,
     /// One of the slots waits for the pace; the others need not.
     is_paced: bool,
-    queue: Queue,
     state: LaneState,
     slots: usize,
     in_flight: usize,
@@ -70,24 +88,37 @@ struct LaneInner {
     probed: Duration,
 }
 
-/// Why a lane gets nothing of what waits for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rest {
-    /// It gets it.
-    None,
-    /// It has more lines than it needs for now.
-    Enough,
-    /// It is paused, and has lines for its probes.
-    Paused,
-    /// It is paused and has none; its next probe may be sent at this time.
-    Asleep(Duration),
+/// How many slots a lane may still have, and what it has to do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Free {
+    pub(crate) slots: usize,
+    /// Slots that it has, and nothing in flight for them.
+    pub(crate) spare: usize,
+    busy: usize,
+    weight: u32,
+}
+
+impl Free {
+    /// What it has to do with so many lines more, for its weight.
+    pub(crate) fn load_with(&self, more: usize) -> f64 {
+        (self.busy + more + 1) as f64 / f64::from(self.weight)
+    }
+}
+
+/// What a slot that found nothing looks back on.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    /// It is the one that waits for the pace.
+    is_paced: bool,
+    /// It is counted as idle.
+    is_idle: bool,
 }
 
 /// What a slot gets when it asks for a line.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// Send this one.
-    Line(LineJob, Permit),
+    /// Send this one, of this pool.
+    Line(LineJob, Permit, Arc<Pool>),
     /// Nothing now; ask again when the lane moved, or after this long.
     Wait(Option<Duration>),
     /// There are slots enough without this one, which is not counted any more.
@@ -102,14 +133,16 @@ pub(crate) struct Permit {
     trip: Trip,
     /// What came of it, and when.
     signal: (Signal, Duration),
-    /// A slot that is counted already and has to be started.
-    pub(crate) starts: usize,
+    allowance: Allowance,
+    /// Slots that are counted already and have to be started.
+    pub(crate) starts: Starts,
 }
 
 impl Permit {
     /// The request is back.
-    pub(crate) fn back(mut self, signal: Signal, now: Duration) {
+    pub(crate) fn back(mut self, signal: Signal, allowance: Allowance, now: Duration) {
         self.signal = (signal, now);
+        self.allowance = allowance;
     }
 }
 
@@ -121,7 +154,11 @@ impl Drop for Permit {
         let (signal, now) = self.signal;
         let in_flight = inner.in_flight;
         inner.throttle.back(self.trip, signal, in_flight, now);
+        if !self.allowance.is_empty() {
+            inner.throttle.told(self.allowance, in_flight, now);
+        }
         let news = inner.news();
+        self.lane.show(&inner);
         drop(inner);
         if let Some(news) = news {
             self.lane.log(news);
@@ -170,7 +207,7 @@ pub struct LaneReport {
     pub pace: Option<f64>,
     /// Requests in flight now.
     pub in_flight: usize,
-    /// Lines that wait in memory.
+    /// Lines that wait in memory, for it or for another that serves the model.
     pub waiting: usize,
     /// Answers that went to the output file.
     pub successes: u64,
@@ -184,85 +221,145 @@ pub struct LaneReport {
 }
 
 impl Lane {
-    pub(crate) fn new(
-        upstream: Arc<dyn Upstream>,
-        model: &str,
-        concurrency: Concurrency,
-        needs: Arc<Needs>,
-    ) -> Self {
+    pub(crate) fn new(route: &Route, model: &str, needs: Arc<Needs>) -> Self {
+        let inner = LaneInner::new(route.concurrency());
         Self {
-            mark: LaneMark::new(upstream.name(), model),
-            upstream,
+            upstream: Arc::clone(&route.upstream),
             model: model.to_owned(),
-            inner: Mutex::new(LaneInner::new(concurrency)),
+            weight: route.weight().max(1),
+            seen: Seen {
+                is_open: AtomicBool::new(true),
+                is_proven: AtomicBool::new(false),
+                in_flight: AtomicUsize::new(0),
+                idle: AtomicUsize::new(0),
+                limit: AtomicUsize::new(inner.throttle.limit()),
+            },
+            inner: Mutex::new(inner),
             moved: Notify::new(),
             needs,
         }
     }
 
-    /// Adds lines of one batch, in order. Returns how many slots should be started for them.
-    pub(crate) fn push(&self, work: &Arc<Work>, lines: Vec<LineJob>) -> usize {
-        let count = lines.len();
+    /// Lines of this pool are its own, too, from now on.
+    pub(crate) fn join(&self, pool: &Arc<Pool>) {
         let mut inner = lock(&self.inner);
-        inner.queue.push(work, lines);
-        self.needs.ready.fetch_add(count, Ordering::Relaxed);
-        let start = inner
-            .throttle
-            .limit()
-            .saturating_sub(inner.slots)
-            .min(count);
-        inner.slots += start;
-        drop(inner);
-        self.moved.notify_waiters();
-        start
+        inner.pools.retain(|known| known.strong_count() > 0);
+        inner.pools.push(Arc::downgrade(pool));
     }
 
-    /// A line that may be sent again at this time. Returns how many slots should be started.
-    pub(crate) fn retry(&self, job: LineJob, at: Duration) -> usize {
-        let mut inner = lock(&self.inner);
-        inner.queue.retry(job, at);
-        let start = usize::from(inner.slots == 0);
-        inner.slots += start;
-        drop(inner);
-        self.moved.notify_waiters();
-        start
+    /// And from now on no more.
+    pub(crate) fn leave(&self, pool: &Arc<Pool>) {
+        let gone = Arc::downgrade(pool);
+        lock(&self.inner).pools.retain(|known| !known.ptr_eq(&gone));
+        self.wake();
     }
 
-    /// A line that may have done nothing wrong goes back behind its batch's other lines: the next
-    /// probe is another line, so that a poison line does not keep a lane shut.
-    pub(crate) fn put_back(&self, mut job: LineJob, pause: Pause, sent: Duration, now: Duration) {
-        let work = Arc::clone(&job.segment.work);
-        job.put_backs += 1;
+    /// Up to so many slots more, counted from now on.
+    pub(crate) fn reserve_slots(&self, most: usize) -> usize {
+        let mut inner = lock(&self.inner);
+        let free = inner.throttle.limit().saturating_sub(inner.slots);
+        let count = free.min(most);
+        inner.slots += count;
+        count
+    }
+
+    pub(crate) fn room(&self) -> Free {
+        let inner = lock(&self.inner);
+        Free {
+            slots: inner.throttle.limit().saturating_sub(inner.slots),
+            spare: inner.slots.saturating_sub(inner.in_flight),
+            busy: (inner.slots).saturating_sub(self.seen.idle.load(Ordering::Relaxed)),
+            weight: self.weight,
+        }
+    }
+
+    /// Lines may come to it.
+    pub(crate) fn is_of_a_pool(&self) -> bool {
+        lock(&self.inner).pools().next().is_some()
+    }
+
+    pub(crate) fn has_slots(&self) -> bool {
+        lock(&self.inner).slots > 0
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.seen.limit.load(Ordering::Relaxed)
+    }
+
+    /// It is not paused.
+    pub(crate) fn is_open(&self) -> bool {
+        self.seen.is_open.load(Ordering::Acquire)
+    }
+
+    /// It has answered lines.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.seen.is_proven.load(Ordering::Acquire)
+    }
+
+    /// A line is for this lane rather than for the other.
+    pub(crate) fn goes_before(&self, other: &Self) -> bool {
+        let in_flight = |lane: &Self| lane.seen.in_flight.load(Ordering::Relaxed);
+        let load = |lane: &Self| (in_flight(lane) + 1) as u64;
+        self.seen.idle.load(Ordering::Relaxed) > 0
+            && self.is_open()
+            && in_flight(self) < self.limit()
+            && load(self) * u64::from(other.weight) < load(other) * u64::from(self.weight)
+    }
+
+    /// What others see of it.
+    fn show(&self, inner: &LaneInner) {
+        let open = inner.state.paused().is_none();
+        self.seen.is_open.store(open, Ordering::Release);
+        let proven = inner.state.successes() > 0;
+        self.seen.is_proven.store(proven, Ordering::Release);
+        self.seen.in_flight.store(inner.in_flight, Ordering::Relaxed);
+        let limit = inner.throttle.limit();
+        self.seen.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// It sends nothing but probes from now on.
+    pub(crate) fn pause(&self, pause: Pause, sent: Duration, now: Duration) {
         let mut inner = lock(&self.inner);
         if inner.state.pause(pause, sent, now) {
             inner.throttle.paused();
         }
-        inner.queue.push(&work, [job]);
-        self.needs.ready.fetch_add(1, Ordering::Relaxed);
-        drop(inner);
-        self.moved.notify_waiters();
+        self.show(&inner);
     }
 
-    pub(crate) fn succeeded(&self, now: Duration) {
-        self.note(|state| state.succeeded(now));
+    /// A line that was sent then failed in a way that may be the lane's. True if there were so many in a
+    /// row that another lane should have them.
+    pub(crate) fn failed(&self) -> bool {
+        let mut inner = lock(&self.inner);
+        inner.state.failed();
+        inner.state.failures() >= EJECTED_AFTER
+    }
+
+    /// A line was answered, for so many tokens.
+    pub(crate) fn succeeded(&self, tokens: u64, now: Duration) {
+        self.note(|inner| {
+            inner.throttle.took(tokens);
+            inner.retries.succeeded(now);
+            inner.state.succeeded(now);
+        });
     }
 
     pub(crate) fn refused(&self) {
-        self.note(LaneState::refused);
+        self.note(|inner| inner.state.refused());
     }
 
     pub(crate) fn answered(&self) {
-        self.note(LaneState::answered);
+        self.note(|inner| inner.state.answered());
     }
 
     /// Changes the lane's state; if that ends a pause, the slots hear of it.
-    fn note(&self, change: impl FnOnce(&mut LaneState)) {
+    fn note(&self, change: impl FnOnce(&mut LaneInner)) {
         let mut inner = lock(&self.inner);
         let was_paused = inner.state.paused().is_some();
-        change(&mut inner.state);
+        change(&mut inner);
+        self.show(&inner);
         drop(inner);
         if was_paused {
-            self.moved.notify_waiters();
+            self.wake();
             self.needs.hungry.store(true, Ordering::Relaxed);
             self.needs.ran_low.notify_waiters();
         }
@@ -273,43 +370,19 @@ impl Lane {
         self.moved.notify_waiters();
     }
 
-    /// Its name in the catalog.
-    pub(crate) fn mark(&self) -> &LaneMark {
-        &self.mark
+    /// Until when it is paused, if it is.
+    pub(crate) fn paused_until(&self) -> Option<Duration> {
+        lock(&self.inner).state.paused().map(|paused| paused.until)
     }
 
-    /// It has slots or lines.
-    pub(crate) fn is_used(&self) -> bool {
-        let inner = lock(&self.inner);
-        inner.slots > 0 || !inner.queue.is_empty()
+    /// A probe is in flight.
+    pub(crate) fn is_probing(&self) -> bool {
+        lock(&self.inner).probes > 0
     }
 
-    /// Lines that it needs in memory while there is little room.
-    pub(crate) fn enough(&self) -> usize {
-        lock(&self.inner).enough()
-    }
-
-    pub(crate) fn rest(&self) -> Rest {
-        let inner = lock(&self.inner);
-        let has_lines = !inner.queue.is_empty() || inner.probes > 0;
-        match inner.state.paused() {
-            Some(_) if has_lines => Rest::Paused,
-            Some(paused) => Rest::Asleep(paused.until),
-            None if inner.queue.lines() > inner.enough() => Rest::Enough,
-            None => Rest::None,
-        }
-    }
-
-    /// Lines that wait for a slot, or for a retry: with its time. Those that were charged stay: the count
-    /// is here alone.
-    pub(crate) fn take_idle(&self) -> Vec<(LineJob, Option<Duration>)> {
-        let mut inner = lock(&self.inner);
-        let ready = inner.queue.take_ready(&|_| true);
-        self.needs.ready.fetch_sub(ready.len(), Ordering::Relaxed);
-        let retries = inner.queue.take_retries(&|job| job.charged == 0);
-        let ready = ready.into_iter().map(|job| (job, None));
-        let retries = retries.into_iter().map(|(job, at)| (job, Some(at)));
-        ready.chain(retries).collect()
+    /// It would send a probe at most.
+    pub(crate) fn is_shut(&self, now: Duration) -> bool {
+        lock(&self.inner).state.gate(now) != Gate::Open
     }
 
     pub(crate) fn view(
@@ -322,19 +395,23 @@ impl Lane {
         inner.state.view(patience, large_batch, worked_before)
     }
 
-    /// The next line, if the gate is open, there is room, and there is one. The slot that waits for
-    /// the pace is told so, and tells when it asks again.
-    pub(crate) fn take(self: &Arc<Self>, now: Duration, is_paced: &mut bool) -> Taken {
+    /// The next line, if the gate is open, there is room, and there is one. A slot that has to wait is
+    /// told for what, and tells when it asks again.
+    pub(crate) fn take(self: &Arc<Self>, now: Duration, waiting: &mut Waiting) -> Taken {
         let mut inner = lock(&self.inner);
-        if std::mem::take(is_paced) {
+        let Waiting { is_paced, is_idle } = std::mem::take(waiting);
+        if is_paced {
             inner.is_paced = false;
+        }
+        if is_idle {
+            self.seen.idle.fetch_sub(1, Ordering::Relaxed);
         }
         let is_probe = match inner.state.gate(now) {
             Gate::Open => match inner.throttle.room(inner.in_flight, now) {
                 Room::Now => false,
                 Room::At(at) if !inner.is_paced => {
                     inner.is_paced = true;
-                    *is_paced = true;
+                    waiting.is_paced = true;
                     return Taken::Wait(Some(at.saturating_sub(now)));
                 }
                 Room::At(_) | Room::WhenOneIsBack => {
@@ -348,9 +425,15 @@ impl Lane {
             },
             Gate::ClosedUntil(at) => return Taken::Wait(Some(at.saturating_sub(now))),
         };
-        let Some(next) = inner.queue.next(is_probe, now) else {
-            let due = inner.queue.next_retry();
-            return Taken::Wait(due.map(|due| due.saturating_sub(now)));
+        let (pool, next) = match inner.next(self, is_probe, now) {
+            Ok(next) => next,
+            Err(again) => {
+                waiting.is_idle = again.is_none();
+                if waiting.is_idle {
+                    self.seen.idle.fetch_add(1, Ordering::Relaxed);
+                }
+                return Taken::Wait(again.map(|at| at.saturating_sub(now)));
+            }
         };
         let Next {
             job,
@@ -364,29 +447,34 @@ impl Lane {
         }
         let in_flight = inner.in_flight;
         let trip = inner.throttle.sent(in_flight, now);
-        let starts = inner.slots_to_start();
+        let more = !pool.is_shared() && inner.one_slot_more(&pool);
+        self.show(&inner);
         drop(inner);
+        let starts = match more {
+            true => vec![(Arc::clone(self), 1)],
+            false if pool.is_shared() => pool.start_another(),
+            false => Vec::new(),
+        };
         let ran_dry = (left == 0 || left == DRY) && job.segment.work.goes_on_behind(&job.segment);
         if ran_dry {
             self.needs.dry.note(DryBatch {
                 batch: job.segment.key.batch,
-                lane: Some(self.mark.clone()),
+                lane: Some(pool.mark().clone()),
             });
         }
         let low = was_ready && self.needs.ready.fetch_sub(1, Ordering::Relaxed) == LOW_WATER;
         if low || ran_dry {
             self.needs.ran_low.notify_waiters();
         }
-        Taken::Line(
-            job,
-            Permit {
-                lane: Arc::clone(self),
-                is_probe,
-                trip,
-                signal: (Signal::Lost, now),
-                starts,
-            },
-        )
+        let permit = Permit {
+            lane: Arc::clone(self),
+            is_probe,
+            trip,
+            signal: (Signal::Lost, now),
+            allowance: Allowance::default(),
+            starts,
+        };
+        Taken::Line(job, permit, pool)
     }
 
     /// Resolves when the lane may have something for a slot. To be made before [`take`](Self::take).
@@ -395,12 +483,15 @@ impl Lane {
     }
 
     /// A slot that found nothing for a while wants to end. False: something arrived just now.
-    pub(crate) fn end_slot(&self) -> bool {
+    pub(crate) fn end_slot(&self, waiting: &mut Waiting) -> bool {
         let mut inner = lock(&self.inner);
-        if !inner.queue.is_empty() {
+        if inner.pools().any(|pool| pool.has_lines()) {
             return false;
         }
         inner.slots -= 1;
+        if std::mem::take(waiting).is_idle {
+            self.seen.idle.fetch_sub(1, Ordering::Relaxed);
+        }
         true
     }
 
@@ -409,28 +500,10 @@ impl Lane {
         lock(&self.inner).slots -= 1;
     }
 
-    pub(crate) fn waiting_for_pause(&self, now: Duration) -> usize {
-        let inner = lock(&self.inner);
-        match inner.state.gate(now) {
-            Gate::Open => 0,
-            Gate::Probe | Gate::ClosedUntil(_) => inner.queue.ready(),
-        }
-    }
-
     pub(crate) fn is_paused_for(&self, long: Duration, now: Duration) -> bool {
         let inner = lock(&self.inner);
         let since = inner.state.paused().and(inner.state.fault_since());
         since.is_some_and(|since| now.saturating_sub(since) >= long)
-    }
-
-    /// All waiting lines for which this holds, taken out.
-    pub(crate) fn take_waiting(&self, wanted: &impl Fn(&LineJob) -> bool) -> Vec<LineJob> {
-        let mut inner = lock(&self.inner);
-        let ready = inner.queue.ready();
-        let taken = inner.queue.take(wanted);
-        let taken_ready = ready - inner.queue.ready();
-        self.needs.ready.fetch_sub(taken_ready, Ordering::Relaxed);
-        taken
     }
 
     fn log(&self, news: Noted) {
@@ -454,7 +527,7 @@ impl Lane {
             why: inner.throttle.why().reason(),
             pace: inner.throttle.rate(),
             in_flight: inner.in_flight,
-            waiting: inner.queue.lines(),
+            waiting: inner.pools().map(|pool| pool.waiting()).sum(),
             successes: inner.state.successes(),
             paused: paused.map(|p| p.pause.reason()),
             pause: paused.map(|p| p.pause),
@@ -475,8 +548,10 @@ impl LaneInner {
         Self {
             noted: Noted::of(&throttle),
             throttle,
+            retries: RetryBudget::default(),
             is_paced: false,
-            queue: Queue::default(),
+            pools: Vec::new(),
+            turn: (0, 0),
             state: LaneState::default(),
             slots: 0,
             in_flight: 0,
@@ -485,11 +560,57 @@ impl LaneInner {
         }
     }
 
+    fn pools(&self) -> impl Iterator<Item = Arc<Pool>> + '_ {
+        self.pools.iter().filter_map(Weak::upgrade)
+    }
+
+    /// The next line of the pool whose turn it is; where no line may be sent, when to ask again.
+    fn next(
+        &mut self,
+        lane: &Lane,
+        is_probe: bool,
+        now: Duration,
+    ) -> Result<(Arc<Pool>, Next), Option<Duration>> {
+        let mut again = None;
+        for place in self.turns() {
+            let Some(pool) = self.pools[place].upgrade() else {
+                continue;
+            };
+            if let Some(other) = pool.who_goes_before(lane)
+                && pool.has_lines()
+            {
+                other.moved.notify_one();
+                continue;
+            }
+            if let Some(next) = pool.next(is_probe, &mut self.retries, now) {
+                self.takes_turn(place);
+                return Ok((pool, next));
+            }
+            let retry = pool.next_retry(&mut self.retries, now);
+            again = [again, retry].into_iter().flatten().min();
+        }
+        Err(again)
+    }
+
+    /// Places of its pools, first that whose turn it is: they take turns of so many lines as batches do.
+    fn turns(&self) -> impl Iterator<Item = usize> + use<> {
+        let (count, (at, left)) = (self.pools.len(), self.turn);
+        let first = if left > 0 { at } else { at + 1 };
+        (0..count).map(move |step| (first + step) % count)
+    }
+
+    fn takes_turn(&mut self, place: usize) {
+        self.turn = match self.turn {
+            (at, left) if at == place && left > 0 => (at, left - 1),
+            _ => (place, TURN_LINES - 1),
+        };
+    }
+
     /// One more slot than before, if there is work for it; it is counted already.
-    fn slots_to_start(&mut self) -> usize {
-        let starts = usize::from(!self.queue.is_empty() && self.slots < self.throttle.limit());
-        self.slots += starts;
-        starts
+    fn one_slot_more(&mut self, pool: &Pool) -> bool {
+        let more = self.slots < self.throttle.limit() && pool.has_lines();
+        self.slots += usize::from(more);
+        more
     }
 
     fn news(&mut self) -> Option<Noted> {
@@ -499,10 +620,6 @@ impl LaneInner {
             self.noted = now;
             now
         })
-    }
-
-    fn enough(&self) -> usize {
-        (8 * self.throttle.limit()).max(ENOUGH)
     }
 
     /// How long until a probe may be sent. Not until none is in flight: what was sent before the pause

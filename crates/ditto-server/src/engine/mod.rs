@@ -2,7 +2,7 @@
 //!
 //! One duty per file, in the order a line meets them: [`validate`], [`lease`], [`dispatch`],
 //! [`settle`], [`seal`], [`finish`]; beside them [`renew`] (the lease, publishing, endings) and
-//! [`sweep`]; [`ending`], [`filler`] and [`park`] are their unusual turns. What it works on: [`work`] (a batch), [`segment`], [`lane`].
+//! [`sweep`]; [`ending`], [`filler`] and [`park`] are their unusual turns. What it works on: [`work`] (a batch), [`segment`], [`pool`] (lines that wait), [`lane`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -18,12 +18,12 @@ use tokio_util::task::TaskTracker;
 use crate::blobs::Blobs;
 use crate::budget::Budget;
 use crate::catalog::{BatchRow, Catalog, SegmentKey};
-use crate::config::Config;
+use crate::config::{Config, UpstreamConfig};
 use crate::error::Result;
 use crate::id;
 use crate::journal::Journal;
 use crate::sweep::Sweeper;
-use crate::upstream::{Models, Routing};
+use crate::upstream::{Keep, Routing};
 
 mod answer;
 mod dispatch;
@@ -42,11 +42,13 @@ mod litter;
 mod long_line;
 mod open;
 mod park;
+mod pool;
 mod queue;
 mod recorded;
 mod renew;
 mod reopen;
 mod result_line;
+mod retries;
 mod retry;
 mod seal;
 mod segment;
@@ -55,6 +57,7 @@ mod stuck;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod upstreams;
 mod validate;
 mod work;
 
@@ -66,6 +69,7 @@ use lanes::Lanes;
 use seal::SealQueue;
 use segment::OpenSegment;
 use stuck::{BrokenBatches, Stuck};
+use upstreams::Upstreams;
 use work::Works;
 pub(crate) use work::segment_blob;
 
@@ -90,6 +94,8 @@ pub(crate) struct Around {
     pub(crate) blobs: Blobs,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) routing: Routing,
+    /// Where answers of later upstreams are kept while they arrive.
+    pub(crate) keep: Keep,
     pub(crate) host: Host,
     pub(crate) workers: Workers,
     pub(crate) budget: Budget,
@@ -115,11 +121,10 @@ pub(crate) struct Inner {
     journal: Arc<dyn Journal>,
     /// There may be journal parts that nobody needs: a crash or a backup has left them.
     litter: AtomicBool,
-    routing: Routing,
+    upstreams: Upstreams,
     host: Host,
     workers: Workers,
     budget: Budget,
-    models: Models,
     sweeper: Sweeper,
     incarnation: String,
     lanes: Lanes,
@@ -191,13 +196,13 @@ impl Engine {
             blobs,
             journal,
             routing,
+            keep,
             host,
             workers,
             budget,
         } = around;
         Self(Arc::new(Inner {
-            models: Models::new(&routing),
-            routing,
+            upstreams: Upstreams::new(routing, keep),
             host,
             workers,
             budget,
@@ -318,7 +323,15 @@ impl Engine {
     }
 
     pub(crate) fn lanes(&self) -> Vec<LaneReport> {
-        self.0.lanes.report(&self.0.routing, self.0.host.now())
+        self.0.lanes.report(self.0.host.now())
+    }
+
+    /// Those that have had lines of this batch, while it runs here.
+    pub(crate) fn lanes_of(&self, batch: i64) -> Vec<LaneReport> {
+        let work = self.0.works.get(batch);
+        let pools = work.map(|work| work.pools()).unwrap_or_default();
+        let lanes = pools.iter().flat_map(|pool| pool.lanes().to_vec());
+        lanes.map(|lane| lane.report(self.0.host.now())).collect()
     }
 
     /// Why nothing can be recorded at the moment.
@@ -345,7 +358,13 @@ impl Engine {
     }
 
     pub(crate) async fn models(&self, tenant: &str) -> Result<Vec<serde_json::Value>> {
-        self.0.models.list(&self.0.routing, tenant).await
+        let front = self.0.upstreams.now();
+        front.models.list(&front.routing, tenant).await
+    }
+
+    /// Lines go to these upstreams from now on.
+    pub(crate) async fn reload(&self, upstreams: &[UpstreamConfig]) -> Result<()> {
+        self.0.reload(upstreams).await
     }
 
     /// Runs a clean-up that a stop waits for.

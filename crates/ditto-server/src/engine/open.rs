@@ -1,4 +1,4 @@
-//! Opens leased segments: fence, replay, read, check, and hand the lines to their lanes.
+//! Opens leased segments: fence, replay, read, check, and hand the lines to their pools.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -9,8 +9,8 @@ use ditto_llm::jsonl::split_lines;
 
 use super::faults::{self, FaultyLine, fault_line};
 use super::hand::InHand;
-use super::lane::Lane;
 use super::lines::{LineHash, is_blank, without_bom};
+use super::pool::Pool;
 use super::seal::SealQueue;
 use super::segment::{LineJob, OpenSegment};
 use super::settle::settle_ended;
@@ -21,7 +21,7 @@ use crate::catalog::{Cut, Leased, Usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Kind, OnDurable, PartName, Record};
 use crate::model::plan::Entry;
-use crate::upstream::Offers;
+use crate::upstream::{Offers, Routing};
 
 impl Inner {
     /// Opens one leased segment. If we stop anywhere in here, the lease runs out and the next
@@ -127,20 +127,21 @@ impl Inner {
         Ok(())
     }
 
-    /// Reads the segment's lines and hands those that need sending to their lanes.
+    /// Reads the segment's lines and hands those that need sending to their pools.
     async fn hand_out(self: &Arc<Self>, segment: &Arc<OpenSegment>) -> Result<()> {
         let faulty = self.faulty_lines(segment).await?;
         let bytes = self.segment_bytes(segment).await?;
         let tenant = &segment.work.row.tenant;
-        let offers = self.models.offers(&self.routing, tenant).await;
+        let front = self.upstreams.now();
+        let offers = front.models.offers(&front.routing, tenant).await;
         let inner = Arc::clone(self);
         let work = Arc::clone(&segment.work);
         let segment = Arc::clone(segment);
         // Splitting and parsing 4 MiB takes milliseconds.
-        let sort = async move { inner.sort_lines(&segment, &bytes, faulty, &offers) };
+        let sort = async move { inner.sort_lines(&segment, &bytes, faulty, (&front.routing, &offers)) };
         let runs = self.host.compute(sort).await?;
-        for (lane, lines) in runs {
-            self.dispatch(&lane, lines);
+        for (pool, lines) in runs {
+            self.dispatch(&pool, lines);
         }
         // The ending may have emptied the lanes while these lines were on their way to them.
         if work.ending().is_some() {
@@ -171,18 +172,19 @@ impl Inner {
         entry.requests == 1 && entry.faults == 1 && entry.length > limit
     }
 
-    /// Lines by lane, in order; faulty ones and those of an ending batch are settled here.
+    /// Lines by pool, in order; faulty ones and those of an ending batch are settled here.
     fn sort_lines(
         &self,
         segment: &Arc<OpenSegment>,
         bytes: &Bytes,
         mut faulty: BTreeMap<u64, FaultyLine>,
-        offers: &Offers,
-    ) -> Result<Vec<(Arc<Lane>, Vec<LineJob>)>> {
+        served: (&Routing, &Offers),
+    ) -> Result<Vec<(Arc<Pool>, Vec<LineJob>)>> {
         self.check_hash(segment, bytes)?;
         let mut runs = Runs {
             inner: self,
-            offers,
+            served,
+            tenant: &segment.work.row.tenant,
             runs: Vec::new(),
             last: None,
         };
@@ -312,11 +314,12 @@ fn fault_custom_id(
         )
 }
 
-/// Lines collected for their lanes.
+/// Lines collected for their pools.
 struct Runs<'a> {
     inner: &'a Inner,
-    offers: &'a Offers,
-    runs: Vec<(Arc<Lane>, Vec<LineJob>)>,
+    served: (&'a Routing, &'a Offers),
+    tenant: &'a str,
+    runs: Vec<(Arc<Pool>, Vec<LineJob>)>,
     /// Neighbours mostly name the same model.
     last: Option<(String, usize)>,
 }
@@ -362,11 +365,12 @@ impl Runs<'_> {
         let at = match known {
             Some(at) => at,
             None => {
+                let (routing, offers) = self.served;
                 let lanes = &self.inner.lanes;
-                let lane = lanes.lane(&self.inner.routing, self.offers, model)?;
-                let at = self.runs.iter().position(|(l, _)| Arc::ptr_eq(l, &lane));
+                let pool = lanes.pool(routing, offers, self.tenant, model)?;
+                let at = self.runs.iter().position(|(p, _)| Arc::ptr_eq(p, &pool));
                 at.unwrap_or_else(|| {
-                    self.runs.push((lane, Vec::new()));
+                    self.runs.push((pool, Vec::new()));
                     self.runs.len() - 1
                 })
             }

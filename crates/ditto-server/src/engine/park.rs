@@ -14,8 +14,8 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use super::Inner;
-use super::lane::{DRY, Lane};
 use super::lease::is_cramped;
+use super::pool::{DRY, Pool};
 use super::segment::{LineJob, OpenSegment};
 use crate::catalog::{PutDown, SegmentKey, Until};
 
@@ -35,7 +35,7 @@ const PROBES: usize = 32;
 /// and their part of the memory for segments. Other lanes get theirs in turn.
 const PROBES_PART: u64 = 4;
 
-/// A line taken out of its lane, with the place of the lane and the time of its retry.
+/// A line taken out of its pool, with the place of the pool and the time of its retry.
 type Idle = (usize, LineJob, Option<Duration>);
 
 /// A segment to be put down, closed.
@@ -48,12 +48,12 @@ struct Parked {
 
 /// What stays in memory.
 struct Kept {
-    lanes: Vec<Need>,
+    pools: Vec<Need>,
     probe_segments: usize,
     probe_bytes: u64,
 }
 
-/// What a lane needs, and has so far.
+/// What a pool needs, and has so far.
 struct Need {
     is_paused: bool,
     enough: usize,
@@ -62,7 +62,7 @@ struct Need {
 }
 
 impl Inner {
-    /// Looks once over the lanes.
+    /// Looks once over the pools.
     pub(crate) async fn park_waiting(self: &Arc<Self>) {
         let now = self.host.now();
         let is_cramped = is_cramped(self.stock(now));
@@ -85,14 +85,14 @@ impl Inner {
     /// The segments to be parked. All other lines are back where they were.
     fn choose(
         self: &Arc<Self>,
-        paused: &[Arc<Lane>],
-        crowded: &[Arc<Lane>],
+        paused: &[Arc<Pool>],
+        crowded: &[Arc<Pool>],
         now: Duration,
     ) -> Vec<Parked> {
-        let lanes: Vec<_> = paused.iter().chain(crowded).collect();
+        let pools: Vec<_> = paused.iter().chain(crowded).collect();
         let mut idle: BTreeMap<SegmentKey, Vec<Idle>> = BTreeMap::new();
-        for (place, lane) in lanes.iter().enumerate() {
-            for (job, retry) in lane.take_idle() {
+        for (place, pool) in pools.iter().enumerate() {
+            for (job, retry) in pool.take_idle() {
                 let jobs = idle.entry(job.segment.key).or_default();
                 jobs.push((place, job, retry));
             }
@@ -114,12 +114,12 @@ impl Inner {
                     .min();
                 parked.push(Parked {
                     segment,
-                    until: until(lanes[place], retry, now),
+                    until: until(pools[place], retry, now),
                     refused_for: since.map(|since| now.saturating_sub(since)),
                 });
             } else {
                 kept.keep(&jobs, &segment);
-                self.put_back(&lanes, jobs);
+                self.put_back(&pools, jobs);
                 // The ending may have emptied the lanes while these lines were in our hand.
                 if segment.work.ending().is_some() {
                     self.end_waiting_lines(segment.key.batch);
@@ -130,13 +130,12 @@ impl Inner {
     }
 
     /// The lines of one segment, each where it was.
-    fn put_back(self: &Arc<Self>, lanes: &[&Arc<Lane>], jobs: Vec<Idle>) {
+    fn put_back(self: &Arc<Self>, pools: &[&Arc<Pool>], jobs: Vec<Idle>) {
         let mut ready: BTreeMap<usize, Vec<LineJob>> = BTreeMap::new();
         for (place, job, retry) in jobs {
             match retry {
                 Some(at) => {
-                    let start = lanes[place].retry(job, at);
-                    self.start_slots(lanes[place], start);
+                    self.start_slots(pools[place].retry(job, at));
                 }
                 None => ready.entry(place).or_default().push(job),
             }
@@ -144,7 +143,7 @@ impl Inner {
         for (place, mut jobs) in ready {
             // In the order of the lane: the next probe is a line that was put back least.
             jobs.sort_by_key(|job| (job.put_backs, job.ordinal));
-            self.dispatch(lanes[place], jobs);
+            self.dispatch(pools[place], jobs);
         }
     }
 
@@ -178,38 +177,38 @@ impl Inner {
 }
 
 /// When it comes back. The first of its retries says so, where there is one.
-fn until(lane: &Lane, retry: Option<Duration>, now: Duration) -> Until {
+fn until(pool: &Pool, retry: Option<Duration>, now: Duration) -> Until {
     match retry {
         Some(at) => Until::After(at.saturating_sub(now).max(AWAY_FOR)),
-        None => Until::Open(lane.mark().clone()),
+        None => Until::Open(pool.mark().clone()),
     }
 }
 
 impl Kept {
-    fn of(paused: &[Arc<Lane>], crowded: &[Arc<Lane>]) -> Self {
-        let need = |is_paused: bool, lane: &Arc<Lane>| Need {
+    fn of(paused: &[Arc<Pool>], crowded: &[Arc<Pool>]) -> Self {
+        let need = |is_paused: bool, pool: &Arc<Pool>| Need {
             is_paused,
-            enough: if is_paused { 1 } else { lane.enough() / 2 },
+            enough: if is_paused { 1 } else { pool.enough() / 2 },
             kept: 0,
             of_batch: BTreeMap::new(),
         };
-        let paused = paused.iter().map(|lane| need(true, lane));
-        let crowded = crowded.iter().map(|lane| need(false, lane));
+        let paused = paused.iter().map(|pool| need(true, pool));
+        let crowded = crowded.iter().map(|pool| need(false, pool));
         Self {
-            lanes: paused.chain(crowded).collect(),
+            pools: paused.chain(crowded).collect(),
             probe_segments: 0,
             probe_bytes: 0,
         }
     }
 
-    /// Whether one of its lanes has not enough without this segment.
+    /// Whether one of its pools has not enough without this segment.
     fn needs(&self, jobs: &[Idle], segment: &OpenSegment, most: u64) -> bool {
         let room_for_probes =
             self.probe_segments < PROBES && self.probe_bytes + segment.entry.length <= most;
         let mut places: Vec<_> = jobs.iter().map(|(place, ..)| *place).collect();
         places.dedup();
         places.into_iter().any(|place| {
-            let need = &self.lanes[place];
+            let need = &self.pools[place];
             need.needs(segment.key.batch) && (room_for_probes || !need.is_paused)
         })
     }
@@ -217,7 +216,7 @@ impl Kept {
     fn keep(&mut self, jobs: &[Idle], segment: &OpenSegment) {
         let mut is_probe = false;
         for (place, ..) in jobs {
-            let need = &mut self.lanes[*place];
+            let need = &mut self.pools[*place];
             is_probe |= need.is_paused;
             need.kept += 1;
             *need.of_batch.entry(segment.key.batch).or_default() += 1;

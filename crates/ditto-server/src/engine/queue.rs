@@ -1,28 +1,30 @@
-//! Lines that wait for one lane: for a slot, by batch, or for the time of a retry.
+//! Lines that wait in a pool: for a slot, by batch, or for the time of a retry.
 //!
 //! Whose line is next is decided by `model::turn`, in turns of some lines.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::retries::Retries;
 use super::segment::LineJob;
 use super::work::Work;
+use crate::model::retry_budget::RetryBudget;
 use crate::model::turn::{Candidate, Turn};
 
 /// Lines of one batch that are taken in one turn: the request prefixes of neighbours are alike.
 pub(crate) const TURN_LINES: u32 = 32;
 
-/// The lines of a lane that are not in flight.
+/// The lines of a pool that are not in flight.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     batches: Vec<Waiting>,
     turn: Turn,
     /// The batch whose turn it is, and lines left in it.
     current: Option<(i64, u32)>,
-    retries: BinaryHeap<Reverse<Retry>>,
-    retry_number: u64,
+    /// Lines to be sent again that cost something of the lane's budget for it, and those that do not.
+    retries: Retries,
+    free_retries: Retries,
 }
 
 /// Lines of one batch that wait for a slot.
@@ -31,31 +33,6 @@ struct Waiting {
     batch: i64,
     work: Arc<Work>,
     lines: VecDeque<LineJob>,
-}
-
-/// A line that may be sent again at a time. Ties are broken by age.
-#[derive(Debug)]
-struct Retry {
-    at: Duration,
-    number: u64,
-    job: LineJob,
-}
-
-impl PartialEq for Retry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-impl Eq for Retry {}
-impl PartialOrd for Retry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Retry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
 }
 
 /// A line to be sent.
@@ -69,7 +46,7 @@ pub(crate) struct Next {
 
 impl Queue {
     pub(crate) fn is_empty(&self) -> bool {
-        self.batches.is_empty() && self.retries.is_empty()
+        self.batches.is_empty() && self.retries.is_empty() && self.free_retries.is_empty()
     }
 
     /// Lines that wait for a slot.
@@ -80,7 +57,7 @@ impl Queue {
 
     /// All of them.
     pub(crate) fn lines(&self) -> usize {
-        self.ready() + self.retries.len()
+        self.ready() + self.retries.len() + self.free_retries.len()
     }
 
     /// Adds lines of one batch behind its others, in order.
@@ -98,22 +75,46 @@ impl Queue {
 
     /// A line that may be sent again at this time.
     pub(crate) fn retry(&mut self, job: LineJob, at: Duration) {
-        self.retry_number += 1;
-        let number = self.retry_number;
-        self.retries.push(Reverse(Retry { at, number, job }));
+        match job.retry_is_free {
+            true => self.free_retries.push(job, at),
+            false => self.retries.push(job, at),
+        }
     }
 
-    /// When the next retry is due.
-    pub(crate) fn next_retry(&self) -> Option<Duration> {
-        self.retries.peek().map(|Reverse(retry)| retry.at)
+    /// When to ask again if nothing comes.
+    pub(crate) fn next_retry(&self, budget: &mut RetryBudget, now: Duration) -> Option<Duration> {
+        let allowed = budget.waits_until(self.batches.is_empty(), now);
+        let paid = self.retries.first().map(|at| at.max(allowed.unwrap_or(at)));
+        [paid, self.free_retries.first()].into_iter().flatten().min()
     }
 
-    /// The next line: a retry that is due, else by turns. A probe is another line than the ones before.
-    pub(crate) fn next(&mut self, is_probe: bool, now: Duration) -> Option<Next> {
+    /// The next line: a retry that is due and may be, else by turns. A probe is another line than the
+    /// ones before, and costs nothing.
+    pub(crate) fn next(
+        &mut self,
+        is_probe: bool,
+        budget: &mut RetryBudget,
+        now: Duration,
+    ) -> Option<Next> {
         if is_probe && let Some(place) = self.least_put_back() {
             return self.pop(place);
         }
-        self.due_retry(now).or_else(|| self.next_by_turn())
+        let again = |job| Next {
+            job,
+            was_ready: false,
+            left: usize::MAX,
+        };
+        if self.free_retries.is_due(now) {
+            return self.free_retries.pop().map(again);
+        }
+        if self.retries.is_due(now) {
+            let alone = self.batches.is_empty();
+            if is_probe || budget.waits_until(alone, now).is_none() {
+                budget.retried(now);
+                return self.retries.pop().map(again);
+            }
+        }
+        self.next_by_turn()
     }
 
     /// The lines for which this holds, taken out, with those that wait for a retry.
@@ -141,29 +142,15 @@ impl Queue {
         &mut self,
         wanted: &impl Fn(&LineJob) -> bool,
     ) -> Vec<(LineJob, Duration)> {
-        let (out, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retries)
-            .into_iter()
-            .partition(|Reverse(retry)| wanted(&retry.job));
-        self.retries = stay.into();
-        let out = out.into_iter().map(|Reverse(retry)| (retry.job, retry.at));
-        out.collect()
+        let mut taken = self.retries.take(wanted);
+        taken.extend(self.free_retries.take(wanted));
+        taken
     }
 
     /// The batch whose first line was put back the fewest times.
     fn least_put_back(&self) -> Option<usize> {
         let put_backs = |waiting: &Waiting| waiting.lines.front().map_or(0, |job| job.put_backs);
         (0..self.batches.len()).min_by_key(|place| put_backs(&self.batches[*place]))
-    }
-
-    fn due_retry(&mut self, now: Duration) -> Option<Next> {
-        self.retries
-            .peek()
-            .filter(|Reverse(retry)| retry.at <= now)?;
-        self.retries.pop().map(|Reverse(retry)| Next {
-            job: retry.job,
-            was_ready: false,
-            left: usize::MAX,
-        })
     }
 
     /// A line of the batch whose turn it is; turns are runs of [`TURN_LINES`].

@@ -316,6 +316,8 @@ pub(crate) struct LineJob {
     pub(crate) waiting_since: Option<Duration>,
     /// Times it went back unsent because its lane was taken to be at fault.
     pub(crate) put_backs: u32,
+    /// Its next sending costs nothing of the lane's budget for retries.
+    pub(crate) retry_is_free: bool,
 }
 
 impl LineJob {
@@ -337,6 +339,7 @@ impl LineJob {
             tries: 0,
             waiting_since: segment.refused_since,
             put_backs: 0,
+            retry_is_free: true,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Inner;
 use super::answer::{self, Facts, Survey};
 use super::lane::Lane;
+use super::pool::Pool;
 use super::long_line::{Frame, LongLine};
 use super::result_line::{self, LineError, Name, Response, ResponseBody};
 use super::segment::{LineJob, OpenSegment};
@@ -14,6 +15,7 @@ use crate::catalog::Usage;
 use crate::error::{Error, Result};
 use crate::journal::{Kind, Record};
 use crate::model::batch::Ending;
+use crate::model::lane::{LaneView, Pause};
 use crate::model::policy::{self, Answer, Attempt, Body, Charge, Next, Outcome, Verdict};
 use crate::spool::Spooled;
 use crate::upstream::{Content, Reply};
@@ -31,7 +33,7 @@ impl Inner {
     /// What becomes of a line that was sent at `sent`.
     pub(crate) async fn settle(
         self: &Arc<Self>,
-        lane: &Arc<Lane>,
+        (pool, lane): (&Pool, &Lane),
         mut job: LineJob,
         sent: Duration,
         reply: Reply,
@@ -49,14 +51,21 @@ impl Inner {
             waiting_since: job.waiting_since,
             deadline: work.deadline,
         };
-        let view = lane.view(
-            self.config.sending.patience,
-            work.row.total > LARGE_BATCH,
-            work.row.completed > 0,
-        );
-        match policy::decide(outcome, &attempt, &view, now, fastrand::f64()) {
+        let view = LaneView {
+            another_is_well: pool.another_is_well(lane),
+            ..lane.view(
+                self.config.sending.patience,
+                work.row.total > LARGE_BATCH,
+                work.row.completed > 0,
+            )
+        };
+        let next = policy::decide(outcome, &attempt, &view, now, fastrand::f64());
+        if policy::is_failure(outcome) && lane.failed() && pool.another_is_open(lane) {
+            pool.pause(lane, Pause::Fault, sent, now);
+        }
+        match next {
             Next::Settle(verdict) => {
-                tell_lane(lane, outcome, verdict, now);
+                tell_lane(lane, outcome, verdict, facts.usage.total, now);
                 let seen = Seen {
                     verdict,
                     reply,
@@ -73,14 +82,14 @@ impl Inner {
             }
             Next::RetryAt(at, charge) => {
                 job.tries += 1;
+                job.retry_is_free = !policy::costs_budget(outcome);
                 match charge {
                     Charge::Line => job.charged += 1,
                     Charge::Nobody => {
                         job.waiting_since.get_or_insert(now);
                     }
                 }
-                let start = lane.retry(job, at);
-                self.start_slots(lane, start);
+                self.start_slots(pool.retry(job, at));
             }
             Next::PutBack(pause) => {
                 job.tries += 1;
@@ -90,7 +99,8 @@ impl Inner {
                     reply = %describe(&reply),
                     "lane paused"
                 );
-                lane.put_back(job, pause, sent, now);
+                pool.pause(lane, pause, sent, now);
+                self.start_slots(pool.put_back(job));
                 self.announce();
             }
         }
@@ -345,9 +355,9 @@ fn unreadable(error: &Error) -> Reply {
 }
 
 /// What the lane learns from a final outcome.
-fn tell_lane(lane: &Lane, outcome: Outcome, verdict: Verdict, now: Duration) {
+fn tell_lane(lane: &Lane, outcome: Outcome, verdict: Verdict, tokens: u64, now: Duration) {
     match (verdict, outcome) {
-        (Verdict::Output, _) => lane.succeeded(now),
+        (Verdict::Output, _) => lane.succeeded(tokens, now),
         (
             _,
             Outcome::Answer(Answer {

@@ -229,11 +229,9 @@ impl Inner {
         let memory = share.draw(bytes.min(share.limit() / LARGE_FILES)).await;
         let in_memory = usize::try_from(memory.bytes() / ID_BYTES).unwrap_or(usize::MAX);
         let ids = IdSet::new(self.config.data.clone(), in_memory);
-        let served = self
-            .models
-            .offers(&self.routing, &row.tenant)
-            .await
-            .served();
+        let front = self.upstreams.now();
+        let offers = front.models.offers(&front.routing, &row.tenant).await;
+        let served = offers.served();
         let pass = Pass::new(&row, bytes, limits, served, self.config.data.clone(), ids)?;
         let blobs = self.blobs.clone();
         let read = async move {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use ditto_llm::check::{BareIds, Fill};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::pool::Pool;
 use super::segment::OpenSegment;
 use super::{Inner, lock};
 use crate::blobs::name;
@@ -36,6 +37,8 @@ pub(crate) struct Work {
     pub(crate) has_parked: AtomicBool,
     /// In-flight lines of an ending batch are cut off when this fires.
     pub(crate) cut_off: CancellationToken,
+    /// Where lines of it have waited here.
+    pools: Mutex<Vec<Weak<Pool>>>,
 }
 
 impl Work {
@@ -53,6 +56,21 @@ impl Work {
         segment.key.index + 1 < self.row.segments
             || segment.epoch > 1
             || self.has_parked.load(Ordering::Acquire)
+    }
+
+    /// Lines of it wait there.
+    pub(crate) fn note_pool(&self, pool: &Arc<Pool>) {
+        let mut pools = lock(&self.pools);
+        pools.retain(|known| known.strong_count() > 0);
+        let this = Arc::downgrade(pool);
+        if !pools.iter().any(|known| known.ptr_eq(&this)) {
+            pools.push(this);
+        }
+    }
+
+    /// Where they have.
+    pub(crate) fn pools(&self) -> Vec<Arc<Pool>> {
+        lock(&self.pools).iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Our id of a line, also what an upstream gets as `Idempotency-Key`.
@@ -123,6 +141,7 @@ impl Inner {
             ending,
             has_parked: AtomicBool::new(false),
             cut_off: self.cut_off.child_token(),
+            pools: Mutex::default(),
             row,
             manifest,
         }

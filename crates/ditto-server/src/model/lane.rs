@@ -74,6 +74,8 @@ pub struct LaneView {
     pub large_batch: bool,
     /// The lane has answered lines, now or in an earlier life of the batch: it can work.
     pub proven: bool,
+    /// Another lane of its pool is open and has answered lines.
+    pub another_is_well: bool,
 }
 
 impl LaneView {
@@ -89,9 +91,11 @@ impl LaneView {
             .is_some_and(|since| now.saturating_sub(since) > self.patience)
     }
 
-    /// All answers so far were refusals, and there were enough of them to tell.
+    /// All answers so far were refusals, and there were enough of them to tell. Where another lane works
+    /// one is enough: that one has the last word on the line.
     pub fn only_refusals(&self) -> bool {
-        self.large_batch && self.successes == 0 && self.refusals + 1 >= FIRST_REFUSALS
+        let enough = self.large_batch && self.refusals + 1 >= FIRST_REFUSALS;
+        self.successes == 0 && (enough || self.another_is_well)
     }
 }
 
@@ -110,6 +114,8 @@ pub struct LaneState {
     paused: Option<Paused>,
     refusals: u32,
     successes: u64,
+    /// Failures since something was answered.
+    failures: u32,
 }
 
 /// A pause under way.
@@ -169,6 +175,7 @@ impl LaneState {
             successes: self.successes,
             large_batch,
             proven: worked_before || self.successes > 0,
+            another_is_well: false,
         }
     }
 
@@ -178,12 +185,24 @@ impl LaneState {
         self.fault_since = None;
         self.paused = None;
         self.successes += 1;
+        self.failures = 0;
+    }
+
+    /// A line failed in a way that may be the lane's.
+    pub fn failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// How many did since something was answered.
+    pub fn failures(&self) -> u32 {
+        self.failures
     }
 
     /// The API answered, if only with an error of the line: the lane is up.
     pub fn answered(&mut self) {
         self.fault_since = None;
         self.paused = None;
+        self.failures = 0;
     }
 
     /// The API refused a line in a way that may mean all lines.

@@ -6,8 +6,10 @@
 //! [`cursor`]: which results has a reader got?
 //! [`upload`]: do its parts make up a file?
 //! [`rate`]: may it be done again already? [`throttle`]: how much may a lane send? By [`knee`]: how many at
-//! once? And by [`pace`]: how soon the next?
+//! once? And by [`pace`]: how soon the next? [`retry_budget`]: may a line be sent again already?
+//! [`allowance`]: what has the upstream said that it will still take?
 
+pub mod allowance;
 pub mod batch;
 pub mod cursor;
 #[cfg(any(test, fuzzing))]
@@ -19,6 +21,7 @@ pub mod pace;
 pub mod plan;
 pub mod policy;
 pub mod rate;
+pub mod retry_budget;
 pub mod space;
 pub mod throttle;
 pub mod turn;

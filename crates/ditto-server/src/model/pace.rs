@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use super::allowance::Means;
+
 /// A cycle that is shorter says nothing.
 const CYCLE: Duration = Duration::from_secs(1);
 /// Nothing sent for so long: there was nothing to send, and what is measured begins anew.
@@ -54,6 +56,8 @@ pub struct Pace {
     /// The pause after a refusal ends then.
     holds: Duration,
     spread: Option<Spread>,
+    /// What the upstream has said that it takes.
+    told: Option<Spread>,
     last_sent: Option<Duration>,
     cycle: Cycle,
     /// The cycle before, with those in which nothing was let through.
@@ -96,7 +100,25 @@ impl Pace {
 
     /// Requests a second, if they are limited.
     pub fn rate(&self) -> Option<f64> {
-        self.rate
+        let sent = self.last_sent.unwrap_or_default();
+        let told = self.told.filter(|told| sent < told.until);
+        match (self.rate, told) {
+            (Some(rate), Some(told)) => Some(rate.min(told.rate)),
+            (rate, told) => rate.or(told.map(|told| told.rate)),
+        }
+    }
+
+    /// The upstream has said what it will still take.
+    pub fn told(&mut self, means: Means, now: Duration) {
+        match means {
+            Means::Pause(long) => self.next = self.next.max(now + long),
+            Means::Pace(rate, long) => {
+                self.told = Some(Spread {
+                    rate,
+                    until: now + long,
+                });
+            }
+        }
     }
 
     /// A request is sent.
@@ -113,9 +135,12 @@ impl Pace {
         self.grow(now);
         self.cycle.sent += 1;
         self.since_grown.sent += 1;
-        let spread = self.spread.filter(|spread| now < spread.until);
-        let spread = spread.map_or(f64::INFINITY, |spread| spread.rate);
-        let rate = self.rate.unwrap_or(f64::INFINITY).min(spread);
+        let of = |bound: Option<Spread>| {
+            let bound = bound.filter(|bound| now < bound.until);
+            bound.map_or(f64::INFINITY, |bound| bound.rate)
+        };
+        let rate = self.rate.unwrap_or(f64::INFINITY);
+        let rate = rate.min(of(self.spread)).min(of(self.told));
         if rate.is_finite() {
             let late = self.next.max(now.saturating_sub(LATENESS));
             self.next = late + Duration::from_secs_f64(1.0 / rate);

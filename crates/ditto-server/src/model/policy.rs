@@ -187,6 +187,26 @@ fn line_or_lane(
     }
 }
 
+/// Whether the outcome may be the fault of its lane, whoever is charged.
+pub fn is_failure(outcome: Outcome) -> bool {
+    match read(outcome) {
+        Reading::LineOrLane => true,
+        Reading::Line => !matches!(outcome, Outcome::Answer(Answer { status: 409 | 425, .. })),
+        Reading::Final(_) | Reading::Full | Reading::Closed(_) | Reading::Refused => false,
+    }
+}
+
+/// Whether sending a line again after this outcome is one of the retries that a lane has a budget for:
+/// those by which a storm would feed itself. What is the line's own is bounded by its attempts, and who
+/// is full or names a time is asked again as it bears.
+pub fn costs_budget(outcome: Outcome) -> bool {
+    let named = match outcome {
+        Outcome::Answer(answer) => answer.retry_after.is_some(),
+        Outcome::TooLarge | Outcome::Timeout | Outcome::Unreachable => false,
+    };
+    read(outcome) == Reading::LineOrLane && !named
+}
+
 fn read(outcome: Outcome) -> Reading {
     let answer = match outcome {
         Outcome::TooLarge => return Reading::Final(Verdict::TooLarge),
@@ -289,6 +309,7 @@ mod tests {
             successes: 1,
             large_batch: true,
             proven: true,
+            another_is_well: false,
         }
     }
 

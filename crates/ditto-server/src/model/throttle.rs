@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::allowance::Allowance;
 use super::knee::{Knee, Trip, Why};
 use super::pace::Pace;
 
@@ -11,7 +12,12 @@ pub struct Throttle {
     knee: Knee,
     /// `None`: whoever gives the limit has decided how much is sent, and a refused line waits alone.
     pace: Option<Pace>,
+    /// Tokens of a request, on the average; 0: nobody has told.
+    tokens_each: f64,
 }
+
+/// Weight of one request in the average of tokens.
+const TOKENS_STEP: f64 = 0.05;
 
 /// Whether there is room for one more request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +61,7 @@ impl Throttle {
         Self {
             knee: Knee::given(limit),
             pace: None,
+            tokens_each: 0.0,
         }
     }
 
@@ -63,6 +70,7 @@ impl Throttle {
         Self {
             knee: Knee::up_to(most),
             pace: Some(Pace::default()),
+            tokens_each: 0.0,
         }
     }
 
@@ -100,6 +108,24 @@ impl Throttle {
             Signal::Failed => self.knee.failed(trip, now),
             Signal::Lost => self.knee.lost(trip),
         }
+    }
+
+    /// Its answer says what the upstream will still take; so many are in flight without it.
+    pub fn told(&mut self, allowance: Allowance, in_flight: usize, now: Duration) {
+        if let Some(pace) = &mut self.pace
+            && let Some(means) = allowance.means(self.tokens_each, in_flight)
+        {
+            pace.told(means, now);
+        }
+    }
+
+    /// A request took so many tokens.
+    pub fn took(&mut self, tokens: u64) {
+        let tokens = tokens as f64;
+        self.tokens_each = match self.tokens_each > 0.0 {
+            true => self.tokens_each + (tokens - self.tokens_each) * TOKENS_STEP,
+            false => tokens,
+        };
     }
 
     /// The lane is paused: it probes from now on, whatever pause was named.

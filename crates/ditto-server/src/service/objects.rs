@@ -1,12 +1,13 @@
 //! What clients see of a row, and the sentences of what is not there: OpenAI's objects and words.
 
 use ditto_llm::wire::{
-    Batch, BatchErrors, BatchExtension, BatchRequestCounts, BatchUsage, FileObject,
+    Batch, BatchErrors, BatchExtension, BatchLane, BatchRequestCounts, BatchUsage, FileObject,
     InputTokensDetails, OutputTokensDetails, UploadObject, UploadPartObject,
 };
 
 use super::Listed;
 use crate::catalog::{BatchRow, FileRow, FileState, PartRow, Retry, Route, Rows, UploadRow, Usage};
+use crate::engine::LaneReport;
 use crate::error::{Error, ErrorKind};
 use crate::model::batch::wire_status;
 use crate::model::upload::Unfit;
@@ -181,6 +182,21 @@ pub(super) fn batch_object(row: &BatchRow) -> Batch {
     }
 }
 
+/// A lane as a client may see it: nothing of what waits there of others.
+pub(super) fn lane_object(lane: LaneReport) -> BatchLane {
+    let per_minute = |pace: f64| (pace * 60.0).ceil() as u64;
+    BatchLane {
+        upstream: lane.upstream,
+        model: lane.model,
+        limit: lane.limit as u64,
+        why: lane.why.to_owned(),
+        in_flight: lane.in_flight as u64,
+        requests_per_minute: lane.pace.map(per_minute),
+        paused: lane.paused.map(str::to_owned),
+        at_fault_seconds: lane.at_fault_for.map(|long| long.as_secs()),
+    }
+}
+
 fn extension(row: &BatchRow) -> BatchExtension {
     let words = |retry: &Retry| retry.only.iter().map(ToString::to_string).collect();
     BatchExtension {
@@ -191,6 +207,7 @@ fn extension(row: &BatchRow) -> BatchExtension {
         mixed_models: !row.options.one_model,
         retry_of: row.retry.as_ref().map(|retry| retry.of.clone()),
         retry_only: row.retry.as_ref().map(words),
+        lanes: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::budget::Draw;
 use crate::error::Result;
+use crate::model::allowance::Allowance;
 use crate::spool::Spooled;
 
 pub(crate) mod address;
@@ -20,7 +21,7 @@ pub(crate) mod routing;
 pub(crate) use arriving::Keep;
 pub(crate) use models::Models;
 pub use probe::Probed;
-pub(crate) use routing::{Offers, Routing};
+pub(crate) use routing::{Offers, Route, Routing};
 
 /// One line on its way.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(crate) enum Reply {
         status: u16,
         body: Content,
         retry_after: Option<Duration>,
+        /// What it says that may still be sent.
+        allowance: Allowance,
         request_id: Option<String>,
     },
     /// An answer over the limit, and its first bytes.
@@ -54,6 +57,18 @@ pub(crate) enum Reply {
     Timeout,
     /// No connection, or one that was lost before the answer was whole.
     Unreachable { reason: String },
+}
+
+impl Reply {
+    /// What it says that may still be sent.
+    pub(crate) fn allowance(&self) -> Allowance {
+        match self {
+            Self::Answer { allowance, .. } => *allowance,
+            Self::TooLarge { .. } | Self::Timeout | Self::Unreachable { .. } => {
+                Allowance::default()
+            }
+        }
+    }
 }
 
 /// An answer's body.

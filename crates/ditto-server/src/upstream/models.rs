@@ -24,11 +24,12 @@ const WAIT: Duration = Duration::from_millis(500);
 
 /// The lists, in the order of the configuration.
 #[derive(Debug)]
-pub(crate) struct Models(Vec<List>);
+pub(crate) struct Models(Vec<Arc<List>>);
 
 /// What one upstream lists.
 #[derive(Debug)]
 struct List {
+    route: u64,
     upstream: Arc<dyn Upstream>,
     asked: Mutex<Asked>,
 }
@@ -80,7 +81,17 @@ impl Told {
 
 impl Models {
     pub(crate) fn new(routing: &Routing) -> Self {
-        Self(routing.all().map(List::new).collect())
+        Self(Vec::new()).of(routing)
+    }
+
+    /// Those of these upstreams. Who was asked before is not asked anew.
+    pub(crate) fn of(&self, routing: &Routing) -> Self {
+        let list = |route: &Route| {
+            let known = self.0.iter().find(|list| list.route == route.id);
+            let new = || Arc::new(List::new(route.id, &route.upstream));
+            known.cloned().unwrap_or_else(new)
+        };
+        Self(routing.all().map(list).collect())
     }
 
     /// What the upstreams that are there for this tenant and answer offer, each model once, in the
@@ -125,8 +136,9 @@ impl Models {
 }
 
 impl List {
-    fn new(upstream: &Arc<dyn Upstream>) -> Self {
+    fn new(route: u64, upstream: &Arc<dyn Upstream>) -> Self {
         Self {
+            route,
             upstream: Arc::clone(upstream),
             asked: Mutex::default(),
         }
@@ -245,7 +257,7 @@ mod tests {
     fn scripted() -> (List, Sender<Answer>) {
         let (answers, script) = channel(2);
         let upstream: Arc<dyn Upstream> = Arc::new(Scripted(script.into()));
-        (List::new(&upstream), answers)
+        (List::new(0, &upstream), answers)
     }
 
     /// So that what is known is old.

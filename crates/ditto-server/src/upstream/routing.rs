@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::http::HttpUpstream;
 use super::models::Told;
 use super::{Keep, Upstream};
-use crate::config::{Concurrency, Config, Sending};
+use crate::config::{Concurrency, Config, UpstreamConfig};
 use crate::error::{Error, Result};
 
 /// The configured upstreams, in order.
@@ -20,13 +20,10 @@ pub(crate) struct Routing {
 /// One upstream and what it serves.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
+    /// It stays while the upstream does, also where a reload puts others beside it.
+    pub(crate) id: u64,
     pub(crate) upstream: Arc<dyn Upstream>,
-    /// As configured; `None`: as it says itself.
-    models: Option<Vec<String>>,
-    /// `None`: every tenant.
-    tenants: Option<Vec<String>>,
-    /// Requests in flight at once in each lane.
-    pub(crate) concurrency: Concurrency,
+    config: UpstreamConfig,
 }
 
 /// In the configured list of an upstream: whatever it is asked for.
@@ -35,8 +32,23 @@ const EVERY: &str = "*";
 impl Route {
     /// Its models, if these are they and no others.
     pub(crate) fn named(&self) -> Option<&[String]> {
-        let models = self.models.as_deref()?;
+        let models = self.config.models.as_deref()?;
         (!models.iter().any(|model| model == EVERY)).then_some(models)
+    }
+
+    /// Requests in flight at once in each of its lanes.
+    pub(crate) fn concurrency(&self) -> Concurrency {
+        self.config.concurrency
+    }
+
+    /// Its part of the lines, beside the weights of others.
+    pub(crate) fn weight(&self) -> u32 {
+        self.config.weight
+    }
+
+    fn is_for(&self, tenant: &str) -> bool {
+        let tenants = self.config.tenants.as_ref();
+        tenants.is_none_or(|tenants| tenants.iter().any(|known| known == tenant))
     }
 }
 
@@ -54,16 +66,31 @@ enum Offer {
 pub(crate) struct Offers(Vec<Offer>);
 
 impl Offers {
-    /// The first that lists the model or did, else the first that takes every model, else the first
-    /// that could not be asked: a model is not refused while one may serve it.
-    fn upstream(&self, model: &str) -> Option<usize> {
-        let first = |is: &dyn Fn(&Offer) -> bool| self.0.iter().position(is);
-        first(&|offer| match offer {
+    /// Those that list the model or did, else those that take every model, else the first that could
+    /// not be asked: a model is not refused while one may serve it.
+    fn upstreams(&self, model: &str) -> Vec<usize> {
+        let named = self.all(|offer| match offer {
             Offer::These(models) | Offer::Unheard(models) => models.contains(model),
             Offer::Every => false,
-        })
-        .or_else(|| first(&|offer| *offer == Offer::Every))
-        .or_else(|| first(&|offer| matches!(offer, Offer::Unheard(_))))
+        });
+        if !named.is_empty() {
+            return named;
+        }
+        let every = self.all(|offer| *offer == Offer::Every);
+        if !every.is_empty() {
+            return every;
+        }
+        let mut unheard = self.all(|offer| matches!(offer, Offer::Unheard(_)));
+        unheard.truncate(1);
+        unheard
+    }
+
+    fn all(&self, is: impl Fn(&Offer) -> bool) -> Vec<usize> {
+        let places = self.0.iter().enumerate();
+        places
+            .filter(|(_, offer)| is(offer))
+            .map(|(at, _)| at)
+            .collect()
     }
 
     /// All models that are served; `None` if that cannot be told.
@@ -87,31 +114,51 @@ fn ids(list: &[Value]) -> BTreeSet<String> {
 impl Routing {
     /// The upstreams of this configuration, whose answers are kept there while they arrive.
     pub(crate) fn new(config: &Config, keep: &Keep) -> Result<Self> {
-        if config.upstreams.is_empty() {
+        Self { routes: Vec::new() }.with(&config.upstreams, config, keep)
+    }
+
+    /// These upstreams in the place of the ones before. One that is configured as before stays what
+    /// it is.
+    pub(crate) fn with(
+        &self,
+        upstreams: &[UpstreamConfig],
+        config: &Config,
+        keep: &Keep,
+    ) -> Result<Self> {
+        if upstreams.is_empty() {
             return Err(Error::invalid(
                 "no upstream is configured: give --upstream URL (or `sim` to try things out)",
             ));
         }
-        let sending: Sending = config.sending;
-        let routes = config
-            .upstreams
-            .iter()
-            .map(|upstream| {
-                Ok(Route {
-                    upstream: Arc::new(HttpUpstream::new(
-                        upstream,
-                        &config.endpoints,
-                        sending.timeout,
-                        config.limits.answer_bytes,
-                        keep.clone(),
-                    )?),
-                    models: upstream.models.clone(),
-                    tenants: upstream.tenants.clone(),
-                    concurrency: upstream.concurrency,
-                })
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { routes })
+        let made = |upstream: &UpstreamConfig| {
+            HttpUpstream::new(
+                upstream,
+                &config.endpoints,
+                config.sending.timeout,
+                config.limits.answer_bytes,
+                keep.clone(),
+            )
+        };
+        let mut next = self.routes.iter().map(|route| route.id + 1).max();
+        let mut new_id = || {
+            let id = next.unwrap_or_default();
+            next = Some(id + 1);
+            id
+        };
+        let routes = upstreams.iter().map(|upstream| {
+            let before = self.routes.iter().find(|route| route.config == *upstream);
+            match before {
+                Some(route) => Ok(route.clone()),
+                None => Ok(Route {
+                    id: new_id(),
+                    upstream: Arc::new(made(upstream)?),
+                    config: upstream.clone(),
+                }),
+            }
+        });
+        Ok(Self {
+            routes: routes.collect::<Result<_>>()?,
+        })
     }
 
     /// One upstream for every model.
@@ -119,10 +166,12 @@ impl Routing {
     pub(crate) fn only(upstream: Arc<dyn Upstream>, concurrency: Concurrency) -> Self {
         Self {
             routes: vec![Route {
+                id: 0,
                 upstream,
-                models: None,
-                tenants: None,
-                concurrency,
+                config: UpstreamConfig {
+                    concurrency,
+                    ..UpstreamConfig::new("only", "http://127.0.0.1:1")
+                },
             }],
         }
     }
@@ -130,7 +179,7 @@ impl Routing {
     /// The upstreams whose own lists decide who serves a model to this tenant: one alone serves every
     /// model that it is asked for.
     pub(crate) fn deciding(&self, tenant: &str) -> BTreeSet<usize> {
-        let lists = |route: &Route| route.models.is_none() && !self.is_alone(tenant);
+        let lists = |route: &Route| route.config.models.is_none() && !self.is_alone(tenant);
         let own = self.of(tenant).filter(|(_, route)| lists(route));
         own.map(|(place, _)| place).collect()
     }
@@ -144,7 +193,7 @@ impl Routing {
         let alone = self.is_alone(tenant);
         let mut offers = vec![Offer::These(BTreeSet::new()); self.routes.len()];
         for (place, route) in self.of(tenant) {
-            offers[place] = match (&route.models, &told[place]) {
+            offers[place] = match (&route.config.models, &told[place]) {
                 (Some(models), _) if models.iter().any(|model| model == EVERY) => Offer::Every,
                 (Some(models), _) => Offer::These(models.iter().cloned().collect()),
                 (None, _) if alone => Offer::Every,
@@ -158,20 +207,24 @@ impl Routing {
     /// The upstreams that are there for a tenant, by their place among all.
     pub(crate) fn of(&self, tenant: &str) -> impl Iterator<Item = (usize, &Route)> {
         let all = self.routes.iter().enumerate();
-        all.filter(move |(_, route)| {
-            let tenants = route.tenants.as_ref();
-            tenants.is_none_or(|tenants| tenants.iter().any(|known| known == tenant))
-        })
+        all.filter(move |(_, route)| route.is_for(tenant))
     }
 
-    /// The upstream for a model; `None` if nobody serves it.
-    pub(crate) fn route(&self, model: &str, offers: &Offers) -> Option<(usize, &Route)> {
-        let at = offers.upstream(model)?;
-        Some((at, &self.routes[at]))
+    /// Whether some upstream is there for this tenant by its name: then it may have others than the
+    /// rest.
+    pub(crate) fn names(&self, tenant: &str) -> bool {
+        let mut named = self.routes.iter().filter_map(|r| r.config.tenants.as_ref());
+        named.any(|tenants| tenants.iter().any(|known| known == tenant))
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<dyn Upstream>> {
-        self.routes.iter().map(|route| &route.upstream)
+    /// The upstreams that serve a model; none if nobody does.
+    pub(crate) fn routes(&self, model: &str, offers: &Offers) -> Vec<&Route> {
+        let places = offers.upstreams(model);
+        places.into_iter().map(|at| &self.routes[at]).collect()
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter()
     }
 }
 
@@ -182,10 +235,12 @@ mod tests {
 
     fn routing(lists: &[Option<&[&str]>]) -> Routing {
         let route = |models: &Option<&[&str]>| Route {
+            id: 0,
             upstream: Arc::new(Silent),
-            models: models.map(|models| models.iter().map(|m| (*m).to_owned()).collect()),
-            tenants: None,
-            concurrency: Concurrency::Fixed(1),
+            config: UpstreamConfig {
+                models: models.map(|models| models.iter().map(|m| (*m).to_owned()).collect()),
+                ..UpstreamConfig::new("silent", "http://127.0.0.1:1")
+            },
         };
         Routing {
             routes: lists.iter().map(route).collect(),
@@ -224,9 +279,9 @@ mod tests {
     }
 
     /// Who serves `a`, `b` and `c`.
-    fn served_by(routing: &Routing, told: &[Told]) -> [Option<usize>; 3] {
+    fn served_by(routing: &Routing, told: &[Told]) -> [Vec<usize>; 3] {
         let offers = routing.offers("t", told);
-        ["a", "b", "c"].map(|model| routing.route(model, &offers).map(|(at, _)| at))
+        ["a", "b", "c"].map(|model| offers.upstreams(model))
     }
 
     #[test]
@@ -234,16 +289,16 @@ mod tests {
         let alone = routing(&[None]);
         assert!(alone.deciding("t").is_empty());
         let offers = alone.offers("t", &[Told::default()]);
-        assert!(alone.route("any", &offers).is_some());
+        assert_eq!(offers.upstreams("any"), [0]);
         assert_eq!(offers.served(), None);
     }
 
     #[test]
-    fn several_decide_by_their_lists_and_nobody_serves_what_none_lists() {
+    fn several_decide_by_their_lists_and_share_a_model_that_more_than_one_lists() {
         let both = routing(&[None, Some(&["b"])]);
         assert_eq!(both.deciding("t"), BTreeSet::from([0]));
         let told = told(&[Some(&["a", "b"]), Some(&[])]);
-        assert_eq!(served_by(&both, &told), [Some(0), Some(0), None]);
+        assert_eq!(served_by(&both, &told), [vec![0], vec![0, 1], vec![]]);
         let served = both.offers("t", &told).served().unwrap();
         assert_eq!(served.into_iter().collect::<Vec<_>>(), ["a", "b"]);
     }
@@ -252,7 +307,7 @@ mod tests {
     fn a_model_is_not_refused_while_a_list_could_not_be_read() {
         let both = routing(&[None, Some(&["b"])]);
         let away = told(&[None, Some(&[])]);
-        assert_eq!(served_by(&both, &away), [Some(0), Some(1), Some(0)]);
+        assert_eq!(served_by(&both, &away), [[0], [1], [0]]);
         assert_eq!(both.offers("t", &away).served(), None);
     }
 
@@ -262,7 +317,7 @@ mod tests {
         let before = told(&[Some(&["a"]), Some(&["b"])]);
         let away = || Err(Error::internal("away"));
         let now: Vec<_> = before.into_iter().map(|told| told.and(away())).collect();
-        assert_eq!(served_by(&both, &now), [Some(0), Some(1), Some(0)]);
+        assert_eq!(served_by(&both, &now), [[0], [1], [0]]);
     }
 
     #[test]
@@ -270,7 +325,7 @@ mod tests {
         let both = routing(&[Some(&["*"]), Some(&["b"])]);
         assert!(both.deciding("t").is_empty());
         let silent = [Told::default(), Told::default()];
-        assert_eq!(served_by(&both, &silent), [Some(0), Some(1), Some(0)]);
+        assert_eq!(served_by(&both, &silent), [[0], [1], [0]]);
     }
 
     #[test]
@@ -279,19 +334,19 @@ mod tests {
         let tenants: [&[&str]; 4] = [&["a"], &[], &["b"], &["b", "c"]];
         for (route, tenants) in routing.routes.iter_mut().zip(tenants) {
             let names = tenants.iter().map(|name| (*name).to_owned()).collect();
-            route.tenants = (!tenants.is_empty()).then_some(names);
+            route.config.tenants = (!tenants.is_empty()).then_some(names);
         }
-        let table = [
-            ("a", "m", Some(1)),
-            ("a", "n", Some(0)),
-            ("b", "n", Some(3)),
-            ("d", "m", Some(1)),
-            ("d", "n", None),
+        let table: [(_, _, &[usize]); 6] = [
+            ("a", "m", &[1]),
+            ("a", "n", &[0]),
+            ("b", "m", &[1, 2]),
+            ("b", "n", &[3]),
+            ("d", "m", &[1]),
+            ("d", "n", &[]),
         ];
         for (tenant, model, expected) in table {
             let offers = routing.offers(tenant, &vec![Told::default(); 4]);
-            let found = routing.route(model, &offers).map(|(place, _)| place);
-            assert_eq!(found, expected, "{tenant} {model}");
+            assert_eq!(offers.upstreams(model), expected, "{tenant} {model}");
         }
     }
 }

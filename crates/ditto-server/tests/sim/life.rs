@@ -26,7 +26,7 @@ use crate::engine::{Around, Engine, Host, Workers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
 use crate::service::{AtWork, Service};
-use crate::upstream::Routing;
+use crate::upstream::{Keep, Routing};
 
 /// Requests in flight at once.
 const PERMITS: Concurrency = Concurrency::Fixed(8);
@@ -163,6 +163,7 @@ impl Process {
             blobs: blobs.clone(),
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             routing: Routing::only(Arc::new(SimUpstream(Arc::clone(&life))), PERMITS),
+            keep: Keep::for_a_look(),
             host: Host::simulated(Arc::clone(&life) as Arc<dyn Steady>),
             workers,
             budget: budget.clone(),

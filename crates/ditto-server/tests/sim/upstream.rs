@@ -11,6 +11,7 @@ use super::life::Life;
 use crate::budget::Share;
 use crate::clock::Steady;
 use crate::error::Result;
+use crate::model::allowance::Allowance;
 use crate::upstream::{Caller, Content, Reply, Request, Upstream};
 
 /// One line in so many is answered with 500 whenever it is sent.
@@ -132,6 +133,7 @@ fn answer(status: u16, body: Bytes, retry_after: Option<Duration>) -> Reply {
             bytes: body,
         },
         retry_after,
+        allowance: Allowance::default(),
         request_id: None,
     }
 }

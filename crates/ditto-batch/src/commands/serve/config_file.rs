@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub(super) struct UpstreamTable {
     pub(super) tenants: Option<Vec<String>>,
     pub(super) concurrency: Option<usize>,
     pub(super) max_concurrency: Option<usize>,
+    /// Its part of the lines of a model that others serve as well.
+    pub(super) weight: Option<NonZeroU32>,
 }
 
 /// `[[key]]`: the key itself stands in the environment.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -251,6 +252,7 @@ fn of_table(args: &ServeArgs, table: UpstreamTable) -> Result<Upstream> {
     let mut upstream = new_upstream(&name, &target);
     upstream.models = table.models;
     upstream.tenants = table.tenants;
+    upstream.weight = table.weight.map_or(upstream.weight, NonZeroU32::get);
     upstream.concurrency = concurrency(args, (table.concurrency, table.max_concurrency))?;
     upstream.key = match (table.key_env, table.key_file) {
         (None, None) => None,

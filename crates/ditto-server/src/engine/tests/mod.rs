@@ -22,6 +22,7 @@ mod replies;
 mod results;
 mod rig;
 mod scripted;
+mod several;
 mod small;
 mod space;
 mod storage;

@@ -230,6 +230,7 @@ fn service(config: Config, catalog: Arc<dyn Catalog>, blobs: Blobs) -> Service {
         blobs: blobs.clone(),
         journal: Arc::new(journal),
         routing: Routing::new(&config, &keep).unwrap(),
+        keep,
         host: Host::machine(),
         workers: Workers::Alone,
         budget: budget.clone(),

@@ -14,6 +14,7 @@ use super::connector::Connector;
 use super::heads::Heads;
 use super::spares::Spares;
 use super::{Failure, root_cause};
+use crate::model::allowance::{Allowance, Left, parse_reset};
 use crate::upstream::{self, Caller, Keep, Reply};
 
 /// A connection without a request is closed after this long: servers and what stands before them
@@ -139,12 +140,14 @@ impl Terms {
         let request_id = text(&head.headers, "x-request-id").map(str::to_owned);
         // A date is a wait from now on, however long the body takes.
         let retry_after = retry_after(&head.headers);
+        let allowance = allowance(&head.headers);
         let body = self.keep.read(body, self.answer_bytes);
         Ok(match connection.working(body).await? {
             Ok(body) => Reply::Answer {
                 status,
                 body,
                 retry_after,
+                allowance,
                 request_id,
             },
             Err(head) => Reply::TooLarge {
@@ -158,6 +161,23 @@ impl Terms {
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// What may still be sent, as far as both of what is left and until when are told.
+fn allowance(headers: &HeaderMap) -> Allowance {
+    let left = |remaining: &str, reset: &str| {
+        Some(Left {
+            count: text(headers, remaining)?.trim().parse().ok()?,
+            resets_in: parse_reset(text(headers, reset)?)?,
+        })
+    };
+    Allowance {
+        requests: left(
+            "x-ratelimit-remaining-requests",
+            "x-ratelimit-reset-requests",
+        ),
+        tokens: left("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+    }
 }
 
 #[expect(

@@ -84,7 +84,11 @@ fn a_capacity_that_drops_and_returns_and_refuses_is_followed() {
 
 fn with_quota(kind: Kind, is_named: bool, work: fn(usize) -> Duration) -> Script {
     Script {
-        quota: Some(Quota { kind, is_named }),
+        quota: Some(Quota {
+            kind,
+            is_named,
+            is_told: false,
+        }),
         ..Script::new(|_| 1_000, work)
     }
 }
@@ -127,6 +131,32 @@ fn a_quota_of_a_minute_is_spread_over_it() {
     };
     let seen = run(&with_quota(window, true, |_| ms(300)), search(), secs(600));
     assert_full(&seen, secs(600), |_| 10.0);
+}
+
+#[test]
+fn a_quota_that_each_answer_tells_is_kept_to_without_a_refusal() {
+    let window = Kind::Window {
+        requests: 1_200,
+        length: secs(60),
+    };
+    let bucket = Kind::Bucket {
+        burst: 60.0,
+        per_second: 20.0,
+    };
+    for kind in [window, bucket] {
+        for work in [(|_| ms(20)) as fn(usize) -> Duration, |_| ms(1_500)] {
+            let mut script = with_quota(kind, false, work);
+            script.quota = script.quota.map(|quota| Quota {
+                is_told: true,
+                ..quota
+            });
+            let seen = run(&script, search(), secs(600));
+            let share = seen.of_ideal(SETTLED, secs(600), |_| 20.0);
+            let errors = seen.errors_in(SETTLED, secs(600));
+            assert!(share >= ENOUGH, "{share:.3} of ideal");
+            assert!(errors == 0.0, "{errors} refusals");
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
+use crate::model::allowance::{Allowance, Left};
 use crate::model::knee::Trip;
 use crate::model::lane::{Gate, LaneState, Pause};
 use crate::model::policy::{self, Answer, Attempt, Body, Charge, Next, Outcome};
@@ -50,6 +51,8 @@ pub(super) struct Quota {
     pub(super) kind: Kind,
     /// Whether a refusal says when to come back.
     pub(super) is_named: bool,
+    /// Whether each answer says what is left.
+    pub(super) is_told: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -141,6 +144,8 @@ struct Flight {
     trip: Trip,
     sent: Duration,
     is_probe: bool,
+    /// What its answer will say, as of its arrival there.
+    allowance: Allowance,
 }
 
 struct World<'a> {
@@ -249,6 +254,7 @@ impl World<'_> {
                 trip,
                 sent: self.now,
                 is_probe,
+                allowance: Allowance::default(),
             };
             self.flights.insert(id, flight);
             self.arrive(id);
@@ -289,7 +295,12 @@ impl World<'_> {
         if let Some(status) = (self.script.away)(self.now) {
             return self.push(self.now + AT_ONCE, Event::Told(id, status, None));
         }
-        if let Some(wait) = self.spend() {
+        let refused = self.spend();
+        let allowance = self.left();
+        if let Some(flight) = self.flights.get_mut(&id) {
+            flight.allowance = allowance;
+        }
+        if let Some(wait) = refused {
             let named = self.script.quota.and_then(|q| q.is_named.then_some(wait));
             return self.push(self.now + AT_ONCE, Event::Told(id, 429, named));
         }
@@ -341,6 +352,28 @@ impl World<'_> {
         }
     }
 
+    /// What is left of the quota, if that is told: the time until it is whole again.
+    fn left(&self) -> Allowance {
+        let Some(quota) = self.script.quota.filter(|quota| quota.is_told) else {
+            return Allowance::default();
+        };
+        let (count, resets_in) = match quota.kind {
+            Kind::Bucket { burst, per_second } => (
+                burst - self.spent,
+                Duration::from_secs_f64(self.spent / per_second),
+            ),
+            Kind::Window { requests, length } => (
+                requests as f64 - self.spent,
+                length * (self.window as u32 + 1) - self.now,
+            ),
+        };
+        let count = count.max(0.0) as u64;
+        Allowance {
+            requests: Some(Left { count, resets_in }),
+            tokens: None,
+        }
+    }
+
     /// An answer reaches the lane.
     fn back(&mut self, id: u64, status: u16, named: Option<Duration>) {
         let flight = self.flights.remove(&id).expect("it was sent");
@@ -351,6 +384,8 @@ impl World<'_> {
         };
         self.throttle
             .back(flight.trip, signal, self.flights.len(), self.now);
+        self.throttle
+            .told(flight.allowance, self.flights.len(), self.now);
         if status == 200 {
             self.lane.succeeded(self.now);
             self.seen.answered.push(self.now);
