@@ -65,7 +65,6 @@ impl Signals {
 }
 
 fn listen(kind: SignalKind) -> Result<unix::Signal> {
-    unix::signal(kind).map_err(|e| {
-        Failure::new(exit::UNEXPECTED, format!("cannot listen for signals: {e}"))
-    })
+    unix::signal(kind)
+        .map_err(|e| Failure::new(exit::UNEXPECTED, format!("cannot listen for signals: {e}")))
 }

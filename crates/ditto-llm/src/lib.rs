@@ -167,8 +167,8 @@ mod warning;
 pub use error::{ApiDetail, DittoError, HttpError, HttpStage, Result};
 pub use retry::{Backoff, RetryPolicy};
 pub use wire::{
-    Batch, BatchError, BatchErrors, BatchExtension, BatchLane, BatchRequestCounts, BatchStatus, BatchUsage,
-    DeletedFile, ErrorBody, ErrorEnvelope, FailureClass, FileObject, Page, RequestLine,
+    Batch, BatchError, BatchErrors, BatchExtension, BatchLane, BatchRequestCounts, BatchStatus,
+    BatchUsage, DeletedFile, ErrorBody, ErrorEnvelope, FailureClass, FileObject, Page, RequestLine,
     ResultError, ResultLine, ResultResponse,
 };
 

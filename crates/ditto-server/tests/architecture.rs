@@ -107,7 +107,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("spool", &[]),
     ("blobs", &["folder", "manifest"]),
     ("journal", &["budget", "catalog", "folder"]),
-    ("upstream", &["budget", "spool"]),
+    ("upstream", &["budget", "model", "spool"]),
     ("hold", &[]),
     ("backup", &["blobs", "catalog", "hold", "journal", "owner"]),
     ("owner", &[]),

@@ -15,8 +15,8 @@ mod page;
 mod upload;
 
 pub use batch::{
-    Batch, BatchError, BatchErrors, BatchExtension, BatchLane, BatchRequestCounts, BatchStatus, BatchUsage,
-    InputTokensDetails, OutputTokensDetails,
+    Batch, BatchError, BatchErrors, BatchExtension, BatchLane, BatchRequestCounts, BatchStatus,
+    BatchUsage, InputTokensDetails, OutputTokensDetails,
 };
 pub use error::{ErrorBody, ErrorEnvelope};
 pub use failure::FailureClass;

@@ -68,10 +68,7 @@ impl Inner {
     }
 
     /// The next line of the lane; `None` once this slot is to end.
-    async fn next_line(
-        self: &Arc<Self>,
-        lane: &Arc<Lane>,
-    ) -> Option<(LineJob, Permit, Arc<Pool>)> {
+    async fn next_line(self: &Arc<Self>, lane: &Arc<Lane>) -> Option<(LineJob, Permit, Arc<Pool>)> {
         let mut waiting = Waiting::default();
         loop {
             let moved = lane.moved();

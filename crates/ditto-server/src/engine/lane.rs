@@ -312,7 +312,9 @@ impl Lane {
         self.seen.is_open.store(open, Ordering::Release);
         let proven = inner.state.successes() > 0;
         self.seen.is_proven.store(proven, Ordering::Release);
-        self.seen.in_flight.store(inner.in_flight, Ordering::Relaxed);
+        self.seen
+            .in_flight
+            .store(inner.in_flight, Ordering::Relaxed);
         let limit = inner.throttle.limit();
         self.seen.limit.store(limit, Ordering::Relaxed);
     }

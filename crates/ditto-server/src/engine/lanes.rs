@@ -138,10 +138,13 @@ impl Lanes {
         if last.is_some_and(|last| now < last + CALL) {
             return None;
         }
-        let sleeping = known.pools.iter().filter_map(|(key, pool)| match pool.rest() {
-            Rest::Asleep(until) if until <= now => Some((until, key)),
-            _ => None,
-        });
+        let sleeping = known
+            .pools
+            .iter()
+            .filter_map(|(key, pool)| match pool.rest() {
+                Rest::Asleep(until) if until <= now => Some((until, key)),
+                _ => None,
+            });
         let key = sleeping.min().map(|(_, key)| key.clone());
         if key.is_some() {
             *last = Some(now);
@@ -167,7 +170,10 @@ impl Lanes {
     }
 
     pub(crate) fn wake_all(&self) {
-        lock(&self.known).lanes.values().for_each(|lane| lane.wake());
+        lock(&self.known)
+            .lanes
+            .values()
+            .for_each(|lane| lane.wake());
     }
 
     /// Forgets what nobody uses: a lenient file may name any number of models.

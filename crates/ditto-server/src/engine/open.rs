@@ -138,7 +138,8 @@ impl Inner {
         let work = Arc::clone(&segment.work);
         let segment = Arc::clone(segment);
         // Splitting and parsing 4 MiB takes milliseconds.
-        let sort = async move { inner.sort_lines(&segment, &bytes, faulty, (&front.routing, &offers)) };
+        let sort =
+            async move { inner.sort_lines(&segment, &bytes, faulty, (&front.routing, &offers)) };
         let runs = self.host.compute(sort).await?;
         for (pool, lines) in runs {
             self.dispatch(&pool, lines);

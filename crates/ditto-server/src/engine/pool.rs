@@ -154,7 +154,11 @@ impl Pool {
             return start(only, count).into_iter().collect();
         }
         let open: Vec<_> = lanes.iter().filter(|lane| lane.is_open()).collect();
-        let chosen = if open.is_empty() { lanes.iter().collect() } else { open };
+        let chosen = if open.is_empty() {
+            lanes.iter().collect()
+        } else {
+            open
+        };
         share_out(&chosen, lines)
     }
 

@@ -85,7 +85,10 @@ impl Queue {
     pub(crate) fn next_retry(&self, budget: &mut RetryBudget, now: Duration) -> Option<Duration> {
         let allowed = budget.waits_until(self.batches.is_empty(), now);
         let paid = self.retries.first().map(|at| at.max(allowed.unwrap_or(at)));
-        [paid, self.free_retries.first()].into_iter().flatten().min()
+        [paid, self.free_retries.first()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next line: a retry that is due and may be, else by turns. A probe is another line than the

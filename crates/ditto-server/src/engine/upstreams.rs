@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::Inner;
 use super::pool::Pool;
 use super::segment::LineJob;
-use super::Inner;
 use crate::config::UpstreamConfig;
 use crate::error::{Error, Result};
 use crate::upstream::{Keep, Models, Routing};

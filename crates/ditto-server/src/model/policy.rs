@@ -191,7 +191,13 @@ fn line_or_lane(
 pub fn is_failure(outcome: Outcome) -> bool {
     match read(outcome) {
         Reading::LineOrLane => true,
-        Reading::Line => !matches!(outcome, Outcome::Answer(Answer { status: 409 | 425, .. })),
+        Reading::Line => !matches!(
+            outcome,
+            Outcome::Answer(Answer {
+                status: 409 | 425,
+                ..
+            })
+        ),
         Reading::Final(_) | Reading::Full | Reading::Closed(_) | Reading::Refused => false,
     }
 }

@@ -81,10 +81,7 @@ async fn one_that_is_slow_one_that_dies_and_one_that_is_added_take_what_they_can
         - (2.0 * per_second(0.05) + per_second(0.5)) * was_added
         - per_second(0.05) * died;
     let ideal = was_added + rest / (3.0 * per_second(0.05) + per_second(0.5));
-    assert!(
-        took < ideal * 1.15,
-        "{took:.2} s, and {ideal:.2} s at best"
-    );
+    assert!(took < ideal * 1.15, "{took:.2} s, and {ideal:.2} s at best");
     for sim in [&rig.sim, &also, &slow, &added] {
         assert_eq!(sim.stats().answered_more_than_once, 0);
     }
