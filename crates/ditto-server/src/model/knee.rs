@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use super::blame::{Blame, Crowd};
+
 /// What an upstream that nobody knows is asked at once: a laptop bears it.
 pub const START: usize = 8;
 /// The search goes no further unless it is told to: each request in flight is a connection, and thus
@@ -37,7 +39,7 @@ const REST_CAP: Duration = Duration::from_secs(8);
 /// A limit at which the upstream refused is not gone beyond for so long, and before so many answers:
 /// a trial costs a few refusals.
 const CEILING: Duration = Duration::from_secs(4);
-const CEILING_ANSWERS: u32 = 400;
+const CEILING_ANSWERS: u32 = 250;
 /// The first times fewer, since much is still unknown.
 const CEILING_FIRST: u32 = 50;
 /// A retreat after failures other than a refusal: there must be more of them than single lines make.
@@ -110,6 +112,7 @@ struct Search {
     fruitless: u32,
     retreat: Option<Retreat>,
     ceiling: Option<Ceiling>,
+    blame: Blame,
     /// Share of requests that failed of late.
     trouble: f64,
 }
@@ -207,6 +210,10 @@ impl Knee {
     pub fn answered(&mut self, trip: Trip, now: Duration) -> Option<Duration> {
         let search = self.search.as_mut()?;
         search.trouble *= 1.0 - TROUBLE_STEP;
+        search.blame.taken(Crowd::of(trip), now);
+        if search.blame.is_by_pace(now) {
+            search.ceiling = None;
+        }
         if let Some(ceiling) = &mut search.ceiling {
             ceiling.answers = ceiling.answers.saturating_sub(1);
         }
@@ -226,7 +233,10 @@ impl Knee {
             return;
         };
         search.cohort.lost(trip);
-        // Far below what is known to be borne it was the pace that was refused.
+        if search.blame.refused(Crowd::of(trip), now) {
+            return;
+        }
+        // So it is far below what is known to be borne.
         let borne = search.known.map_or(self.limit, |known| known.limit);
         if trip.crowd * 3 < borne * 2 {
             return;
@@ -262,6 +272,7 @@ impl Knee {
             self.limit = (self.limit / 2).max(self.limit.min(START));
             self.search = Some(Search {
                 cohort: self.search.as_ref().map(|s| s.cohort).unwrap_or_default(),
+                blame: self.search.as_ref().map(|s| s.blame).unwrap_or_default(),
                 ..Search::new(self.limit)
             });
             self.move_to(self.limit);
@@ -295,6 +306,7 @@ impl Search {
             fruitless: 0,
             retreat: None,
             ceiling: None,
+            blame: Blame::default(),
             trouble: 0.0,
         }
     }
@@ -421,6 +433,7 @@ impl Search {
             answers: costs,
             costs,
         });
+        self.blame.goes_down(now);
         let lower = in_flight.min(limit * 9 / 10).max(limit / 2).max(1);
         self.back_to(lower, Why::Refused, now);
         self.retreat = Some(Retreat {
@@ -452,6 +465,15 @@ impl Search {
     fn round_trip(&self) -> Duration {
         let seconds = self.known.map_or(self.least, |known| known.latency);
         Duration::try_from_secs_f64(seconds).unwrap_or(REST)
+    }
+}
+
+impl Crowd {
+    fn of(trip: Trip) -> Self {
+        Self {
+            count: trip.crowd,
+            sent: trip.sent,
+        }
     }
 }
 

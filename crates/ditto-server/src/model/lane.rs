@@ -101,8 +101,8 @@ impl LaneView {
 
 /// First pause of a lane at fault, doubled each time up to [`PAUSE_CAP`].
 const PAUSE_BASE: Duration = Duration::from_millis(250);
-/// So that a lane is back within seconds of its upstream.
-const PAUSE_CAP: Duration = Duration::from_secs(5);
+/// So that a lane is back within five seconds of its upstream, the time of an answer among them.
+const PAUSE_CAP: Duration = Duration::from_secs(4);
 /// A refused key or an empty account does not come back by itself within seconds.
 const CLOSED_CAP: Duration = Duration::from_secs(60);
 

@@ -21,8 +21,6 @@ const STEP_BACK: f64 = 0.95;
 const SAME: f64 = 0.15;
 /// As far as this a pace that was found again is believed to be higher.
 const SAVED: f64 = 1.06;
-/// A pace that grew so far without a refusal is none any more.
-const LIFTED: f64 = 8.0;
 /// Pause after a refusal that names none, doubled with each in a row.
 const HOLD: Duration = Duration::from_millis(25);
 const HOLD_CAP: Duration = Duration::from_secs(2);
@@ -36,9 +34,14 @@ const GROWTH: f64 = 0.02;
 const GROWTH_CAP: f64 = 0.32;
 /// Steps without doubling of a pace that was found again.
 const STEPS_OF_KNOWN: u32 = 20;
+/// A pace that is higher by this than what is sent holds back nothing but what would be sent all at
+/// once: it does not grow.
+const LOOSE: f64 = 1.5;
 /// Fewer refusals than this may be of single lines, and do not slow a lane without end.
 const FEW: f64 = 0.1;
 const FEW_FLOOR: f64 = 0.7;
+/// A pace falls no further at once: in a cycle of pauses little is let through, whatever is allowed.
+const FALL: f64 = 0.2;
 /// Requests a second of a lane that is refused everything.
 const LEAST: f64 = 0.1;
 /// How much faster than by and by a lane is filled up to a higher limit.
@@ -204,7 +207,7 @@ impl Pace {
         let floor = if few { self.best * FEW_FLOOR } else { LEAST };
         let rate = match self.rate {
             Some(rate) if few => (measured.max(self.proven) * BELOW).min(rate * STEP_BACK),
-            Some(rate) => rate.min(measured * BELOW),
+            Some(rate) => rate.min((measured * BELOW).max(rate * FALL)),
             None => measured * BELOW,
         };
         let rate = rate.max(floor).max(LEAST);
@@ -230,6 +233,11 @@ impl Pace {
         if now < self.grows_at || !binds {
             return;
         }
+        if *rate > self.since_grown.rate(now) * LOOSE {
+            self.grows_at = now + CYCLE;
+            self.since_grown = Cycle::from(now);
+            return;
+        }
         if self.grown == 0 {
             self.ground = *rate;
         }
@@ -243,9 +251,6 @@ impl Pace {
         self.grown += 1;
         self.grows_at = now + CYCLE;
         self.since_grown = Cycle::from(now);
-        if *rate > self.ground * LIFTED {
-            self.rate = None;
-        }
     }
 }
 
