@@ -175,6 +175,23 @@ def test_a_file_that_appears_while_the_job_runs_is_not_written_over(example):
         assert upstream.get("/sim/stats")["requests"] == 200
 
 
+def test_the_simulator_takes_limits_a_load_and_a_cache_of_prefixes(example):
+    flags = ["--limit", "requests:150/1s,tokens:1000000/60s:told", "--latency", "load:1ms:1ms", "--prefix-cache", "8"]
+    with harness.sim(*flags) as upstream:
+        done = harness.ditto("run", example, "--upstream", upstream.base_url, "--max-concurrency", "64")
+        stats = upstream.get("/sim/stats")
+    assert done.returncode == 0, done.stderr
+    assert stats["answered"] == 200
+    rows = harness.json_lines(example.with_name("requests.output.jsonl"))
+    used = [row["response"]["body"]["usage"] for row in rows]
+    cached = sum(usage["prompt_tokens_details"]["cached_tokens"] > 0 for usage in used)
+    assert 0 < cached <= stats["prefix_hits"]
+
+    done = harness.ditto("run", example, "--upstream", "sim", "--sim-limit", "requests:20")
+    assert done.returncode == 2
+    assert said_once(done, "requests:20", "requests:20/1s")
+
+
 def test_a_link_to_nowhere_is_not_replaced(example):
     link = example.with_name("requests.output.jsonl")
     link.symlink_to("nowhere")

@@ -15,6 +15,7 @@ mod damage;
 mod deletion;
 mod faulty;
 mod gaps;
+mod lanes;
 mod leasing;
 mod litter;
 mod outage;
