@@ -38,6 +38,8 @@ pub(crate) struct Lane {
     pub(crate) upstream: Arc<dyn Upstream>,
     model: String,
     weight: u32,
+    /// As configured; `None`: once its answers tell of cached tokens.
+    prefix_order: Option<bool>,
     inner: Mutex<LaneInner>,
     seen: Seen,
     /// A line arrived, the gate moved, or the engine stops.
@@ -50,6 +52,7 @@ pub(crate) struct Lane {
 struct Seen {
     is_open: AtomicBool,
     is_proven: AtomicBool,
+    tells_cached: AtomicBool,
     in_flight: AtomicUsize,
     /// Slots that found no line.
     idle: AtomicUsize,
@@ -227,9 +230,11 @@ impl Lane {
             upstream: Arc::clone(&route.upstream),
             model: model.to_owned(),
             weight: route.weight().max(1),
+            prefix_order: route.prefix_order(),
             seen: Seen {
                 is_open: AtomicBool::new(true),
                 is_proven: AtomicBool::new(false),
+                tells_cached: AtomicBool::new(false),
                 in_flight: AtomicUsize::new(0),
                 idle: AtomicUsize::new(0),
                 limit: AtomicUsize::new(inner.throttle.limit()),
@@ -294,6 +299,19 @@ impl Lane {
     /// It has answered lines.
     pub(crate) fn is_proven(&self) -> bool {
         self.seen.is_proven.load(Ordering::Acquire)
+    }
+
+    /// Its answers tell how much of a prompt was known already.
+    pub(crate) fn tells_cached(&self) {
+        if !self.seen.tells_cached.load(Ordering::Relaxed) {
+            self.seen.tells_cached.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Lines that begin alike are to come together.
+    pub(crate) fn wants_prefixes_together(&self) -> bool {
+        let tells = || self.seen.tells_cached.load(Ordering::Relaxed);
+        self.prefix_order.unwrap_or_else(tells)
     }
 
     /// A line is for this lane rather than for the other.

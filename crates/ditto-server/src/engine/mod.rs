@@ -43,6 +43,7 @@ mod long_line;
 mod open;
 mod park;
 mod pool;
+mod prefixes;
 mod queue;
 mod recorded;
 mod renew;

@@ -241,6 +241,13 @@ impl Pool {
         }
     }
 
+    /// Lines that begin alike are to come together.
+    pub(crate) fn wants_prefixes_together(&self) -> bool {
+        self.lanes()
+            .iter()
+            .any(|lane| lane.wants_prefixes_together())
+    }
+
     pub(crate) fn has_lines(&self) -> bool {
         !lock(&self.queue).is_empty()
     }

@@ -66,6 +66,9 @@ impl Inner {
         match next {
             Next::Settle(verdict) => {
                 tell_lane(lane, outcome, verdict, facts.usage.total, now);
+                if facts.tells_cached {
+                    lane.tells_cached();
+                }
                 let seen = Seen {
                     verdict,
                     reply,
@@ -383,6 +386,7 @@ fn read(reply: &Reply, survey: Option<&Survey>) -> (Outcome, Facts) {
         body: Body::Empty,
         quota: false,
         usage: Usage::default(),
+        tells_cached: false,
     };
     match reply {
         Reply::Answer {

@@ -46,6 +46,11 @@ impl Route {
         self.config.weight
     }
 
+    /// Whether lines that begin alike come together; `None`: as it turns out.
+    pub(crate) fn prefix_order(&self) -> Option<bool> {
+        self.config.prefix_order
+    }
+
     fn is_for(&self, tenant: &str) -> bool {
         let tenants = self.config.tenants.as_ref();
         tenants.is_none_or(|tenants| tenants.iter().any(|known| known == tenant))
