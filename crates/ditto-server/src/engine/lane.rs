@@ -21,7 +21,7 @@ use super::segment::LineJob;
 use crate::catalog::DryBatch;
 use crate::config::Concurrency;
 use crate::model::allowance::Allowance;
-use crate::model::knee::{Trip, Why};
+use crate::model::knee::{Load, Trip, Why};
 use crate::model::lane::{Gate, LaneState, LaneView, Pause};
 use crate::model::retry_budget::RetryBudget;
 use crate::model::throttle::{Room, Signal, Throttle};
@@ -285,6 +285,23 @@ impl Lane {
 
     pub(crate) fn has_slots(&self) -> bool {
         lock(&self.inner).slots > 0
+    }
+
+    pub(crate) fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// It finds its limit by itself, and has something in flight.
+    pub(crate) fn is_searching(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.in_flight > 0 && inner.throttle.why() != Why::Given
+    }
+
+    /// Its upstream has told of its load.
+    pub(crate) fn bears(&self, load: Load, now: Duration) {
+        let mut inner = lock(&self.inner);
+        inner.throttle.bears(load, now);
+        self.show(&inner);
     }
 
     pub(crate) fn limit(&self) -> usize {

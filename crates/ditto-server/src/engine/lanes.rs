@@ -169,6 +169,21 @@ impl Lanes {
             .collect()
     }
 
+    /// Lanes in use that search for their limit, by upstream.
+    pub(crate) fn searching(&self) -> Vec<Vec<Arc<Lane>>> {
+        let known = lock(&self.known);
+        let mut by_route: BTreeMap<u64, Vec<Arc<Lane>>> = BTreeMap::new();
+        for (key, lane) in &known.lanes {
+            if lane.is_searching() {
+                by_route
+                    .entry(key.route)
+                    .or_default()
+                    .push(Arc::clone(lane));
+            }
+        }
+        by_route.into_values().collect()
+    }
+
     pub(crate) fn wake_all(&self) {
         lock(&self.known)
             .lanes
