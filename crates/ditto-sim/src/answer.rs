@@ -14,6 +14,7 @@ use crate::labels;
 #[derive(Debug)]
 pub(crate) struct Answer {
     open: Vec<u8>,
+    pub(crate) prompt_tokens: u64,
     pub(crate) completion_tokens: u64,
 }
 
@@ -38,6 +39,7 @@ impl Answer {
         page.raw(r#","simulated":true"#);
         Self {
             open: page.out,
+            prompt_tokens: question.tokens(),
             completion_tokens,
         }
     }
@@ -95,7 +97,10 @@ impl Page {
             question.tokens(),
             used,
         );
-        self.raw(r#","prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}"#);
+        self.format(format_args!(
+            r#","prompt_tokens_details":{{"cached_tokens":{}}},"completion_tokens_details":{{"reasoning_tokens":0}}}}"#,
+            question.cached_tokens
+        ));
         self.raw(r#","service_tier":"default","system_fingerprint":"fp_simulated""#);
         used
     }
@@ -137,7 +142,10 @@ impl Page {
         self.raw(r#"}]}],"parallel_tool_calls":true,"previous_response_id":null,"temperature":1.0,"tool_choice":"auto","tools":[],"top_p":1.0,"truncation":"disabled","metadata":{}"#);
         let used = tokens(&said);
         self.usage(["input_tokens", "output_tokens"], question.tokens(), used);
-        self.raw(r#","input_tokens_details":{"cached_tokens":0,"cache_write_tokens":0},"output_tokens_details":{"reasoning_tokens":0}}"#);
+        self.format(format_args!(
+            r#","input_tokens_details":{{"cached_tokens":{},"cache_write_tokens":0}},"output_tokens_details":{{"reasoning_tokens":0}}}}"#,
+            question.cached_tokens
+        ));
         used
     }
 

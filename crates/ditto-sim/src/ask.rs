@@ -39,6 +39,8 @@ pub(crate) struct Question<'a> {
     /// What was said, piece by piece: messages, prompts or inputs.
     pub(crate) pieces: Vec<Piece<'a>>,
     pub(crate) dimensions: Option<usize>,
+    /// Tokens at its beginning that need not be read again.
+    pub(crate) cached_tokens: u64,
 }
 
 /// One message, prompt or input.
@@ -102,6 +104,7 @@ impl<'a> Question<'a> {
             model,
             pieces,
             dimensions,
+            cached_tokens: 0,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::SimConfig;
-use crate::faults::Fault;
+use crate::faults::{Fault, Faults};
 use crate::script::Script;
 
 /// What becomes of one asking.
@@ -40,14 +40,24 @@ pub(crate) struct Asking {
 }
 
 impl Course {
-    /// A script overrules the shares of faults; the latency holds for both.
+    /// With the faults of the config.
     pub(crate) fn of(config: &SimConfig, asking: Asking, script: Option<&Script>) -> Self {
+        Self::with_faults(config, &config.faults, asking, script)
+    }
+
+    /// A script overrules the shares of faults; the latency holds for both.
+    pub(crate) fn with_faults(
+        config: &SimConfig,
+        faults: &Faults,
+        asking: Asking,
+        script: Option<&Script>,
+    ) -> Self {
         let Asking { identity, nth } = asking;
         let latency = config.latency.of(config.seed, identity, nth);
         let step = script.map(|script| script.step(nth)).unwrap_or_default();
         let fault = match script {
             Some(_) => step.fault,
-            None => config.faults.of(config.seed, identity, nth),
+            None => faults.of(config.seed, identity, nth),
         };
         let ending = match fault {
             None => Ending::Answer,
@@ -72,10 +82,9 @@ impl Course {
 }
 
 fn default_retry_after(config: &SimConfig, fault: Fault) -> Option<Duration> {
-    let seconds = config
-        .retry_after_secs
-        .map(|seconds| Duration::from_secs(seconds.into()));
-    seconds.filter(|_| matches!(fault, Fault::Status(429 | 503)))
+    config
+        .retry_after()
+        .filter(|_| matches!(fault, Fault::Status(429 | 503)))
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::chance::{Purpose, draw};
 use crate::setting::{BadSetting, span, spell_span, spelt_in_serde};
 
-/// How long an answer takes, spelt `20ms` or `lognormal:20ms:0.5` (median and sigma).
+/// How long an answer takes, spelt `20ms`, `lognormal:20ms:0.5` (median and sigma) or
+/// `load:100ms:5ms` (alone, and for each request that is worked on).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Latency {
@@ -17,6 +18,9 @@ pub enum Latency {
     Fixed(Duration),
     /// Half of the answers take longer than the median; `sigma` is the spread of the logarithm.
     Lognormal { median: Duration, sigma: f64 },
+    /// So long, and so much more for each request that is worked on, itself among them, when its turn
+    /// comes: a GPU.
+    Load { base: Duration, each: Duration },
 }
 
 /// The tail of a lognormal is endless; the wait is not.
@@ -26,14 +30,26 @@ impl Latency {
     /// No wait at all.
     pub const ZERO: Self = Self::Fixed(Duration::ZERO);
 
-    /// The wait of the `nth` asking of `identity`; always the same for the same seed.
+    /// The wait of the `nth` asking of `identity`, whatever else is asked; always the same for the same
+    /// seed.
     pub(crate) fn of(self, seed: u64, identity: u64, nth: u32) -> Duration {
         match self {
-            Self::Fixed(span) => span,
+            Self::Fixed(span) | Self::Load { base: span, .. } => span,
             Self::Lognormal { median, sigma } => {
                 let factor = (sigma * normal(seed, identity, nth)).exp();
                 let seconds = median.as_secs_f64() * factor;
                 Duration::from_secs_f64(seconds.min(LONGEST_DRAW.as_secs_f64()))
+            }
+        }
+    }
+
+    /// What comes on top while so many are worked on.
+    pub(crate) fn under(self, crowd: usize) -> Duration {
+        match self {
+            Self::Fixed(_) | Self::Lognormal { .. } => Duration::ZERO,
+            Self::Load { each, .. } => {
+                let crowd = u32::try_from(crowd).unwrap_or(u32::MAX);
+                each.saturating_mul(crowd).min(LONGEST_DRAW)
             }
         }
     }
@@ -57,6 +73,14 @@ impl FromStr for Latency {
     type Err = BadSetting;
 
     fn from_str(text: &str) -> Result<Self, BadSetting> {
+        if let Some(rest) = text.strip_prefix("load:") {
+            let bad = || BadSetting::new(format!("`{text}` is no latency; write load:100ms:5ms"));
+            let (base, each) = rest.split_once(':').ok_or_else(bad)?;
+            return Ok(Self::Load {
+                base: span(base)?,
+                each: span(each)?,
+            });
+        }
         let Some(rest) = text.strip_prefix("lognormal:") else {
             return span(text).map(Self::Fixed);
         };
@@ -81,6 +105,9 @@ impl fmt::Display for Latency {
             Self::Fixed(span) => f.write_str(&spell_span(*span)),
             Self::Lognormal { median, sigma } => {
                 write!(f, "lognormal:{}:{sigma}", spell_span(*median))
+            }
+            Self::Load { base, each } => {
+                write!(f, "load:{}:{}", spell_span(*base), spell_span(*each))
             }
         }
     }
@@ -108,10 +135,20 @@ mod tests {
 
     #[test]
     fn spellings_read_back() {
-        for text in ["20ms", "0", "lognormal:20ms:0.5"] {
+        for text in ["20ms", "0", "lognormal:20ms:0.5", "load:100ms:5ms"] {
             assert_eq!(text.parse::<Latency>().unwrap().to_string(), text);
         }
         assert!("lognormal:20ms".parse::<Latency>().is_err());
         assert!("lognormal:20ms:-1".parse::<Latency>().is_err());
+        assert!("load:20ms".parse::<Latency>().is_err());
+    }
+
+    #[test]
+    fn a_load_takes_longer_the_more_it_is() {
+        let latency: Latency = "load:100ms:5ms".parse().unwrap();
+        let takes = |crowd| latency.of(7, 1, 1) + latency.under(crowd);
+        assert_eq!(takes(1), Duration::from_millis(105));
+        assert_eq!(takes(20), Duration::from_millis(200));
+        assert_eq!(Latency::ZERO.under(20), Duration::ZERO);
     }
 }

@@ -1,5 +1,5 @@
 //! An OpenAI-compatible upstream for demos, tests and benches. It answers without a model, and it
-//! misbehaves on request: slowly, at capacity, with any status, with a hang, a reset or half an
+//! misbehaves on request: slowly, at capacity, at a rate, with any status, with a hang, a reset or half an
 //! answer. What it was asked it counts, so that a test can prove that nothing was asked twice.
 //!
 //! ```no_run
@@ -46,7 +46,9 @@ mod labels;
 mod latency;
 mod ledger;
 mod models;
+mod prefix_cache;
 mod provider;
+mod rate_limit;
 mod reply;
 mod script;
 mod server;
@@ -63,6 +65,7 @@ pub use latency::Latency;
 pub use provider::{
     BatchBill, Bill, MetadataBill, Pace, ProviderConfig, ProviderFault, ProviderFaults,
 };
+pub use rate_limit::RateLimits;
 pub use script::Script;
 pub use server::Sim;
 pub use setting::BadSetting;

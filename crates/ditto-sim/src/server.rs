@@ -13,7 +13,9 @@ use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::capacity::Capacity;
 use crate::config::SimConfig;
+use crate::faults::Faults;
 use crate::provider::ProviderFaults;
 use crate::service::{Reset, World};
 use crate::stats::Stats;
@@ -106,6 +108,18 @@ impl Sim {
     /// How often the request with this `Idempotency-Key` arrived.
     pub fn asked(&self, idempotency_key: &str) -> u32 {
         self.world.asked(idempotency_key)
+    }
+
+    /// Another capacity from now on; no limit if none. What is worked on goes on, and what waits comes in
+    /// as there is room.
+    pub fn set_capacity(&self, capacity: Option<Capacity>) {
+        self.world.set_capacity(capacity);
+    }
+
+    /// Other shares of requests that go wrong, for those whose turn comes from now on. Rows of batches
+    /// keep those of the config.
+    pub fn set_faults(&self, faults: Faults) {
+        self.world.set_faults(faults);
     }
 
     /// Gives the provider of batches other faults from now on, and counts them anew. Batches that

@@ -1,7 +1,7 @@
 //! One request: routed, counted, and led to its end.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::HeaderName;
@@ -13,14 +13,16 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::answer::Answer;
 use crate::ask::{Endpoint, Question};
 use crate::body::AnswerBody;
-use crate::capacity::Gate;
+use crate::capacity::{Capacity, Gate};
 use crate::config::SimConfig;
 use crate::course::{Asking, Course, Ending};
 use crate::envelope::Complaint;
-use crate::faults::Fault;
+use crate::faults::{Fault, Faults};
 use crate::ledger::{Ledger, Owed};
 use crate::models;
+use crate::prefix_cache::PrefixCache;
 use crate::provider::{Call, Provider, ProviderFaults};
+use crate::rate_limit::{Meter, Metered};
 use crate::reply::{
     Reply, UNCOUNTED_ID, complain, complain_plainly, json_reply, request_id, untold, with_id,
     with_retry_after,
@@ -44,6 +46,9 @@ const GARBAGE: &[u8] = b"<<<\xff\xfe not json \x80>>>";
 pub(crate) struct World {
     config: SimConfig,
     gate: Gate,
+    faults: RwLock<Faults>,
+    meter: Meter,
+    prefixes: PrefixCache,
     ledger: Ledger,
     tally: Tally,
     provider: Arc<Provider>,
@@ -66,8 +71,11 @@ impl World {
         let gate = Gate::new(config.capacity);
         let provider = Arc::new(Provider::new(&config));
         Self {
-            config,
             gate,
+            faults: RwLock::new(config.faults.clone()),
+            meter: Meter::new(config.limits),
+            prefixes: PrefixCache::new(config.prefix_cache),
+            config,
             ledger: Ledger::new(),
             tally: Tally::new(),
             provider,
@@ -78,6 +86,7 @@ impl World {
         let mut stats = Stats::default();
         self.ledger.tell(&mut stats);
         self.tally.tell(&mut stats);
+        stats.prefix_hits = self.prefixes.hits();
         stats.batches = self.provider.bill();
         stats
     }
@@ -85,11 +94,20 @@ impl World {
     pub(crate) fn reset(&self) {
         self.ledger.forget_all();
         self.tally.clear();
+        self.prefixes.forget_all();
         self.provider.reset();
     }
 
     pub(crate) fn asked(&self, idempotency_key: &str) -> u32 {
         self.ledger.asked(xxh3_64(idempotency_key.as_bytes()))
+    }
+
+    pub(crate) fn set_capacity(&self, capacity: Option<Capacity>) {
+        self.gate.set(capacity);
+    }
+
+    pub(crate) fn set_faults(&self, faults: Faults) {
+        *self.faults.write().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
     pub(crate) fn set_provider_faults(&self, faults: ProviderFaults) {
@@ -196,7 +214,7 @@ impl World {
         Ok(with_id(reply, request_id(asking)))
     }
 
-    /// Waits as the course says, then ends as it says. The place at the gate is held throughout.
+    /// Takes it within the limits, and says what is left of them.
     async fn act(
         &self,
         sheet: &Sheet<'_>,
@@ -204,14 +222,42 @@ impl World {
         owed: &mut Owed<'_>,
     ) -> Result<Reply, End> {
         let script = sheet.script()?;
-        let Ok(_place) = self.gate.enter().await else {
+        let answer = self.answer(sheet)?;
+        let tokens = answer.prompt_tokens + answer.completion_tokens;
+        let Metered { is_over, told } = self.meter.spend(tokens, Instant::now());
+        let mut reply = match is_over {
+            true => self.over_a_limit(),
+            false => self.work(script, answer, asking, owed).await?,
+        };
+        reply.headers_mut().extend(told);
+        Ok(reply)
+    }
+
+    fn answer(&self, sheet: &Sheet<'_>) -> Result<Answer, Complaint> {
+        let mut question = Question::read(sheet.endpoint, sheet.body)?;
+        question.cached_tokens = match sheet.endpoint {
+            Endpoint::ChatCompletions | Endpoint::Responses => self.prefixes.look(&question.pieces),
+            Endpoint::Completions | Endpoint::Embeddings | Endpoint::Moderations => 0,
+        };
+        Ok(Answer::to(sheet.endpoint, &question, sheet.body_hash))
+    }
+
+    /// Waits as the course says, then ends as it says. The place at the gate is held throughout.
+    async fn work(
+        &self,
+        script: Option<Script>,
+        answer: Answer,
+        asking: Asking,
+        owed: &mut Owed<'_>,
+    ) -> Result<Reply, End> {
+        let Ok(place) = self.gate.enter().await else {
             return Ok(self.refuse());
         };
-        let course = Course::of(&self.config, asking, script.as_ref());
-        let answer = sheet.answer()?;
+        let course = self.course(asking, script.as_ref());
+        let wait = course.wait + self.config.latency.under(place.crowd);
         match course.ending {
             Ending::Answer => {
-                pause(course.wait + self.writing_time(&answer)).await;
+                pause(wait + self.writing_time(&answer)).await;
                 self.ledger.answer(asking.identity);
                 Ok(json_reply(StatusCode::OK, answer.into_body(course.shape)))
             }
@@ -220,13 +266,30 @@ impl World {
                 retry_after,
                 plain,
             } => {
-                pause(course.wait).await;
+                pause(wait).await;
                 self.tally.fault(fault);
                 if fault == Fault::Hang {
                     owed.settle();
                 }
                 fail(fault, retry_after, plain, || answer.into_body(course.shape)).await
             }
+        }
+    }
+
+    fn course(&self, asking: Asking, script: Option<&Script>) -> Course {
+        let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
+        Course::with_faults(&self.config, &faults, asking, script)
+    }
+
+    fn over_a_limit(&self) -> Reply {
+        let message = "Simulated limit: too many requests or tokens in this time.".into();
+        let reply = complain(&Complaint {
+            message,
+            ..Complaint::simulated(429)
+        });
+        match self.config.retry_after() {
+            Some(after) => with_retry_after(reply, after),
+            None => reply,
         }
     }
 
@@ -285,11 +348,6 @@ impl Sheet<'_> {
             .parse()
             .map_err(|error| Complaint::invalid(format!("x-sim: {error}")));
         Ok(Some(script?))
-    }
-
-    fn answer(&self) -> Result<Answer, Complaint> {
-        let question = Question::read(self.endpoint, self.body)?;
-        Ok(Answer::to(self.endpoint, &question, self.body_hash))
     }
 }
 

@@ -33,6 +33,9 @@ pub struct Stats {
     pub peak_in_flight: u64,
     /// Requests that were counted but not remembered, since there were too many different ones.
     pub forgotten: u64,
+    /// Requests whose first message was in the cache.
+    #[serde(default)]
+    pub prefix_hits: u64,
     /// What the provider of batches ran and billed.
     #[serde(default)]
     pub batches: Bill,

@@ -424,6 +424,77 @@ async fn the_retry_after_of_the_settings_goes_with_every_429_and_503() {
 }
 
 #[tokio::test]
+async fn over_a_limit_429_is_answered_and_what_is_left_is_told_with_each_answer() {
+    let limited = |limits: &str, retry_after_secs| {
+        sim(SimConfig {
+            limits: limits.parse().unwrap(),
+            retry_after_secs,
+            ..SimConfig::default()
+        })
+    };
+    let sim = limited("requests:2/1h,tokens:500/1h:told", None);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let seen = post(&sim, CHAT, chat("four")).send().await;
+        let left = seen.header("x-ratelimit-remaining-requests");
+        told.push((seen.status, left.map(str::to_owned)));
+        assert_eq!(seen.header("retry-after"), None);
+    }
+    let left = |count: &str| Some(count.to_owned());
+    assert_eq!(told, [(200, left("1")), (200, left("0")), (429, left("0"))]);
+    assert_eq!(sim.stats().answered, 2);
+
+    // One token asked, nine answered.
+    let sim = limited("tokens:19/1h", Some(7));
+    assert_eq!(post(&sim, CHAT, chat("four")).send().await.status, 200);
+    let seen = post(&sim, CHAT, chat("four")).send().await;
+    assert_eq!((seen.status, seen.header("retry-after")), (429, Some("7")));
+    assert_eq!(seen.header("x-ratelimit-remaining-tokens"), None);
+}
+
+#[tokio::test]
+async fn a_first_message_that_comes_again_is_told_as_cached_tokens() {
+    let sim = sim(SimConfig {
+        prefix_cache: 1,
+        ..SimConfig::default()
+    });
+    let cached = async |path: &str, body: &str, details: &str| {
+        let seen = post(&sim, path, body).send().await;
+        seen.json()["usage"][details]["cached_tokens"].clone()
+    };
+    let asks = |text: &str| {
+        format!(
+            r#"{{"model":"m","messages":[{{"role":"system","content":"be kind"}},{{"role":"user","content":"{text}"}}]}}"#
+        )
+    };
+    assert_eq!(cached(CHAT, &asks("a"), "prompt_tokens_details").await, 0);
+    assert_eq!(cached(CHAT, &asks("b"), "prompt_tokens_details").await, 2);
+    let response = r#"{"model":"m","instructions":"be kind","input":"c"}"#;
+    let path = "/v1/responses";
+    assert_eq!(cached(path, response, "input_tokens_details").await, 2);
+    post(&sim, CHAT, chat("another")).send().await;
+    assert_eq!(cached(CHAT, &asks("a"), "prompt_tokens_details").await, 0);
+    assert_eq!(sim.stats().prefix_hits, 2);
+}
+
+#[tokio::test]
+async fn faults_and_capacity_change_while_it_runs() {
+    let sim = plain_sim();
+    let status = async || post(&sim, CHAT, chat("hi")).send().await.status;
+    assert_eq!(status().await, 200);
+    sim.set_faults("503:1".parse().unwrap());
+    assert_eq!(status().await, 503);
+    sim.set_faults("".parse().unwrap());
+
+    sim.set_capacity(Some("1:429".parse().unwrap()));
+    let _first = post(&sim, CHAT, chat("sim: hang")).open().await.unwrap();
+    until(&sim, |stats| stats.by_fault.get("hang") == Some(&1)).await;
+    assert_eq!(status().await, 429);
+    sim.set_capacity(None);
+    assert_eq!(status().await, 200);
+}
+
+#[tokio::test]
 async fn every_fault_can_be_had_by_share() {
     for fault in ["hang", "reset", "cut", "garbage", "empty"] {
         let sim = failing_sim(&format!("{fault}:1"), 0);
@@ -549,7 +620,7 @@ async fn the_keys_of_the_stats_keep_their_names() {
             "requests": 1, "distinct": 1, "asked_more_than_once": 0,
             "answered": 0, "answered_distinct": 0, "answered_more_than_once": 0,
             "by_status": {"200": 1}, "by_fault": {"cut": 1},
-            "in_flight": 0, "peak_in_flight": 1, "forgotten": 0,
+            "in_flight": 0, "peak_in_flight": 1, "forgotten": 0, "prefix_hits": 0,
             "batches": {
                 "lines_run": 0, "billed": 0, "billed_distinct": 0, "billed_more_than_once": 0,
                 "prompt_tokens": 0, "completion_tokens": 0, "calls": {}, "files": 0, "batches": [],

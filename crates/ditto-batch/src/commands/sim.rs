@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use ditto_sim::{
-    Capacity, Faults, Latency, Pace, ProviderConfig, ProviderFault, ProviderFaults, Sim, SimConfig,
+    Capacity, Faults, Latency, Pace, ProviderConfig, ProviderFault, ProviderFaults, RateLimits,
+    Sim, SimConfig,
 };
 
 use crate::exit;
@@ -26,12 +27,25 @@ pub(crate) struct SimArgs {
     /// Where to listen.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9100")]
     listen: SocketAddr,
-    /// How long an answer takes: 20ms, or lognormal:20ms:0.5 (median and sigma).
+    /// How long an answer takes: 20ms, lognormal:20ms:0.5 (median and sigma), or load:100ms:5ms (alone,
+    /// and for each request that is worked on).
     #[arg(long, value_name = "SPAN", default_value = "0")]
     latency: Latency,
     /// Requests at once, and whether the next ones wait or are refused: 37:queue or 37:429.
     #[arg(long, value_name = "N[:queue|:429]")]
     capacity: Option<Capacity>,
+    /// Requests and tokens in a time, beyond which 429 is answered: requests:20/1s,tokens:120000/60s;
+    /// with :told behind it each answer carries x-ratelimit headers.
+    #[arg(
+        long,
+        value_name = "LIMIT,...[:told]",
+        default_value = "",
+        hide_default_value = true
+    )]
+    limit: RateLimits,
+    /// First messages that are remembered; one that comes again is told as cached tokens.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    prefix_cache: usize,
     /// Shares of requests that go wrong: a status, quota, hang, reset, cut, garbage or empty.
     #[arg(
         long,
@@ -49,7 +63,7 @@ pub(crate) struct SimArgs {
     /// Pad answers to about this many bytes.
     #[arg(long, value_name = "BYTES")]
     answer_bytes: Option<u64>,
-    /// Retry-After of simulated 429 and 503, in seconds.
+    /// Retry-After of simulated 429 and 503, and of 429 over a limit, in seconds.
     #[arg(long, value_name = "SECONDS")]
     retry_after: Option<u32>,
     /// How long a batch is validating, in progress and finalizing.
@@ -82,6 +96,8 @@ impl SimArgs {
             listen: Some(self.listen),
             latency: self.latency,
             capacity: self.capacity,
+            limits: self.limit,
+            prefix_cache: self.prefix_cache,
             faults: self.fail.clone(),
             seed: self.seed,
             tokens_per_second: self.tokens_per_second,
@@ -100,12 +116,30 @@ impl SimArgs {
 /// How the upstream of `--upstream sim` behaves; the flags of `ditto-batch sim` with a prefix.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SimFlags {
-    /// With `--upstream sim`: how long an answer takes: 20ms, or lognormal:20ms:0.5.
+    /// With `--upstream sim`: how long an answer takes: 20ms, lognormal:20ms:0.5 or load:100ms:5ms.
     #[arg(long, value_name = "SPAN", default_value = "0", help_heading = HEADING)]
     pub(crate) sim_latency: Latency,
     /// With `--upstream sim`: requests at once: 37:queue or 37:429.
     #[arg(long, value_name = "N[:queue|:429]", help_heading = HEADING)]
     pub(crate) sim_capacity: Option<Capacity>,
+    /// With `--upstream sim`: requests and tokens in a time, as requests:20/1s,tokens:120000/60s:told.
+    #[arg(
+        long,
+        value_name = "LIMIT,...[:told]",
+        default_value = "",
+        hide_default_value = true,
+        help_heading = HEADING
+    )]
+    pub(crate) sim_limit: RateLimits,
+    /// With `--upstream sim`: first messages that are remembered and told as cached tokens.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        help_heading = HEADING
+    )]
+    pub(crate) sim_prefix_cache: usize,
     /// With `--upstream sim`: shares of requests that go wrong, as 429:0.05,hang:0.001.
     #[arg(
         long,
@@ -125,6 +159,8 @@ impl From<&SimFlags> for SimConfig {
         Self {
             latency: flags.sim_latency,
             capacity: flags.sim_capacity,
+            limits: flags.sim_limit,
+            prefix_cache: flags.sim_prefix_cache,
             faults: flags.sim_fail.clone(),
             seed: flags.sim_seed,
             ..Self::default()
