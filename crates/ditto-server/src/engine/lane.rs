@@ -318,11 +318,11 @@ impl Lane {
         self.seen.is_proven.load(Ordering::Acquire)
     }
 
-    /// Its answers tell how much of a prompt was known already.
-    pub(crate) fn tells_cached(&self) {
-        if !self.seen.tells_cached.load(Ordering::Relaxed) {
-            self.seen.tells_cached.store(true, Ordering::Relaxed);
-        }
+    /// Its answers tell how much of a prompt was known already. True if that changes what it wants.
+    pub(crate) fn tells_cached(&self) -> bool {
+        let tells = &self.seen.tells_cached;
+        let is_new = !tells.load(Ordering::Relaxed) && !tells.swap(true, Ordering::Relaxed);
+        is_new && self.prefix_order.is_none()
     }
 
     /// Lines that begin alike are to come together.

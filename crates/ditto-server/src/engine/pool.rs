@@ -295,6 +295,13 @@ impl Pool {
         ready.chain(retries).collect()
     }
 
+    /// Lines that wait for a slot, taken out.
+    pub(crate) fn take_ready(&self) -> Vec<LineJob> {
+        let ready = lock(&self.queue).take_ready(&|_| true);
+        self.needs.ready.fetch_sub(ready.len(), Ordering::Relaxed);
+        ready
+    }
+
     /// All waiting lines for which this holds, taken out.
     pub(crate) fn take_waiting(&self, wanted: &impl Fn(&LineJob) -> bool) -> Vec<LineJob> {
         let mut queue = lock(&self.queue);

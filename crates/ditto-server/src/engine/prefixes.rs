@@ -6,13 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::Inner;
+use super::pool::Pool;
 use super::queue::TURN_LINES;
 use super::segment::LineJob;
+use crate::catalog::SegmentKey;
 
 /// Blocks of so many bytes are compared. Upstreams keep 16 to 128 tokens at a time, and save nothing
 /// below.
@@ -22,13 +27,61 @@ const BLOCKS: usize = 64;
 /// Lines that share a prefix and follow each other. A batch's turn is as long.
 const RUN: usize = TURN_LINES as usize;
 
+impl Inner {
+    /// Brings the lines that wait for a slot into the order of their prefixes: they came before anybody
+    /// knew that it pays.
+    pub(crate) async fn arrange_waiting(self: &Arc<Self>, pool: &Arc<Pool>) {
+        let mut segments: BTreeMap<SegmentKey, Vec<LineJob>> = BTreeMap::new();
+        for job in pool.take_ready() {
+            segments.entry(job.segment.key).or_default().push(job);
+        }
+        let bodies: Vec<Vec<Bytes>> = segments
+            .values()
+            .map(|lines| lines.iter().map(|line| line.body.clone()).collect())
+            .collect();
+        // Megabytes of JSON are parsed.
+        let find = async move {
+            Ok(bodies
+                .iter()
+                .map(|bodies| order_of(bodies))
+                .collect::<Vec<_>>())
+        };
+        let orders = self.host.compute(find).await.unwrap_or_default();
+        for (place, lines) in segments.into_values().enumerate() {
+            let work = lines.first().map(|line| Arc::clone(&line.segment.work));
+            let lines = match orders.get(place) {
+                Some(order) => put(lines, order),
+                None => lines,
+            };
+            self.dispatch(pool, lines);
+            // The ending may have emptied the lanes while these lines were in our hand.
+            if let Some(work) = work.filter(|work| work.ending().is_some()) {
+                self.end_waiting_lines(work.row.key);
+            }
+        }
+    }
+}
+
 /// The lines of one segment, those with a long common prefix together.
 pub(crate) fn arrange(lines: Vec<LineJob>) -> Vec<LineJob> {
-    let chains: Vec<_> = lines.iter().map(|line| chain(&line.body)).collect();
-    let order = order(&groups(&chains));
+    let bodies: Vec<_> = lines.iter().map(|line| line.body.clone()).collect();
+    let order = order_of(&bodies);
+    put(lines, &order)
+}
+
+/// The lines at these places.
+fn put(lines: Vec<LineJob>, order: &[usize]) -> Vec<LineJob> {
     let mut lines: Vec<_> = lines.into_iter().map(Some).collect();
-    let taken = order.into_iter().map(|place| lines[place].take());
-    taken.flatten().collect()
+    order
+        .iter()
+        .filter_map(|place| lines[*place].take())
+        .collect()
+}
+
+/// The order of requests with these bodies.
+fn order_of(bodies: &[Bytes]) -> Vec<usize> {
+    let chains: Vec<_> = bodies.iter().map(|body| chain(body)).collect();
+    order(&groups(&chains))
 }
 
 /// The hashes of a prompt's whole blocks, each with all before it.

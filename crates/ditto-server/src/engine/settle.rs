@@ -33,7 +33,7 @@ impl Inner {
     /// What becomes of a line that was sent at `sent`.
     pub(crate) async fn settle(
         self: &Arc<Self>,
-        (pool, lane): (&Pool, &Lane),
+        (pool, lane): (&Arc<Pool>, &Lane),
         mut job: LineJob,
         sent: Duration,
         reply: Reply,
@@ -66,8 +66,8 @@ impl Inner {
         match next {
             Next::Settle(verdict) => {
                 tell_lane(lane, outcome, verdict, facts.usage.total, now);
-                if facts.tells_cached {
-                    lane.tells_cached();
+                if facts.tells_cached && lane.tells_cached() {
+                    self.arrange_waiting(pool).await;
                 }
                 let seen = Seen {
                     verdict,

@@ -18,6 +18,7 @@ mod gaps;
 mod leasing;
 mod litter;
 mod outage;
+mod prefixes;
 mod replies;
 mod results;
 mod rig;
