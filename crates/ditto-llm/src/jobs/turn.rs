@@ -354,7 +354,7 @@ pub(crate) fn refusal(error: &DittoError) -> Refusal {
 /// Seconds before the next look at a batch that has been open for so long.
 pub(crate) fn poll_pause(profile: &Profile, open_for: i64, jitter: f64) -> i64 {
     let longest = if open_for < 3600 { 60 } else { 120 };
-    let grown = (open_for / 3).clamp(5, longest);
+    let grown = (open_for / 3).clamp(1, longest);
     let seconds = grown.max(profile.poll_seconds.cast_signed()) as f64;
     ((seconds * (1.0 + 0.4 * jitter.clamp(0.0, 1.0))).round() as i64).max(1)
 }

@@ -17,8 +17,7 @@ use crate::fingerprint::Fingerprint;
 /// The input itself, or what came by stdin or was packed, in the job's folder.
 pub(super) fn regular(input: &Path, folder: &Path) -> Result<PathBuf> {
     if stays(input) {
-        // The job is run from anywhere.
-        return fs::canonicalize(input).map_err(|e| Failure::file("cannot read", input, &e));
+        return found(input);
     }
     let mut source = open(input)?;
     let place = folder.join("input.jsonl");
@@ -38,7 +37,7 @@ pub(super) fn require_same(input: &Path, job: &Job) -> Result<()> {
         return job.check_input().map_err(failure);
     }
     if stays(input) {
-        let there = fs::canonicalize(input).map_err(|e| Failure::file("cannot read", input, &e))?;
+        let there = found(input)?;
         if there != plan.input.path {
             return Err(other_job(input, plan));
         }
@@ -49,6 +48,14 @@ pub(super) fn require_same(input: &Path, job: &Job) -> Result<()> {
         true => Ok(()),
         false => Err(changed(input)),
     }
+}
+
+/// Where it is: the job is run from anywhere.
+fn found(input: &Path) -> Result<PathBuf> {
+    fs::canonicalize(input).map_err(|e| {
+        Failure::file("cannot read", input, &e)
+            .hint("nothing was sent; put it in its place, or give the name that it has now")
+    })
 }
 
 /// Whether the job reads the input where it is.

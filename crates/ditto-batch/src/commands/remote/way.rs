@@ -84,8 +84,12 @@ impl Way {
     fn key(&self, profile: &Profile) -> Result<SecretString> {
         match &self.key {
             KeyAt::Nowhere => Ok(SecretString::default()),
-            KeyAt::Env(name) => key::from_env(name),
-            KeyAt::File(path) => key::from_file(path),
+            KeyAt::Env(name) => key::from_env(name).map_err(|failure| {
+                failure.hint("nothing was sent; set it, or name another with --api-key-env")
+            }),
+            KeyAt::File(path) => key::from_file(path).map_err(|failure| {
+                failure.hint("nothing was sent; name the file that holds it with --api-key-file")
+            }),
             KeyAt::Profile => profile
                 .key_env
                 .iter()
