@@ -183,6 +183,15 @@ def test_a_cancelled_job_keeps_its_answers_and_buys_nothing_until_it_is_run(tmp_
         assert job.bill()["billed"] == job.bill()["billed_distinct"]
 
 
+def test_a_provider_that_is_away_takes_nothing_from_a_job(tmp_path):
+    with desk(tmp_path, SLOW) as job:
+        job.run("--no-wait")
+    explained(job.job("fetch"), 6, "could not be asked", "nothing is lost")
+    told = job.job("status")
+    assert told.returncode == 6 and told.stdout.count("open as batch") == 3
+    assert not job.output.exists()
+
+
 def test_a_batch_is_told_by_its_id(tmp_path):
     with desk(tmp_path, "100ms/2s/100ms") as job:
         job.run("--no-wait")

@@ -60,7 +60,10 @@ async fn die_in_the_middle(
     folder: &Path,
 ) -> Result<(), Box<dyn Error>> {
     let opened = Notify::new();
-    let mut job = Job::plan(&Settings::new(input, profile), folder)?;
+    let mut settings = Settings::new(input, profile);
+    // All lines in one shard, and not a few of them first.
+    settings.canary = None;
+    let mut job = Job::plan(&settings, folder)?;
     let run = job.run(provider, |event| {
         if let Event::Stepped {
             state: State::Open { batch, .. },

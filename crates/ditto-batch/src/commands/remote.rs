@@ -17,7 +17,7 @@ use ditto_llm::jobs::{Failed, Job, JobError, JobErrorKind, Plan, Retries, Settin
 
 use self::kept::{Kept, Places};
 pub(crate) use self::run::{Told, batches, run, stopped, summarize, undecided, unless_stopped};
-use self::talk::{EventForm, unix_now};
+use self::talk::EventForm;
 use self::way::{Way, WayArgs};
 use crate::exit;
 use crate::failure::{Failure, Result};
@@ -40,9 +40,9 @@ pub(crate) struct RemoteArgs {
     /// Take only the first so many lines of the input
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
-    /// Times a line that failed in passing is sent again, for each kind of failure
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub(crate) retries: u32,
+    /// Times a line that failed in passing is sent again, for each kind of failure [default: 3]
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u32>,
     /// Send everything at once: no 20 lines first to see whether they are answered
     #[arg(long)]
     pub(crate) no_canary: bool,
@@ -158,8 +158,12 @@ pub(crate) fn plan(args: &PlanArgs, out: &mut dyn Write, err: &mut dyn Write) ->
         errors: None,
         remote: args.remote.clone(),
     };
-    let shown = errand.kept().and_then(|kept| errand.job(&kept));
-    let shown = shown.and_then(|job| match args.json {
+    let planned = errand.kept().and_then(|kept| {
+        let job = errand.job(&kept)?;
+        kept.write()?;
+        Ok(job)
+    });
+    let shown = planned.and_then(|job| match args.json {
         true => show_plan(&job, out),
         false => {
             describe(&job, out);
@@ -229,30 +233,23 @@ impl Errand {
             true => Kept::read(&beside.folder)?,
             false => None,
         };
-        let (way, began, places) = match old {
-            Some(old) => (Some(old.way), old.began, Some(old.places)),
-            None => (None, unix_now(), None),
-        };
-        let places = places.unwrap_or(Places {
-            folder: beside.folder.clone(),
-            output: beside.output,
-            errors: beside.errors,
-            report: beside.report,
-        });
+        let old = old.unwrap_or_else(|| Kept::new(self.input.clone(), beside));
+        let remote = &self.remote;
         Ok(Kept {
             input: self.input.clone(),
-            way: Way::new(&self.remote.way, way.as_ref()),
+            way: Way::new(&remote.way, Some(&old.way)),
             places: Places {
-                output: self.output.clone().unwrap_or(places.output),
-                errors: self.errors.clone().unwrap_or(places.errors),
-                ..places
+                output: self.output.clone().unwrap_or(old.places.output),
+                errors: self.errors.clone().unwrap_or(old.places.errors),
+                ..old.places
             },
-            began,
-            retries: self.remote.retries,
+            began: old.began,
+            retries: remote.retries.unwrap_or(old.retries),
+            max_enqueued_tokens: remote.max_enqueued_tokens.or(old.max_enqueued_tokens),
         })
     }
 
-    /// The job in its folder, planned now if there is none. The folder keeps what is to be kept.
+    /// The job in its folder, planned now if there is none.
     fn job(&self, kept: &Kept) -> Result<Job> {
         let folder = &kept.places.folder;
         let job = match Job::open(folder) {
@@ -264,12 +261,10 @@ impl Errand {
                 job
             }
         };
-        kept.write()?;
-        let remote = &self.remote;
         let job = job
-            .with_retries(Retries::new(remote.retries))
-            .with_max_enqueued_tokens(remote.max_enqueued_tokens);
-        Ok(match remote.no_canary {
+            .with_retries(Retries::new(kept.retries))
+            .with_max_enqueued_tokens(kept.max_enqueued_tokens);
+        Ok(match self.remote.no_canary {
             true => job.with_fine_canary(),
             false => job,
         })
@@ -283,7 +278,7 @@ impl Errand {
         settings.model.clone_from(&self.model);
         settings.endpoint.clone_from(&self.endpoint);
         settings.window.clone_from(&self.remote.window);
-        settings.max_enqueued_tokens = self.remote.max_enqueued_tokens;
+        settings.max_enqueued_tokens = kept.max_enqueued_tokens;
         settings.limit = self.remote.limit;
         if self.remote.no_canary {
             settings.canary = None;

@@ -15,6 +15,7 @@ use super::plan::Shard;
 use super::provider::Provider;
 use super::spool::{self, Outgoing};
 use super::state::{End, RawFile, State, Step};
+use super::stop::Stop;
 use super::turn::{self, Hopeless, Room, Standing, Turn, Verdict};
 use super::{Job, rounds};
 use crate::error::DittoError;
@@ -198,18 +199,17 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
                 return Ok(Ended::Stopped);
             }
             match turn {
-                // What costs money is not broken off: its outcome would have to be looked for.
-                Turn::Create(shard) => self.create(shard).await?,
-                Turn::Join(shard) => self.join(shard).await?,
                 Turn::WaitUntil(_) if !self.waits() => return Ok(Ended::Underway),
                 Turn::RoundOver if self.reach == Reach::Collect => {
                     return Ok(self.ended_as(Ended::Idle));
                 }
                 Turn::RoundOver => {
                     if !self.next_round()? {
-                        return Ok(self.end().await);
+                        return Ok(self.end(&stop).await);
                     }
                 }
+                // What costs money is not broken off: its outcome would have to be looked for.
+                Turn::Create(_) | Turn::Join(_) => self.take(turn).await?,
                 Turn::Upload(_)
                 | Turn::Look(_)
                 | Turn::Poll(_)
@@ -225,19 +225,19 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         }
     }
 
-    /// A turn that costs nothing, however often it is taken.
     async fn take(&mut self, turn: Turn) -> Result<()> {
         match turn {
-            Turn::Upload(shard) => self.upload(shard).await,
-            Turn::Look(shard) => self.look(shard).await,
-            Turn::Poll(shard) => self.poll(shard).await,
-            Turn::Fetch(shard) => self.fetch(shard).await,
-            Turn::WaitUntil(time) => {
-                self.wait_until(time).await;
-                Ok(())
-            }
-            Turn::Create(_) | Turn::Join(_) | Turn::RoundOver => Ok(()),
+            Turn::Upload(shard) => self.upload(shard).await?,
+            Turn::Create(shard) => self.create(shard).await?,
+            Turn::Look(shard) => self.look(shard).await?,
+            Turn::Poll(shard) => self.poll(shard).await?,
+            Turn::Fetch(shard) => self.fetch(shard).await?,
+            Turn::Join(shard) => self.join(shard).await?,
+            Turn::WaitUntil(time) => self.wait_until(time).await,
+            // The end of a round is no shard's.
+            Turn::RoundOver => {}
         }
+        Ok(())
     }
 
     /// Whether anything is waited for: batches only by a run to the end, what does not agree after
@@ -540,10 +540,13 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         Ok(true)
     }
 
-    async fn end(self) -> Ended {
+    async fn end(self, stop: &Stop) -> Ended {
         let ended = self.ended_as(Ended::Settled);
         if ended == Ended::Settled {
-            self.job.delete_inputs(self.provider).await;
+            tokio::select! {
+                () = stop.asked() => {}
+                () = self.job.delete_inputs(self.provider) => {}
+            }
         }
         ended
     }

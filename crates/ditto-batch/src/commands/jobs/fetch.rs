@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ditto_llm::jobs::{Ended, Job, Retries};
+use ditto_llm::jobs::{Ended, Event, Job, Retries};
 
 use super::target::{Target, TargetArgs, view};
 use crate::commands::api;
@@ -91,8 +91,10 @@ async fn collected(
     let mut job = job.with_retries(Retries::new(kept.retries));
     place::require_free(places)?;
     let provider = kept.way.provider(&job.about().profile)?;
+    let mut unheard = false;
     let ended = tokio::select! {
         ended = job.collect(&provider, |event| {
+            unheard |= matches!(event, Event::Weather { .. });
             if let Some(sentence) = talk::sentence(event) {
                 say(err, sentence);
             }
@@ -102,7 +104,7 @@ async fn collected(
     match ended {
         Ended::Idle | Ended::Settled => {}
         Ended::NeedsDecision(shards) => return Err(undecided(&shards)),
-        Ended::Underway | Ended::Stopped => return Err(underway(&job)),
+        Ended::Underway | Ended::Stopped => return Err(underway(&job, unheard)),
     }
     let (resume, began, places) = (resuming(kept, job.about()), kept.began, places.clone());
     let (job, results) = unless_stopped(signals, move || {
@@ -122,7 +124,14 @@ async fn collected(
     Ok(results)
 }
 
-fn underway(job: &Job) -> Failure {
+fn underway(job: &Job, unheard: bool) -> Failure {
+    if unheard {
+        return Failure::new(
+            exit::AWAY,
+            "the provider could not be asked about every open batch",
+        )
+        .hint("nothing is lost; give the same command again later");
+    }
     let open = job.shards().filter(|shard| job.state(shard).is_enqueued());
     let all = job.shards().filter(|shard| job.state(shard).is_sent());
     let message = format!(

@@ -7,7 +7,7 @@ use ditto_llm::jobs::{Provider, View};
 use ditto_llm::profiles::Profile;
 
 use crate::commands::remote::failure;
-use crate::commands::remote::kept::{Kept, Places};
+use crate::commands::remote::kept::Kept;
 use crate::commands::remote::way::{Way, WayArgs};
 use crate::commands::run::beside;
 use crate::exit;
@@ -66,19 +66,14 @@ impl TargetArgs {
     /// What the folder of a job keeps, with what was typed before it.
     pub(super) fn kept(&self, view: &View) -> Result<Kept> {
         let folder = view.folder();
-        let beside = beside(folder);
-        let kept = Kept::read(folder)?.unwrap_or_else(|| Kept {
-            input: view.about().input.path.clone(),
-            way: Way::default(),
-            places: Places {
-                folder: folder.to_owned(),
-                output: beside.output,
-                errors: beside.errors,
-                report: beside.report,
-            },
-            began: 0,
-            retries: 3,
-        });
+        // Of a folder that a program made with the library: beside it, as X of X.ditto.
+        let new = || {
+            let beside = beside(&folder.with_extension(""));
+            let mut kept = Kept::new(view.about().input.path.clone(), beside);
+            folder.clone_into(&mut kept.places.folder);
+            kept
+        };
+        let kept = Kept::read(folder)?.unwrap_or_else(new);
         Ok(Kept {
             way: Way::new(&self.way, Some(&kept.way)),
             ..kept

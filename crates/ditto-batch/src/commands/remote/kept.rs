@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::talk::unix_now;
 use super::way::Way;
+use crate::commands::run::Beside;
 use crate::commands::run::ended::{KeptPath, beside};
 use crate::exit;
 use crate::failure::{Failure, Result};
@@ -38,7 +40,12 @@ pub(crate) struct Kept {
     pub(crate) began: i64,
     /// How often a line is sent again.
     pub(crate) retries: u32,
+    /// Tokens that the account may have enqueued, if that was said.
+    pub(crate) max_enqueued_tokens: Option<u64>,
 }
+
+/// How often a line is sent again unless it is said.
+const RETRIES: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct OnDisk {
@@ -49,9 +56,27 @@ struct OnDisk {
     report: KeptPath,
     began: i64,
     retries: u32,
+    max_enqueued_tokens: Option<u64>,
 }
 
 impl Kept {
+    /// Of a job that begins now, with everything beside its input.
+    pub(crate) fn new(input: PathBuf, beside: Beside) -> Self {
+        Self {
+            input,
+            way: Way::default(),
+            places: Places {
+                folder: beside.folder,
+                output: beside.output,
+                errors: beside.errors,
+                report: beside.report,
+            },
+            began: unix_now(),
+            retries: RETRIES,
+            max_enqueued_tokens: None,
+        }
+    }
+
     /// What this folder keeps; nothing if it was made by a program that used the library.
     pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
         let Some(kept) = read::<OnDisk>(&folder.join(KEPT))? else {
@@ -72,6 +97,7 @@ impl Kept {
             },
             began: kept.began,
             retries: kept.retries,
+            max_enqueued_tokens: kept.max_enqueued_tokens,
         }))
     }
 
@@ -94,6 +120,7 @@ impl Kept {
             report: path(&self.places.report),
             began: self.began,
             retries: self.retries,
+            max_enqueued_tokens: self.max_enqueued_tokens,
         };
         write(&folder.join(KEPT), &Mark::new(), &kept)
     }
@@ -160,26 +187,19 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let (old, new) = (parent.path().join("a"), parent.path().join("b"));
         fs::create_dir_all(old.join("x.ditto")).unwrap();
-        let places = |base: &Path| Places {
-            folder: base.join("x.ditto"),
-            output: base.join("x.output.jsonl"),
-            errors: PathBuf::from("/elsewhere/errors"),
-            report: base.join("x.report.json"),
-        };
         assert!(Kept::read(&old.join("x.ditto")).unwrap().is_none());
-        let kept = Kept {
-            input: old.join("x.jsonl"),
-            way: Way::default(),
-            places: places(&old),
-            began: 7,
-            retries: 3,
-        };
+        let mut kept = Kept::new(
+            old.join("x.jsonl"),
+            crate::commands::run::beside(&old.join("x.jsonl")),
+        );
+        kept.places.errors = PathBuf::from("/elsewhere/errors");
         kept.write().unwrap();
         fs::rename(&old, &new).unwrap();
         let read = Kept::read(&new.join("x.ditto")).unwrap().unwrap();
-        let whole = |places: Places| [places.output, places.errors, places.report];
         let new = new.canonicalize().unwrap();
-        assert_eq!((whole(read.places), read.began), (whole(places(&new)), 7));
+        assert_eq!(read.places.output, new.join("x.output.jsonl"));
+        assert_eq!(read.places.errors, Path::new("/elsewhere/errors"));
+        assert_eq!(read.began, kept.began);
         assert_eq!(read.input, new.join("x.jsonl"));
     }
 }

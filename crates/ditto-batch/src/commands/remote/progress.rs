@@ -17,6 +17,8 @@ pub(crate) struct Progress {
     why: Option<String>,
     /// When lines were first seen to move, and how many were done by then.
     began: Option<(Duration, u64)>,
+    /// The same of the last time.
+    last: (Duration, u64),
 }
 
 impl Progress {
@@ -30,11 +32,17 @@ impl Progress {
 
     /// Takes in how far a shard is, before anything is seen of it.
     pub(crate) fn stands(&mut self, shard: &Shard, state: &State) {
-        if let State::Joined { joined, .. } = state {
-            let over = joined.classes.iter();
-            let over = over.filter(|(class, _)| class.again() == Again::Never);
-            self.done
-                .insert(shard.number, over.map(|(_, lines)| lines).sum());
+        match state {
+            State::Joined { joined, .. } => {
+                let over = joined.classes.iter();
+                let over = over.filter(|(class, _)| class.again() == Again::Never);
+                let over = over.map(|(_, lines)| lines).sum();
+                self.done.insert(shard.number, over);
+            }
+            State::Dissolved => {
+                self.done.remove(&shard.number);
+            }
+            _ => {}
         }
     }
 
@@ -52,6 +60,7 @@ impl Progress {
                 let all = self.done();
                 if all > 0 {
                     self.began.get_or_insert((now, all));
+                    self.last = (now, all);
                 }
             }
             Event::Waiting { why, .. } => self.why = Some((*why).to_owned()),
@@ -75,13 +84,13 @@ impl Progress {
     /// The time left, once there is something to tell from.
     pub(crate) fn left(&self, now: Duration) -> Option<Duration> {
         let (began, before) = self.began?;
-        let here = self.done().saturating_sub(before);
-        let seconds = now.saturating_sub(began).as_secs_f64();
+        let (last, done) = self.last;
+        let (seconds, here) = ((last - began).as_secs_f64(), done.saturating_sub(before));
         if here == 0 || seconds < 1.0 {
             return None;
         }
-        let left = (self.total - self.done()) as f64 * seconds / here as f64;
-        Some(Duration::from_secs_f64(left))
+        let left = (self.total - done) as f64 * seconds / here as f64;
+        Some(Duration::from_secs_f64(left).saturating_sub(now.saturating_sub(last)))
     }
 
     /// All of it on one line.
@@ -152,6 +161,8 @@ mod tests {
         polled(&mut progress, 40, 60);
         let now = Duration::from_secs(60);
         assert_eq!(progress.left(now), Some(Duration::from_secs(180)));
+        let later = Duration::from_secs(80);
+        assert_eq!(progress.left(later), Some(Duration::from_secs(160)));
         assert_eq!(progress.sentence(now), "40 of 100 lines; about 3 min left");
     }
 

@@ -80,6 +80,7 @@ async fn work(
         return Ok((kept.places, results));
     }
     require_reopened(&job, going, &kept)?;
+    kept.write()?;
     place::require_free(&kept.places)?;
     require_all(&job, errand.remote.strict)?;
     errand.decide(&mut job)?;
@@ -270,7 +271,7 @@ pub(crate) fn batches(count: u64) -> String {
 pub(crate) fn stopped(signal: Signal) -> Failure {
     Failure::new(
         exit_of(Some(signal)),
-        "stopped at once; batches at the provider go on",
+        "stopped at once; what is at the provider goes on",
     )
     .hint("nothing is lost; the same command goes on where this one stopped")
 }

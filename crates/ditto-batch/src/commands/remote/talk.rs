@@ -216,3 +216,52 @@ fn stepped(shard: &Shard, state: &State) -> String {
     };
     format!("shard {} {}{detail}", shard.number, state.name())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ditto_llm::jobs::Settings;
+    use ditto_llm::profiles::Profiles;
+
+    const LINE: &str = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[]}}"#;
+
+    fn told(events: Events, quiet_for: Duration) -> (String, String, Option<Now>) {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, home) = (folder.path().join("x.jsonl"), folder.path().join("x.ditto"));
+        std::fs::write(&input, LINE).unwrap();
+        let profile = Profiles::embedded().get("openai").cloned().unwrap();
+        let job = Job::plan(&Settings::new(input, profile), &home).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut talk = Talk::new(&job, home.clone(), events, &mut out, &mut err);
+        let event = Event::Waiting {
+            time: quiet_for,
+            why: "1 open",
+        };
+        talk.hear(&event);
+        talk.said = Instant::now().checked_sub(quiet_for).unwrap();
+        talk.beat();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(out), text(err), Now::read(&home))
+    }
+
+    #[test]
+    fn a_log_shows_life_once_a_minute_and_why_nothing_moves() {
+        let (_, err, now) = told(Events::Unasked, HEARTBEAT);
+        assert_eq!(err, "0 of 1 lines; 1 open\n");
+        assert_eq!(now.unwrap().why.as_deref(), Some("1 open"));
+        assert_eq!(told(Events::Unasked, Duration::from_secs(1)).1, "");
+    }
+
+    #[test]
+    fn events_go_where_nothing_else_goes() {
+        let (out, err, _) = told(Events::Out, HEARTBEAT);
+        let event: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((&event["event"], err.as_str()), (&"waiting".into(), ""));
+        let (out, err, _) = told(Events::Err, HEARTBEAT);
+        assert_eq!(out, "");
+        assert_eq!(
+            serde_json::from_str::<Value>(&err).unwrap()["why"],
+            "1 open"
+        );
+    }
+}
