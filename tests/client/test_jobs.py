@@ -183,6 +183,20 @@ def test_a_cancelled_job_keeps_its_answers_and_buys_nothing_until_it_is_run(tmp_
         assert job.bill()["billed"] == job.bill()["billed_distinct"]
 
 
+def test_a_job_goes_on_after_it_was_moved_together_with_its_input(tmp_path):
+    (tmp_path / "old").mkdir()
+    with desk(tmp_path / "old", "100ms/1s/100ms") as job:
+        job.run("--no-wait")
+        new = tmp_path / "new"
+        (tmp_path / "old").rename(new)
+        assert harness.ditto("watch", new / "x.ditto").returncode == 10
+        done = harness.ditto("fetch", new / "x.jsonl")
+        assert done.returncode == 0, done.stderr
+        assert len(harness.json_lines(new / "x.output.jsonl")) == ROWS
+        assert harness.ditto("run", new / "x.jsonl", "--provider", "custom").returncode == 0
+        assert job.created() == 3
+
+
 def test_a_provider_that_is_away_takes_nothing_from_a_job(tmp_path):
     with desk(tmp_path, SLOW) as job:
         job.run("--no-wait")
@@ -289,6 +303,7 @@ def test_the_report_names_every_file_batch_and_hash(tmp_path):
             assert shard["batch"].startswith("batch") and shard["file"] and shard["end"]["status"] == "completed"
             assert all(len(raw["xxh3"]) == 32 for raw in shard["raw"])
         assert "by class: ok 59, bad_request 1" in done.stderr
+        assert f"ditto-batch verify {job.input} {job.output} {job.errors}" in done.stderr
 
 
 def test_only_the_first_lines_are_taken_if_that_is_asked(tmp_path):
@@ -297,7 +312,7 @@ def test_only_the_first_lines_are_taken_if_that_is_asked(tmp_path):
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["total"] == 25
         assert job.answered() == job.asked()[:25] and job.bill()["billed"] == 25
-        explained(job.run(), 5, "--limit was 25", "not given now")
+        explained(job.run(), 5, "--limit was 25", "is all now")
 
 
 def test_failed_lines_are_sent_once_more_and_nothing_that_was_answered_is_lost(tmp_path):

@@ -1,7 +1,7 @@
 //! `ditto-batch plan`, and what it shares with `run --provider`: a file through a provider's batch API.
 
 pub(super) mod events;
-mod input;
+pub(super) mod input;
 pub(super) mod kept;
 pub(super) mod place;
 pub(super) mod progress;
@@ -255,8 +255,9 @@ impl Errand {
         let job = match Job::open(folder) {
             Err(error) if error.kind() == JobErrorKind::Missing => self.planned(kept)?,
             opened => {
-                let job = opened.map_err(failure)?;
+                let mut job = opened.map_err(failure)?;
                 self.require_same(&job, kept)?;
+                input::find_again(&mut job, kept);
                 input::require_same(&self.input, &job)?;
                 job
             }
@@ -294,26 +295,19 @@ impl Errand {
     /// What makes a job what it is has not changed since it began.
     fn require_same(&self, job: &Job, kept: &Kept) -> Result<()> {
         let plan = job.about();
-        let (was, is) = (
-            |value: &str| value.to_owned(),
-            |value: &Option<String>| value.clone(),
-        );
-        let none = || "not given".to_owned();
-        let limit = |limit: Option<u64>| limit.map_or_else(none, |limit| limit.to_string());
+        let remote = &self.remote;
+        // Without the other flags a job goes on as it is. But who leaves this one out wants all lines.
+        let limit = |limit: Option<u64>| limit.map_or("all".to_owned(), |limit| limit.to_string());
         let told = [
-            (
-                "--provider",
-                was(&plan.profile.name),
-                Some(self.provider.clone()),
-            ),
-            ("--limit", limit(plan.limit), Some(limit(self.remote.limit))),
+            ("--provider", &plan.profile.name, Some(&self.provider)),
+            ("--endpoint", &plan.endpoint, self.endpoint.as_ref()),
+            ("--window", &plan.window, remote.window.as_ref()),
+            ("--limit", &limit(plan.limit), Some(&limit(remote.limit))),
             (
                 "--model",
-                plan.model.clone().unwrap_or_else(none),
-                is(&self.model),
+                &plan.model.clone().unwrap_or("not given".to_owned()),
+                self.model.as_ref(),
             ),
-            ("--endpoint", was(&plan.endpoint), is(&self.endpoint)),
-            ("--window", was(&plan.window), is(&self.remote.window)),
         ];
         for (flag, was, is) in told {
             if let Some(is) = is.filter(|is| *is != was) {

@@ -310,6 +310,12 @@ impl Job {
         }
     }
 
+    /// The input is elsewhere by now, for as long as this job is open. Whether it is still the same is
+    /// told by [`Job::check_input`], and looked at wherever it is read.
+    pub fn input_is_at(&mut self, path: impl Into<PathBuf>) {
+        self.plan.input.path = path.into();
+    }
+
     /// Opens a job that has ended for lines that have failed: they are sent again as if for the first
     /// time, those that the provider has refused only if `which` says so. What was answered stays.
     ///

@@ -11,7 +11,8 @@ use crate::commands::api;
 use crate::commands::batches::exit_of;
 use crate::commands::remote::kept::{Kept, Places};
 use crate::commands::remote::{
-    Told, batches, failure, place, resuming, stopped, summarize, talk, undecided, unless_stopped,
+    Told, batches, failure, input, place, resuming, stopped, summarize, talk, undecided,
+    unless_stopped,
 };
 use crate::exit;
 use crate::failure::{Failure, Result};
@@ -89,6 +90,7 @@ async fn collected(
 ) -> Result<place::Results> {
     let job = Job::open(&places.folder).map_err(failure)?;
     let mut job = job.with_retries(Retries::new(kept.retries));
+    input::find_again(&mut job, kept);
     place::require_free(places)?;
     let provider = kept.way.provider(&job.about().profile)?;
     let mut unheard = false;

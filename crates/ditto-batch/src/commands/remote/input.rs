@@ -8,11 +8,15 @@ use ditto_llm::jobs::{Job, Plan};
 use tempfile::NamedTempFile;
 
 use super::failure;
+use super::kept::Kept;
 use crate::commands::check::input::open;
 use crate::compression::Compression;
 use crate::exit;
 use crate::failure::{Failure, Result};
 use crate::fingerprint::Fingerprint;
+
+/// What came by stdin or was packed, in the job's folder.
+const UNPACKED: &str = "input.jsonl";
 
 /// The input itself, or what came by stdin or was packed, in the job's folder.
 pub(super) fn regular(input: &Path, folder: &Path) -> Result<PathBuf> {
@@ -20,7 +24,7 @@ pub(super) fn regular(input: &Path, folder: &Path) -> Result<PathBuf> {
         return found(input);
     }
     let mut source = open(input)?;
-    let place = folder.join("input.jsonl");
+    let place = folder.join(UNPACKED);
     let failed = |e: &io::Error| Failure::file("cannot write", &place, e);
     fs::create_dir_all(folder).map_err(|e| failed(&e))?;
     let mut part = NamedTempFile::new_in(folder).map_err(|e| failed(&e))?;
@@ -28,6 +32,20 @@ pub(super) fn regular(input: &Path, folder: &Path) -> Result<PathBuf> {
     part.as_file().sync_all().map_err(|e| failed(&e))?;
     part.persist(&place).map_err(|e| failed(&e.error))?;
     fs::canonicalize(&place).map_err(|e| failed(&e))
+}
+
+/// Where the input is by now, if the job's folder was moved together with it.
+pub(crate) fn find_again(job: &mut Job, kept: &Kept) {
+    if job.about().input.path.exists() {
+        return;
+    }
+    let there = match stays(&kept.input) {
+        true => kept.input.clone(),
+        false => kept.places.folder.join(UNPACKED),
+    };
+    if let Ok(path) = fs::canonicalize(there) {
+        job.input_is_at(path);
+    }
 }
 
 /// The input is the one that the job began with. What came by stdin is not asked for again.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use ditto_llm::jobs::{Ended, Job, Provider, Stop};
@@ -13,6 +14,7 @@ use super::place::{self, Results};
 use super::progress::spoken;
 use super::talk::{Events, Talk};
 use super::{Errand, GoingArgs, describe, failure, resuming};
+use crate::commands::run::summary::quoted;
 use crate::exit;
 use crate::failure::{Failure, Result};
 use crate::fingerprint::Fingerprint;
@@ -21,6 +23,9 @@ use crate::signals::{Signal, Signals};
 
 /// How often a bar is drawn anew and other commands are told.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Lines about the plan of a job that is run.
+const MAX_DESCRIBED: usize = 20;
 
 /// Runs the job to its end. Gives the exit code.
 pub(crate) async fn run(
@@ -32,14 +37,15 @@ pub(crate) async fn run(
 ) -> u8 {
     let events = Events::new(going.events, json);
     match work(&errand, going, events, out, err).await {
-        Ok((places, results)) => {
-            let told = Told::new(&places, &results);
+        Ok((kept, results)) => {
+            let told = Told::new(&kept.places, &results);
             if json {
                 // A closed pipe: nobody is left to tell.
                 let _ = show(out, &told);
             }
             if events != Events::Err {
-                summarize(&places, &results, err);
+                summarize(&kept.places, &results, err);
+                next_steps(&kept, errand.remote.limit, &results, err);
             }
             told.exit
         }
@@ -61,7 +67,7 @@ async fn work(
     events: Events,
     out: &mut dyn Write,
     err: &mut dyn Write,
-) -> Result<(Places, Results)> {
+) -> Result<(Kept, Results)> {
     let mut signals = Signals::new()?;
     let kept = errand.kept()?;
     if !kept.places.folder.join("plan.json").exists() {
@@ -77,7 +83,7 @@ async fn work(
     if let Some(results) = place::ended(&kept.places)?
         && !reopened(&mut job, going, &kept, &results)?
     {
-        return Ok((kept.places, results));
+        return Ok((kept, results));
     }
     require_reopened(&job, going, &kept)?;
     kept.write()?;
@@ -90,7 +96,13 @@ async fn work(
     talk.finish();
     let ended = match ended {
         Ok((Ended::Settled, _)) => settle(job, &provider, going, &kept, &mut signals).await,
-        Ok((ended, signal)) => Err(unsettled(&job, &provider, going, &kept, ended, signal).await),
+        Ok((ended, signal)) => {
+            let cancels = going.cancel_on_exit && ended == Ended::Stopped;
+            Err(match cancels {
+                true => cancelled(&job, &provider, &kept, signal, &mut signals).await,
+                false => unsettled(&job, &kept, &ended, signal),
+            })
+        }
         Err(failure) => Err(failure),
     };
     talk.event(match &ended {
@@ -102,7 +114,7 @@ async fn work(
             "hint": failure.hint,
         }),
     });
-    Ok((kept.places, ended?))
+    Ok((kept, ended?))
 }
 
 /// A job that has ended goes on if it was asked to, and if any line may come out otherwise.
@@ -194,8 +206,12 @@ fn planned(job: &Job, talk: &mut Talk<'_>) {
     }));
     let mut text = Vec::new();
     describe(job, &mut text);
-    for line in String::from_utf8_lossy(&text).lines() {
+    let text = String::from_utf8_lossy(&text);
+    for line in text.lines().take(MAX_DESCRIBED) {
         talk.say(line);
+    }
+    if text.lines().count() > MAX_DESCRIBED {
+        talk.say("and more; `ditto-batch status` shows all");
     }
 }
 
@@ -218,39 +234,50 @@ async fn settle(
 }
 
 /// Why there are no results yet.
-async fn unsettled(
-    job: &Job,
-    provider: &Provider,
-    going: &GoingArgs,
-    kept: &Kept,
-    ended: Ended,
-    signal: Option<Signal>,
-) -> Failure {
+fn unsettled(job: &Job, kept: &Kept, ended: &Ended, signal: Option<Signal>) -> Failure {
     let resume = resuming(kept, job.about());
     let open = job.shards().filter(|shard| job.state(shard).is_enqueued());
     let open = batches(open.count() as u64);
-    match (ended, signal) {
-        (Ended::NeedsDecision(shards), _) => undecided(&shards),
-        (Ended::Stopped, _) if going.cancel_on_exit => {
-            let cancelled = job.cancel(provider).await;
-            let done = cancelled.iter().filter(|one| one.outcome.is_ok()).count();
-            let message = format!("stopped; {} cancelled", batches(done as u64));
-            Failure::new(exit_of(signal), message).hint(format!(
-                "what was answered is kept; `{resume}` fetches it and sends the rest again"
-            ))
-        }
-        (Ended::Stopped, _) => {
+    match ended {
+        Ended::NeedsDecision(shards) => undecided(shards),
+        Ended::Stopped => {
             let message = format!("stopped; {open} at the provider go on");
             Failure::new(exit_of(signal), message).hint(format!(
                 "nothing is lost; `{resume}` goes on where this one stopped"
             ))
         }
-        (Ended::Underway | Ended::Idle | Ended::Settled, _) => {
+        Ended::Underway | Ended::Idle | Ended::Settled => {
             let message = format!("not finished: {open} at the provider");
             Failure::new(exit::NOT_FINISHED, message)
                 .hint(format!("`{resume}` goes on, and so does the same command"))
         }
     }
+}
+
+/// Ends what is open at the provider. Who says stop once more does not wait for that either.
+async fn cancelled(
+    job: &Job,
+    provider: &Provider,
+    kept: &Kept,
+    signal: Option<Signal>,
+    signals: &mut Signals,
+) -> Failure {
+    let cancelled = tokio::select! {
+        cancelled = job.cancel(provider) => cancelled,
+        signal = signals.next() => return stopped(signal),
+    };
+    let done = cancelled.iter().filter(|one| one.outcome.is_ok()).count();
+    let message = match cancelled.len() - done {
+        0 => format!("stopped; {} cancelled", batches(done as u64)),
+        left => format!(
+            "stopped; {} cancelled, {left} could not be",
+            batches(done as u64)
+        ),
+    };
+    Failure::new(exit_of(signal), message).hint(format!(
+        "what was answered is kept; `{}` fetches it and sends the rest again",
+        resuming(kept, job.about())
+    ))
 }
 
 fn exit_of(signal: Option<Signal>) -> u8 {
@@ -322,7 +349,7 @@ struct File<'a> {
 
 impl<'a> Told<'a> {
     pub(crate) fn new(places: &Places, results: &'a Results) -> Self {
-        let file = |path: &std::path::Path, fingerprint| File {
+        let file = |path: &Path, fingerprint| File {
             path: path.display().to_string(),
             fingerprint,
         };
@@ -334,6 +361,24 @@ impl<'a> Told<'a> {
             errors: file(&places.errors, &results.errors),
             report: places.report.display().to_string(),
         }
+    }
+}
+
+/// Where to look, and how to hold the results against the input, if that is there and whole.
+fn next_steps(kept: &Kept, limit: Option<u64>, results: &Results, err: &mut dyn Write) {
+    let path = |path: &Path| quoted(&path.display().to_string());
+    let errors = path(&kept.places.errors);
+    if results.summary.failed > 0 {
+        say(err, format_args!("why lines failed is in {errors}"));
+    }
+    if limit.is_none() && kept.input != Path::new("-") {
+        let (input, output) = (path(&kept.input), path(&kept.places.output));
+        say(
+            err,
+            format_args!(
+                "to prove that nothing is lost: ditto-batch verify {input} {output} {errors}"
+            ),
+        );
     }
 }
 
