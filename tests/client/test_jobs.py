@@ -183,6 +183,18 @@ def test_a_cancelled_job_keeps_its_answers_and_buys_nothing_until_it_is_run(tmp_
         assert job.bill()["billed"] == job.bill()["billed_distinct"]
 
 
+def test_a_shard_that_a_person_must_decide_about_is_told_by_every_command(tmp_path):
+    with desk(tmp_path, faults="create-lost,list-none") as job:
+        explained(job.run(), 5, "shard 1 cannot be found out", "--adopt 1=BATCH")
+        assert "--create-again 1" in job.job("status").stdout
+        explained(job.job("watch"), 5, "--create-again 1")
+        explained(job.job("fetch"), 5, "--create-again 1")
+        cancelled = job.job("cancel")
+        assert cancelled.returncode == 0 and "no batch of this job is open" in cancelled.stderr
+        done = harness.ditto("run", job.input, "--provider", "custom", "--create-again", 1)
+        assert done.returncode == 0 and job.bill()["billed"] == job.bill()["billed_distinct"] == ROWS
+
+
 def test_a_job_goes_on_after_it_was_moved_together_with_its_input(tmp_path):
     (tmp_path / "old").mkdir()
     with desk(tmp_path / "old", "100ms/1s/100ms") as job:

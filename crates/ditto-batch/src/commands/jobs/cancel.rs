@@ -99,6 +99,10 @@ async fn job(
     if args.json {
         show(out, &json!({"cancelled": told})).map_err(|e| api::unsaid(&e))?;
     }
+    if told.is_empty() {
+        say(err, "no batch of this job is open");
+        return Ok(());
+    }
     let resume = resuming(&kept, job.about());
     say(
         err,

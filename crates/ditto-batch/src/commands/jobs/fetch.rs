@@ -105,7 +105,9 @@ async fn collected(
     };
     match ended {
         Ended::Idle | Ended::Settled => {}
-        Ended::NeedsDecision(shards) => return Err(undecided(&shards)),
+        Ended::NeedsDecision(shards) => {
+            return Err(undecided(&shards, &resuming(kept, job.about())));
+        }
         Ended::Underway | Ended::Stopped => return Err(underway(&job, unheard)),
     }
     let (resume, began, places) = (resuming(kept, job.about()), kept.began, places.clone());

@@ -315,7 +315,8 @@ impl Standing {
         }
         if let Some(shard) = self.stuck().first() {
             return Some(format!(
-                "nobody works on it: a person must decide about shard {shard}; `{resume}` says how"
+                "nobody works on it: a person must decide about shard {shard}, with `{resume} --adopt \
+                 {shard}=BATCH` or `--create-again {shard}`"
             ));
         }
         Some(match self.all_have_ended() {

@@ -11,7 +11,7 @@ use super::status::{Standing, of_batch};
 use super::target::{Target, TargetArgs, view};
 use crate::commands::api;
 use crate::commands::batches::exit_of;
-use crate::commands::remote::{Told, place, resuming, summarize};
+use crate::commands::remote::{Told, place, resuming, summarize, undecided};
 use crate::exit;
 use crate::failure::{Failure, Result};
 use crate::printer::{say, show};
@@ -105,16 +105,13 @@ async fn job(
 }
 
 fn nobody_works(standing: &Standing) -> Failure {
-    let exit = match standing.stuck().is_empty() {
-        true => exit::NOT_FINISHED,
-        false => exit::CONFLICT,
-    };
     let resume = resuming(&standing.kept, standing.view.about());
-    Failure::new(
-        exit,
-        "no batch is open, the job has not ended, and nobody works on it",
-    )
-    .hint(format!("nothing is lost; `{resume}` goes on"))
+    let stuck = standing.stuck();
+    if !stuck.is_empty() {
+        return undecided(&stuck, &resume);
+    }
+    let message = "no batch is open, the job has not ended, and nobody works on it";
+    Failure::new(exit::NOT_FINISHED, message).hint(format!("nothing is lost; `{resume}` goes on"))
 }
 
 async fn batch(args: &WatchArgs, id: &str, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {

@@ -239,7 +239,7 @@ fn unsettled(job: &Job, kept: &Kept, ended: &Ended, signal: Option<Signal>) -> F
     let open = job.shards().filter(|shard| job.state(shard).is_enqueued());
     let open = batches(open.count() as u64);
     match ended {
-        Ended::NeedsDecision(shards) => undecided(shards),
+        Ended::NeedsDecision(shards) => undecided(shards, &resume),
         Ended::Stopped => {
             let message = format!("stopped; {open} at the provider go on");
             Failure::new(exit_of(signal), message).hint(format!(
@@ -303,15 +303,17 @@ pub(crate) fn stopped(signal: Signal) -> Failure {
     .hint("nothing is lost; the same command goes on where this one stopped")
 }
 
-pub(crate) fn undecided(shards: &[u32]) -> Failure {
+/// `resume` is the command that goes on with the job.
+pub(crate) fn undecided(shards: &[u32], resume: &str) -> Failure {
     let shard = shards.first().copied().unwrap_or_default();
     let all: Vec<_> = shards.iter().map(ToString::to_string).collect();
-    Failure::new(
-        exit::CONFLICT,
-        format!("whether there are batches for shard {} cannot be found out; all others are done", all.join(", ")),
-    )
-    .hint(format!(
-        "look at the provider's: if there is one, give the same command with --adopt {shard}=BATCH; if there is none, with --create-again {shard}"
+    let message = format!(
+        "whether there are batches for shard {} cannot be found out; all others are done",
+        all.join(", ")
+    );
+    Failure::new(exit::CONFLICT, message).hint(format!(
+        "look at the provider's: if there is one, `{resume} --adopt {shard}=BATCH`; if there is none, \
+         `{resume} --create-again {shard}`"
     ))
 }
 
