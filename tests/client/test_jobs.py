@@ -292,6 +292,10 @@ def test_events_are_told_one_object_a_line(tmp_path):
         opened = [event for event in events if event.get("state") == "open"]
         assert len({event["batch"] for event in opened}) == 3 and {event["shard"] for event in opened} == {1, 2, 3}
         assert events[-1]["result"]["answered"] == ROWS
+        again = [json.loads(line) for line in job.run("--events", "ndjson").stdout.splitlines()]
+        assert [(event["event"], event["result"]) for event in again] == [("ended", events[-1]["result"])]
+        wrong = [json.loads(line) for line in job.run("--events", "ndjson", "--limit", 5).stdout.splitlines()]
+        assert [(event["event"], event["exit"], event["job"]) for event in wrong] == [("stopped", 5, events[0]["job"])]
 
 
 def test_with_a_summary_on_stdout_events_are_all_of_stderr(tmp_path):

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::target::{Target, TargetArgs, view};
 use crate::commands::api;
+use crate::commands::remote::kept::Kept;
 use crate::commands::remote::{batches, failure, resuming};
 use crate::exit;
 use crate::failure::{Failure, Result};
@@ -55,46 +56,21 @@ async fn job(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<()> {
-    let kept = args.target.kept(&view(folder)?)?;
     let job = Job::open(folder).map_err(failure)?;
-    let profile = &job.about().profile;
-    let provider = kept.way.provider(profile)?;
-    let mut told: Vec<Value> = Vec::new();
-    let mut refused = None;
-    for one in job.cancel(&provider).await {
-        match outcome(one.outcome, &one.batch, &provider, profile).await {
-            Ok(batch) => {
-                say(
-                    err,
-                    format_args!("shard {}: {} is {}", one.shard, one.batch, batch.status),
-                );
-                told.push(json!({"shard": one.shard, "batch": one.batch, "status": batch.status}));
-            }
-            Err(failure) => {
-                let (shard, message) = (one.shard, &failure.message);
-                say(
-                    err,
-                    format_args!("shard {shard}: {} goes on: {message}", one.batch),
-                );
-                told.push(json!({"shard": shard, "batch": one.batch, "error": message}));
-                refused = refused.or(Some(failure));
-            }
-        }
-    }
-    for shard in job.shards() {
-        if let State::Creating { .. } | State::Stuck { .. } = job.state(shard) {
-            let resume = resuming(&kept, job.about());
-            say(
-                err,
-                format_args!(
-                    "shard {}: whether it has a batch is not known; `{resume}` looks for it",
-                    shard.number
-                ),
-            );
-        }
-    }
-    if let Some(failure) = refused {
-        return Err(failure.hint("the others are cancelled; give the same command again"));
+    let kept = args.target.kept(&view(folder)?)?;
+    let resume = resuming(&kept, job.about());
+    let told = cancelled(&job, &kept, err).await?;
+    for shard in job
+        .shards()
+        .filter(|shard| may_have_a_batch(job.state(shard)))
+    {
+        let number = shard.number;
+        say(
+            err,
+            format_args!(
+                "shard {number}: whether it has a batch is not known; `{resume}` looks for it"
+            ),
+        );
     }
     if args.json {
         show(out, &json!({"cancelled": told})).map_err(|e| api::unsaid(&e))?;
@@ -103,22 +79,49 @@ async fn job(
         say(err, "no batch of this job is open");
         return Ok(());
     }
-    let resume = resuming(&kept, job.about());
+    let (count, folder) = (batches(told.len() as u64), folder.display());
     say(
         err,
-        format_args!(
-            "{} cancelled; what was answered is kept",
-            batches(told.len() as u64)
-        ),
+        format_args!("{count} cancelled; what was answered is kept"),
     );
     say(
         err,
         format_args!(
-            "`ditto-batch fetch {}` writes it down once they have ended; `{resume}` sends the rest again",
-            folder.display()
+            "`ditto-batch fetch {folder}` writes it down once they have ended; `{resume}` sends the rest again"
         ),
     );
     Ok(())
+}
+
+/// Cancels what is open, and tells of each. One that goes on is a failure, after the others.
+async fn cancelled(job: &Job, kept: &Kept, err: &mut dyn Write) -> Result<Vec<Value>> {
+    let profile = &job.about().profile;
+    let provider = kept.way.provider(profile)?;
+    let (mut told, mut refused) = (Vec::new(), None);
+    for one in job.cancel(&provider).await {
+        let (shard, id) = (one.shard, one.batch);
+        match outcome(one.outcome, &id, &provider, profile).await {
+            Ok(batch) => {
+                say(err, format_args!("shard {shard}: {id} is {}", batch.status));
+                told.push(json!({"shard": shard, "batch": id, "status": batch.status}));
+            }
+            Err(failure) => {
+                say(
+                    err,
+                    format_args!("shard {shard}: {id} goes on: {}", failure.message),
+                );
+                refused = refused.or(Some(failure));
+            }
+        }
+    }
+    match refused {
+        None => Ok(told),
+        Some(failure) => Err(failure.hint("the others are cancelled; give the same command again")),
+    }
+}
+
+fn may_have_a_batch(state: &State) -> bool {
+    matches!(state, State::Creating { .. } | State::Stuck { .. })
 }
 
 /// A batch that had ended by itself is no failure.

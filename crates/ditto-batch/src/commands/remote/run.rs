@@ -5,15 +5,16 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use ditto_llm::jobs::{Ended, Job, Provider, Stop};
+use ditto_llm::jobs::{Ended, Job, Provider, Stop, View};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::kept::{Kept, Places};
 use super::place::{self, Results};
 use super::progress::spoken;
 use super::talk::{Events, Talk};
 use super::{Errand, GoingArgs, describe, failure, resuming};
+use crate::commands::run::beside;
 use crate::commands::run::summary::quoted;
 use crate::exit;
 use crate::failure::{Failure, Result};
@@ -36,7 +37,9 @@ pub(crate) async fn run(
     err: &mut dyn Write,
 ) -> u8 {
     let events = Events::new(going.events, json);
-    match work(&errand, going, events, out, err).await {
+    let ended = work(&errand, going, events, out, err).await;
+    events.tell(key_of(&errand).as_deref(), end_of(&ended), out, err);
+    match ended {
         Ok((kept, results)) => {
             let told = Told::new(&kept.places, &results);
             if json {
@@ -59,6 +62,28 @@ pub(crate) async fn run(
             }
         }
     }
+}
+
+/// The last event: there is one also if the job could not begin.
+fn end_of(ended: &Result<(Kept, Results)>) -> Value {
+    match ended {
+        Ok((kept, results)) => json!({
+            "event": "ended",
+            "result": Told::new(&kept.places, results),
+        }),
+        Err(failure) => json!({
+            "event": "stopped",
+            "exit": failure.exit,
+            "error": failure.message,
+            "hint": failure.hint,
+        }),
+    }
+}
+
+/// What the job is known by, if there is one.
+fn key_of(errand: &Errand) -> Option<String> {
+    let view = View::open(&beside(&errand.input).folder);
+    view.ok().map(|view| view.about().key.clone())
 }
 
 async fn work(
@@ -94,27 +119,16 @@ async fn work(
     let mut talk = Talk::new(&job, kept.places.folder.clone(), events, out, err);
     let ended = follow(&mut job, &provider, going, &mut signals, &mut talk).await;
     talk.finish();
-    let ended = match ended {
-        Ok((Ended::Settled, _)) => settle(job, &provider, going, &kept, &mut signals).await,
-        Ok((ended, signal)) => {
-            let cancels = going.cancel_on_exit && ended == Ended::Stopped;
-            Err(match cancels {
-                true => cancelled(&job, &provider, &kept, signal, &mut signals).await,
-                false => unsettled(&job, &kept, &ended, signal),
-            })
+    match ended? {
+        (Ended::Settled, _) => {
+            let results = settle(job, &provider, going, &kept, &mut signals).await?;
+            Ok((kept, results))
         }
-        Err(failure) => Err(failure),
-    };
-    talk.event(match &ended {
-        Ok(results) => json!({"event": "ended", "result": Told::new(&kept.places, results)}),
-        Err(failure) => json!({
-            "event": "stopped",
-            "exit": failure.exit,
-            "error": failure.message,
-            "hint": failure.hint,
-        }),
-    });
-    Ok((kept, ended?))
+        (Ended::Stopped, signal) if going.cancel_on_exit => {
+            Err(cancelled(&job, &provider, &kept, signal, &mut signals).await)
+        }
+        (ended, signal) => Err(unsettled(&job, &kept, &ended, signal)),
+    }
 }
 
 /// A job that has ended goes on if it was asked to, and if any line may come out otherwise.

@@ -46,6 +46,24 @@ impl Events {
             (Some(EventForm::Ndjson), true) => Self::Err,
         }
     }
+
+    /// Tells one, of the job with this key.
+    pub(super) fn tell(
+        self,
+        key: Option<&str>,
+        mut told: Value,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) {
+        told["time"] = unix_now().into();
+        told["job"] = key.into();
+        // A closed pipe: nobody is left to tell, and the job goes on.
+        let _ = match self {
+            Self::Unasked => return,
+            Self::Out => show(out, &told).and_then(|()| out.flush()),
+            Self::Err => show(err, &told).and_then(|()| err.flush()),
+        };
+    }
 }
 
 /// All that is said of one run.
@@ -138,15 +156,8 @@ impl<'a> Talk<'a> {
     }
 
     /// An event that is not the job's own.
-    pub(super) fn event(&mut self, mut told: Value) {
-        told["time"] = unix_now().into();
-        told["job"] = self.key.as_str().into();
-        // A closed pipe: nobody is left to tell, and the job goes on.
-        let _ = match self.events {
-            Events::Unasked => return,
-            Events::Out => show(self.out, &told).and_then(|()| self.out.flush()),
-            Events::Err => show(self.err, &told).and_then(|()| self.err.flush()),
-        };
+    pub(super) fn event(&mut self, told: Value) {
+        self.events.tell(Some(&self.key), told, self.out, self.err);
     }
 
     /// The bar goes; what follows is the summary.
