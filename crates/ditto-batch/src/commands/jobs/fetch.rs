@@ -66,14 +66,18 @@ async fn job(
 ) -> Result<u8> {
     let mut signals = Signals::new()?;
     let kept = args.target.kept(&view(folder)?)?;
-    let places = Places {
-        output: args.output.clone().unwrap_or(kept.places.output.clone()),
-        errors: args.errors.clone().unwrap_or(kept.places.errors.clone()),
-        ..kept.places.clone()
-    };
-    let results = match place::noted(folder)? {
-        Some(results) => results,
-        None => collected(&kept, &places, &mut signals, err).await?,
+    let (places, results) = match place::noted(folder)? {
+        // They are where the job has put them.
+        Some(results) => (kept.places, results),
+        None => {
+            let places = Places {
+                output: args.output.clone().unwrap_or(kept.places.output.clone()),
+                errors: args.errors.clone().unwrap_or(kept.places.errors.clone()),
+                ..kept.places.clone()
+            };
+            let results = collected(&kept, &places, &mut signals, err).await?;
+            (places, results)
+        }
     };
     if args.json {
         show(out, &Told::new(&places, &results)).map_err(|e| api::unsaid(&e))?;

@@ -165,12 +165,11 @@ impl Standing {
         stuck.map(|shard| shard.number).collect()
     }
 
-    /// The provider must have answered.
-    pub(super) fn require_heard(&mut self) -> Result<()> {
-        match self.silence.take() {
-            // Weather: looked at again in a moment.
-            Some(failure) if failure.exit != exit::AWAY => Err(failure),
-            _ => Ok(()),
+    /// The provider has answered, or may in a while.
+    pub(super) fn require_hope(&mut self) -> Result<()> {
+        match self.silence.take_if(|failure| failure.exit != exit::AWAY) {
+            Some(failure) => Err(failure),
+            None => Ok(()),
         }
     }
 
@@ -239,7 +238,9 @@ impl Standing {
             (Some(_), Some(now)) => sentence(now),
             _ => format!("{} answered", counted(self.answered(), "line")),
         };
-        open.chain([why]).collect()
+        let silence = self.silence.iter();
+        let silence = silence.map(|failure| format!("trying again: {}", failure.message));
+        open.chain(silence).chain([why]).collect()
     }
 
     fn lines(&self) -> Vec<String> {

@@ -86,7 +86,7 @@ async fn job(
             Some(_) => LOOK_EVERY,
             None => {
                 standing.ask().await;
-                standing.require_heard()?;
+                standing.require_hope()?;
                 poll
             }
         };

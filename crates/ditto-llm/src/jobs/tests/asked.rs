@@ -167,3 +167,14 @@ fn an_input_that_changed_is_found_before_anything_is_done() {
     std::fs::remove_file(&desk.input).unwrap();
     assert_eq!(job.check_input().unwrap_err().kind(), JobErrorKind::Missing);
 }
+
+#[tokio::test]
+async fn uploads_of_shards_that_were_cut_anew_are_deleted_as_well() {
+    let (desk, fake) = (Desk::of_lines(8), Fake::ok());
+    fake.world().max_enqueued_lines = Some(4);
+    let mut job = desk.plan(&fake);
+    desk.finish(&mut job, &fake).await;
+    let names = || job.shards().map(|shard| job.state(shard).name());
+    assert!(names().any(|name| name == "dissolved"));
+    assert_eq!(fake.world().deleted.len(), names().count());
+}
