@@ -251,11 +251,13 @@ async fn settle(
 fn unsettled(job: &Job, kept: &Kept, ended: &Ended, signal: Option<Signal>) -> Failure {
     let resume = resuming(kept, job.about());
     let open = job.shards().filter(|shard| job.state(shard).is_enqueued());
-    let open = batches(open.count() as u64);
+    let open = open.count() as u64;
+    let go = if open == 1 { "goes" } else { "go" };
+    let open = batches(open);
     match ended {
         Ended::NeedsDecision(shards) => undecided(shards, &resume),
         Ended::Stopped => {
-            let message = format!("stopped; {open} at the provider go on");
+            let message = format!("stopped; {open} at the provider {go} on");
             Failure::new(exit_of(signal), message).hint(format!(
                 "nothing is lost; `{resume}` goes on where this one stopped"
             ))
