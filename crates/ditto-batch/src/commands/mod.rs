@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod doctor;
 pub(crate) mod files;
 pub(crate) mod gc;
+pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod providers;
 pub(crate) mod remote;

@@ -59,6 +59,8 @@ struct Pass<'a> {
     faults: Vec<Fault>,
     models: BTreeMap<String, u64>,
     folder: &'a Path,
+    /// Lines that are not blank, so far.
+    taken: u64,
 }
 
 impl<'a> Pass<'a> {
@@ -95,10 +97,15 @@ impl<'a> Pass<'a> {
             faults: Vec::new(),
             models: BTreeMap::new(),
             folder,
+            taken: 0,
         })
     }
 
     fn line(&mut self, line: &Line<'_>) -> Result<()> {
+        if self.settings.limit.is_some_and(|limit| self.taken >= limit) {
+            return Ok(());
+        }
+        self.taken += u64::from(!line.is_blank());
         self.faults.clear();
         let seen = self
             .checker
@@ -199,6 +206,7 @@ impl<'a> Pass<'a> {
             models: self.models,
             renames: round.shards.iter().any(|shard| shard.form == Form::Renamed),
             bare_suffix: summary.bare_suffix,
+            limit: settings.limit,
         };
         if let Some(threshold) = settings.canary_over
             && plan.requests <= threshold

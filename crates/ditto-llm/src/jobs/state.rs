@@ -341,6 +341,37 @@ impl State {
         )
     }
 
+    /// Whether there may be a batch of it at the provider, or was.
+    #[must_use]
+    pub fn is_sent(&self) -> bool {
+        match self {
+            Self::Planned | Self::Uploading | Self::Uploaded { .. } | Self::Dissolved => false,
+            Self::Creating { .. }
+            | Self::Open { .. }
+            | Self::Ended { .. }
+            | Self::Fetched { .. }
+            | Self::Joined { .. }
+            | Self::Stuck { .. } => true,
+        }
+    }
+
+    /// Its batch, once there is one.
+    #[must_use]
+    pub fn batch(&self) -> Option<&str> {
+        match self {
+            Self::Open { batch, .. }
+            | Self::Ended { batch, .. }
+            | Self::Fetched { batch, .. }
+            | Self::Joined { batch, .. } => Some(batch),
+            Self::Planned
+            | Self::Uploading
+            | Self::Uploaded { .. }
+            | Self::Creating { .. }
+            | Self::Dissolved
+            | Self::Stuck { .. } => None,
+        }
+    }
+
     /// One word for it.
     #[must_use]
     pub fn name(&self) -> &'static str {

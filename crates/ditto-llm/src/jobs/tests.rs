@@ -1,5 +1,6 @@
 //! Whole jobs, against a provider in memory.
 
+mod asked;
 mod fake;
 
 use std::path::{Path, PathBuf};

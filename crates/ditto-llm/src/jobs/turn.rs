@@ -101,6 +101,45 @@ fn has_room(all: &[Standing<'_>], shard: &Shard, room: &Room) -> bool {
         .is_none_or(|max| tokens == 0 || tokens + shard.tokens <= max)
 }
 
+/// Why nothing can be done at the moment, for people. For `away_for` seconds every call has failed.
+pub(crate) fn why_waiting(
+    all: &[Standing<'_>],
+    room: &Room,
+    now: i64,
+    away_for: Option<i64>,
+) -> String {
+    let open = all.iter().filter(|one| one.state.is_enqueued()).count();
+    let held = all
+        .iter()
+        .filter(|one| !one.state.is_sent() && !one.state.is_at_rest());
+    let held = held.count();
+    if let Some(seconds) = away_for {
+        return format!("the provider has been away for {seconds} s");
+    }
+    if all
+        .iter()
+        .any(|one| matches!(one.state, State::Creating { .. }))
+    {
+        return "looking for a batch whose create had no answer".to_owned();
+    }
+    let limit = match (room.max_tokens, room.max_open) {
+        (Some(tokens), _) => format!(" (its limit is {tokens} enqueued tokens)"),
+        (None, Some(open)) => format!(" (its limit is {open} open batches)"),
+        (None, None) => String::new(),
+    };
+    let canary = |one: &Standing<'_>| one.shard.canary && !one.state.is_at_rest();
+    match held {
+        0 => format!("{open} open"),
+        _ if all.iter().any(canary) => {
+            format!("{open} open, {held} to be sent if the first lines are answered")
+        }
+        _ if room.full_until > now => {
+            format!("{open} open, {held} to be sent: the provider is full{limit}")
+        }
+        _ => format!("{open} open, {held} to be sent when there is room{limit}"),
+    }
+}
+
 /// What a batch says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -245,6 +284,27 @@ fn limit_in(message: &str) -> Option<u64> {
         .filter(|limit| *limit > 0)
 }
 
+/// What a batch failed for as a whole, and others like it would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hopeless {
+    /// The provider does not have the model.
+    Model,
+    /// The account is out of money or quota.
+    Account,
+}
+
+/// Whether a batch that failed before anything ran says that sending its lines again is of no use.
+pub(crate) fn hopeless(end: &End) -> Option<Hopeless> {
+    if end.status != "failed" || end.output_file.is_some() || end.error_file.is_some() {
+        return None;
+    }
+    let code = end.message.as_ref()?.split(':').next()?.to_lowercase();
+    if code.contains("model") {
+        return Some(Hopeless::Model);
+    }
+    (code.contains("quota") || code.contains("billing")).then_some(Hopeless::Account)
+}
+
 /// What a create that did not give a batch means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -294,7 +354,7 @@ pub(crate) fn refusal(error: &DittoError) -> Refusal {
 /// Seconds before the next look at a batch that has been open for so long.
 pub(crate) fn poll_pause(profile: &Profile, open_for: i64, jitter: f64) -> i64 {
     let longest = if open_for < 3600 { 60 } else { 120 };
-    let grown = (open_for / 3).clamp(5, longest);
+    let grown = (open_for / 3).clamp(1, longest);
     let seconds = grown.max(profile.poll_seconds.cast_signed()) as f64;
     ((seconds * (1.0 + 0.4 * jitter.clamp(0.0, 1.0))).round() as i64).max(1)
 }
@@ -392,6 +452,40 @@ mod tests {
             Turn::WaitUntil(60)
         );
         assert_eq!(turn(&[(State::Dissolved, 0)], &room), Turn::RoundOver);
+    }
+
+    #[test]
+    fn a_wait_says_what_it_is_for() {
+        let why = |states: &[State], room: &Room, away_for| {
+            let shards: Vec<_> = (1..).take(states.len()).map(shard).collect();
+            let standing = |(shard, state)| Standing {
+                shard,
+                state,
+                not_before: 0,
+            };
+            let all: Vec<_> = shards.iter().zip(states).map(standing).collect();
+            why_waiting(&all, room, 50, away_for)
+        };
+        let full = Room {
+            max_tokens: Some(100),
+            full_until: 90,
+            ..Room::default()
+        };
+        assert_eq!(why(&[open(), open()], &Room::default(), None), "2 open");
+        let two = [open(), State::Planned];
+        assert_eq!(
+            why(&two, &full, None),
+            "1 open, 1 to be sent: the provider is full (its limit is 100 enqueued tokens)"
+        );
+        assert_eq!(
+            why(&two, &full, Some(90)),
+            "the provider has been away for 90 s"
+        );
+        let lost = State::Creating {
+            file: "f".into(),
+            at: 0,
+        };
+        assert!(why(&[lost], &full, None).starts_with("looking for a batch"));
     }
 
     #[test]
@@ -538,6 +632,18 @@ mod tests {
                 other => panic!("{message}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_batch_that_fails_for_its_model_or_for_money_is_hopeless_and_another_is_not() {
+        let told = |code: &str| match verdict(&failed(code, "why", None)) {
+            Verdict::Ended(end) => hopeless(&end),
+            other => panic!("{code}: {other:?}"),
+        };
+        assert_eq!(told("model_not_found"), Some(Hopeless::Model));
+        assert_eq!(told("billing_hard_limit_reached"), Some(Hopeless::Account));
+        assert_eq!(told("insufficient_quota"), Some(Hopeless::Account));
+        assert_eq!(told("server_error"), None);
     }
 
     #[test]

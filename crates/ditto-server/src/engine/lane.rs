@@ -134,37 +134,27 @@ pub(crate) struct Permit {
     lane: Arc<Lane>,
     is_probe: bool,
     trip: Trip,
-    /// What came of it, and when.
-    signal: (Signal, Duration),
-    allowance: Allowance,
+    sent: Duration,
+    /// The lane knows what came of it.
+    is_back: bool,
     /// Slots that are counted already and have to be started.
     pub(crate) starts: Starts,
 }
 
 impl Permit {
-    /// The request is back.
+    /// The request is back, with this.
     pub(crate) fn back(mut self, signal: Signal, allowance: Allowance, now: Duration) {
-        self.signal = (signal, now);
-        self.allowance = allowance;
+        self.is_back = true;
+        self.lane
+            .back((self.is_probe, self.trip), (signal, allowance), now);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut inner = lock(&self.lane.inner);
-        inner.in_flight -= 1;
-        inner.probes -= usize::from(self.is_probe);
-        let (signal, now) = self.signal;
-        let in_flight = inner.in_flight;
-        inner.throttle.back(self.trip, signal, in_flight, now);
-        if !self.allowance.is_empty() {
-            inner.throttle.told(self.allowance, in_flight, now);
-        }
-        let news = inner.news();
-        self.lane.show(&inner);
-        drop(inner);
-        if let Some(news) = news {
-            self.lane.log(news);
+        if !self.is_back {
+            let lost = (Signal::Lost, Allowance::default());
+            self.lane.back((self.is_probe, self.trip), lost, self.sent);
         }
     }
 }
@@ -507,11 +497,34 @@ impl Lane {
             lane: Arc::clone(self),
             is_probe,
             trip,
-            signal: (Signal::Lost, now),
-            allowance: Allowance::default(),
+            sent: now,
+            is_back: false,
             starts,
         };
         Taken::Line(job, permit, pool)
+    }
+
+    /// A request is back, or was given up.
+    fn back(
+        &self,
+        (is_probe, trip): (bool, Trip),
+        (signal, allowance): (Signal, Allowance),
+        now: Duration,
+    ) {
+        let mut inner = lock(&self.inner);
+        inner.in_flight -= 1;
+        inner.probes -= usize::from(is_probe);
+        let in_flight = inner.in_flight;
+        inner.throttle.back(trip, signal, in_flight, now);
+        if !allowance.is_empty() {
+            inner.throttle.told(allowance, in_flight, now);
+        }
+        let news = inner.news();
+        self.show(&inner);
+        drop(inner);
+        if let Some(news) = news {
+            self.log(news);
+        }
     }
 
     /// Resolves when the lane may have something for a slot. To be made before [`take`](Self::take).

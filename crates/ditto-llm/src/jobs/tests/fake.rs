@@ -96,6 +96,7 @@ pub(crate) struct FakeBatch {
     ends_at: i64,
     lines: usize,
     failed: Option<Value>,
+    cancelled: bool,
     output: Option<String>,
     errors: Option<String>,
 }
@@ -257,6 +258,7 @@ impl World {
         let over = self.now >= batch.ends_at;
         let status = match (over, &batch.failed) {
             (_, Some(_)) => "failed",
+            (true, None) if batch.cancelled => "cancelled",
             (true, None) => self.status_at_end,
             (false, None) => "in_progress",
         };
@@ -396,6 +398,7 @@ impl BatchClient for Fake {
                 ends_at: world.now + RUNS_FOR,
                 lines: 0,
                 failed: None,
+                cancelled: false,
                 output: None,
                 errors: None,
             };
@@ -455,8 +458,19 @@ impl BatchClient for Fake {
         }
     }
 
-    async fn cancel(&self, _: &str) -> Result<BatchResponse> {
-        unreachable!("jobs do not cancel by themselves")
+    /// Nothing of the batch was answered yet.
+    async fn cancel(&self, batch_id: &str) -> Result<BatchResponse> {
+        {
+            let mut world = self.world();
+            let now = world.now;
+            let mut batches = world.batches.iter_mut();
+            let Some(batch) = batches.find(|one| one.id == batch_id && one.ends_at > now) else {
+                return Err(refused(409, "conflict", "it has ended"));
+            };
+            (batch.ends_at, batch.cancelled) = (now, true);
+            (batch.output, batch.errors) = (None, None);
+        }
+        BatchClient::retrieve(self, batch_id).await
     }
 
     /// One batch a page: whoever looks must read on.
