@@ -32,7 +32,8 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
                 Err(error) if error.status() == Some(404) => {
                     let now = self.now();
                     if self.still_disagrees(number, now) {
-                        self.rest(number, 20);
+                        let pause = turn::second_look_pause(&self.job.plan.profile);
+                        self.rest(number, pause);
                         return Ok(());
                     }
                     return Err(JobError::provider(
@@ -74,7 +75,8 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         {
             self.step(shard, Step::EndedAnew { end: anew })?;
         }
-        self.rest(shard.number, 60);
+        let pause = turn::second_download_pause(&self.job.plan.profile);
+        self.rest(shard.number, pause);
         Ok(true)
     }
 }

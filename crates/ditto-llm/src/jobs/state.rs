@@ -191,7 +191,7 @@ pub enum Step {
         /// Now, in unix seconds.
         at: i64,
     },
-    /// The answer to the create says that there is no batch, or two looks a minute apart do.
+    /// The answer to the create says that there is no batch, or two looks do.
     NotCreated {
         /// How that is known.
         why: String,

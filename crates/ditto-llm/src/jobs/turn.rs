@@ -294,7 +294,7 @@ pub(crate) fn refusal(error: &DittoError) -> Refusal {
 /// Seconds before the next look at a batch that has been open for so long.
 pub(crate) fn poll_pause(profile: &Profile, open_for: i64, jitter: f64) -> i64 {
     let longest = if open_for < 3600 { 60 } else { 120 };
-    let grown = (open_for / 3).clamp(5, longest);
+    let grown = (open_for / 3).min(longest);
     let seconds = grown.max(profile.poll_seconds.cast_signed()) as f64;
     ((seconds * (1.0 + 0.4 * jitter.clamp(0.0, 1.0))).round() as i64).max(1)
 }
@@ -312,11 +312,22 @@ pub(crate) fn may_pass(error: &DittoError, times: u32) -> bool {
     }
 }
 
-/// Seconds before a call that failed in passing is tried again, for the nth time.
-pub(crate) fn weather_pause(times: u32, asked: Option<Duration>) -> i64 {
-    let doubled = 5i64 << times.min(6);
+/// Seconds before a call that failed in passing is tried again, for the nth time. With five at first, no
+/// more than five minutes.
+pub(crate) fn weather_pause(profile: &Profile, times: u32, asked: Option<Duration>) -> i64 {
+    let first = profile.retry_seconds.cast_signed();
     let asked = asked.map_or(0, |asked| asked.as_secs().min(86_400).cast_signed());
-    doubled.min(300).max(asked)
+    (first << times.min(6)).min(first * 60).max(asked)
+}
+
+/// Seconds before a batch that does not agree with itself is looked at again, within its grace.
+pub(crate) fn second_look_pause(profile: &Profile) -> i64 {
+    (profile.grace_seconds / 15).clamp(1, 20).cast_signed()
+}
+
+/// Seconds before files that lack lines are downloaded again, which may be gigabytes.
+pub(crate) fn second_download_pause(profile: &Profile) -> i64 {
+    (profile.grace_seconds / 5).clamp(1, 60).cast_signed()
 }
 
 #[cfg(test)]
@@ -565,12 +576,20 @@ mod tests {
         );
         assert_eq!(
             [
-                weather_pause(0, None),
-                weather_pause(3, None),
-                weather_pause(99, None)
+                weather_pause(&profile, 0, None),
+                weather_pause(&profile, 3, None),
+                weather_pause(&profile, 99, None)
             ],
             [5, 40, 300]
         );
-        assert_eq!(weather_pause(0, Some(Duration::from_secs(700))), 700);
+        let asked = Some(Duration::from_secs(700));
+        assert_eq!(weather_pause(&profile, 0, asked), 700);
+        let looks = [second_look_pause, second_download_pause];
+        assert_eq!(looks.map(|pause| pause(&profile)), [20, 60]);
+        let quick = Profile {
+            grace_seconds: 3,
+            ..profile
+        };
+        assert_eq!(looks.map(|pause| pause(&quick)), [1, 1]);
     }
 }
