@@ -33,6 +33,8 @@ SPELT = {
     "cut": ["cut:5kb", "cut:40kb"],
     "expires": ["expires", "expires:0.2", "expires:0:x2"],
     "fails": ["fails", "fails:internal_error"],
+    # Chance goes by the line and by how often it ran: one that is missing by chance is missing for ever.
+    "line-missing": ["line-missing", "line-missing:x5"],
 }
 
 # These alone have their own tests: nothing but a person ends them.

@@ -18,6 +18,7 @@ mod open_files;
 mod printer;
 mod profiles;
 mod signals;
+mod size;
 mod umask;
 mod whole_file;
 
@@ -41,6 +42,10 @@ enum Command {
     Check(commands::check::CheckArgs),
     Providers(commands::providers::ProvidersArgs),
     Verify(commands::verify::VerifyArgs),
+    Split(commands::split::SplitArgs),
+    Merge(commands::merge::MergeArgs),
+    Stats(commands::stats::StatsArgs),
+    Sample(commands::sample::SampleArgs),
     Serve(Box<commands::serve::ServeArgs>),
     Backup(commands::backup::BackupArgs),
     Doctor(Box<commands::doctor::DoctorArgs>),
@@ -66,6 +71,10 @@ fn main() -> ExitCode {
         Command::Plan(args) => Ok(commands::remote::plan(args, &mut out, &mut err)),
         Command::Providers(args) => Ok(commands::providers::run(args, &mut out, &mut err)),
         Command::Verify(args) => Ok(commands::verify::run(args, &mut out, &mut err)),
+        Command::Split(args) => Ok(commands::split::run(args, &mut out, &mut err)),
+        Command::Merge(args) => Ok(commands::merge::run(args, &mut out, &mut err)),
+        Command::Stats(args) => Ok(commands::stats::run(args, &mut out, &mut err)),
+        Command::Sample(args) => Ok(commands::sample::run(args, &mut out, &mut err)),
         Command::Backup(args) => Ok(commands::backup::run(args, &mut out, &mut err)),
         Command::Doctor(args) => block_on(commands::doctor::run(args, &mut out, &mut err)),
         Command::Run(args) => block_on(commands::run::run(args, &mut out, &mut err)),

@@ -97,6 +97,12 @@ pub struct End {
     /// What it says of single lines: the number in the shard, a code, a sentence.
     #[serde(default)]
     pub faults: Vec<(u64, String, String)>,
+    /// Lines that it says were answered or have failed.
+    #[serde(default)]
+    pub counted: u64,
+    /// When that was learned, in unix seconds.
+    #[serde(default)]
+    pub at: Option<i64>,
 }
 
 /// A file of the provider's in the job's folder.

@@ -137,6 +137,7 @@ pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
             limit,
         };
     }
+    let counts = batch.request_counts.unwrap_or_default();
     let end = End {
         status: status.to_string(),
         output_file: batch.output_file_id.clone(),
@@ -147,8 +148,9 @@ pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
             faults_of(batch)
         },
         message,
+        counted: counts.completed.saturating_add(counts.failed),
+        at: Some(now),
     };
-    let counts = batch.request_counts.unwrap_or_default();
     let lacks_output = counts.completed > 0 && batch.output_file_id.is_none();
     let may_have_none = matches!(
         status,
@@ -158,6 +160,14 @@ pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
     match lacks_output || lacks_all {
         true => Verdict::LookAgain(end),
         false => Verdict::Ended(end),
+    }
+}
+
+/// Lines that the files of a batch should have: all of one that is done, else what it has counted.
+pub(crate) fn lines_due(end: &End, lines: u64) -> u64 {
+    match end.status.as_str() {
+        "completed" => lines,
+        _ => end.counted.min(lines),
     }
 }
 
@@ -318,6 +328,15 @@ pub(crate) fn weather_pause(profile: &Profile, times: u32, asked: Option<Duratio
     let first = profile.retry_seconds.cast_signed();
     let asked = asked.map_or(0, |asked| asked.as_secs().min(86_400).cast_signed());
     (first << times.min(6)).min(first * 60).max(asked)
+}
+
+/// Providers keep results for weeks: a file that is gone within a day was lost by the provider, and its lines
+/// go out again. Later it may have had its time, and whether to pay again is for a person to say.
+const KEPT_SECONDS: i64 = 86_400;
+
+/// Whether results that are gone were lost by the provider, at no fault of whoever comes for them.
+pub(crate) fn lost_them(end: &End, now: i64) -> bool {
+    end.at.is_some_and(|at| now - at < KEPT_SECONDS)
 }
 
 /// Seconds before a batch that does not agree with itself is looked at again, within its grace.
@@ -549,6 +568,30 @@ mod tests {
                 other => panic!("{message}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_batch_that_ended_early_should_have_the_lines_that_it_has_counted() {
+        let end = |status: &str, counted| End {
+            status: status.into(),
+            counted,
+            ..End::default()
+        };
+        let table = [("completed", 0, 9), ("expired", 5, 5), ("failed", 0, 0), ("cancelled", 99, 9)];
+        for (status, counted, due) in table {
+            assert_eq!(lines_due(&end(status, counted), 9), due, "{status}");
+        }
+    }
+
+    #[test]
+    fn results_that_are_gone_are_the_provider_s_loss_only_for_a_day() {
+        let end = |at| End {
+            at,
+            ..End::default()
+        };
+        assert!(lost_them(&end(Some(1_000)), 2_000));
+        assert!(!lost_them(&end(Some(1_000)), 1_000 + KEPT_SECONDS));
+        assert!(!lost_them(&end(None), 2_000));
     }
 
     #[test]

@@ -30,12 +30,13 @@ use std::{
     path::Path,
 };
 
+pub(crate) use self::result::ResultParts;
 pub use self::report::{MatchedBy, Offence, OffenceKind, VerifiedFile, VerifyReport};
 use self::{
     custom_ids::{Origin, match_custom_ids},
     report::Offences,
     requests::{Mark, Requests},
-    result::{LineId, ResultParts},
+    result::LineId,
 };
 use crate::{
     ids::Record,
