@@ -56,7 +56,6 @@ PAID_TWICE = {
     "line-id-null": (1, "billed, and the answer carries no id"),
     "line-unreadable": (1, "billed, and the row cannot be read"),
     "line-empty": (1, "billed, and the answer is empty"),
-    "line-silent": (1, "billed, and the answer has no text"),
 }
 
 

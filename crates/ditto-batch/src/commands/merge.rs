@@ -88,13 +88,20 @@ impl Outcome {
 }
 
 fn results_sentence(merged: &Merged) -> String {
-    let mut text = format!("{} of {}", merged.answered, counted(merged.results, "result"));
+    let mut text = format!(
+        "{} of {}",
+        merged.answered,
+        counted(merged.results, "result")
+    );
     text += &format!(" are answers, {} are failures", merged.failed);
     for (count, what) in [
         (merged.repeated, "repeated and left out"),
         (merged.missing, "missing: requests without a result"),
         (merged.unreadable, "lines that are no results"),
-        (merged.repeated_requests, "requests with a custom_id that another has"),
+        (
+            merged.repeated_requests,
+            "requests with a custom_id that another has",
+        ),
     ] {
         if count > 0 {
             text += &format!("; {count} {what}");
@@ -132,7 +139,9 @@ fn requests(args: &MergeArgs, first: &Opened, out: &mut dyn Write) -> Result<Out
         };
         rows += 1;
         if let Some(id) = id_of(row) {
-            let inserted = ids.insert(id.as_bytes(), rows).map_err(|e| spill_failed(&e))?;
+            let inserted = ids
+                .insert(id.as_bytes(), rows)
+                .map_err(|e| spill_failed(&e))?;
             repeated += u64::from(matches!(inserted, Inserted::Seen { .. }));
         }
         outlet.row(row)
@@ -163,7 +172,9 @@ fn results(args: &MergeArgs, first: Opened, out: &mut dyn Write) -> Result<Merge
     let mut errors = args.errors.as_deref().map(Outlet::file).transpose()?;
     let mut merge = Merge::new(&std::env::temp_dir()).map_err(|e| spill_failed(&e))?;
     if let Some(input) = &args.input {
-        each_row(input, |line| merge.request(line).map_err(|e| spill_failed(&e)))?;
+        each_row(input, |line| {
+            merge.request(line).map_err(|e| spill_failed(&e))
+        })?;
     }
     add(&mut merge, first)?;
     for path in &args.files[1..] {
@@ -173,15 +184,22 @@ fn results(args: &MergeArgs, first: Opened, out: &mut dyn Write) -> Result<Merge
         output: &mut outlet,
         errors: errors.as_mut().map(|errors| errors as &mut dyn Write),
     };
-    let merged = merge.write(outlets).map_err(|e| Failure::io("cannot merge the results", &e))?;
+    let merged = merge
+        .write(outlets)
+        .map_err(|e| Failure::io("cannot merge the results", &e))?;
     outlet.finish()?;
     errors.map_or(Ok(()), Outlet::finish)?;
     Ok(merged)
 }
 
 fn add(merge: &mut Merge, opened: Opened) -> Result<()> {
-    let file = opened.file.try_clone().map_err(|e| Failure::input(&opened.path, &e))?;
-    let number = merge.file(file).map_err(|e| Failure::usage(e.to_string()))?;
+    let file = opened
+        .file
+        .try_clone()
+        .map_err(|e| Failure::input(&opened.path, &e))?;
+    let number = merge
+        .file(file)
+        .map_err(|e| Failure::usage(e.to_string()))?;
     opened.each_row(|line| merge.result(number, line).map_err(|e| spill_failed(&e)))
 }
 

@@ -49,5 +49,9 @@ pub(crate) fn refused(path: &Path, line: u64, why: &str) -> Failure {
 
 /// What a line is too long for.
 pub(crate) fn too_long(path: &Path, line: u64) -> Failure {
-    refused(path, line, &format!("it has more than {MAX_LINE_BYTES} bytes"))
+    refused(
+        path,
+        line,
+        &format!("it has more than {MAX_LINE_BYTES} bytes"),
+    )
 }

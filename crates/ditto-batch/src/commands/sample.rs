@@ -55,7 +55,10 @@ pub(crate) fn run(args: &SampleArgs, out: &mut dyn Write, err: &mut dyn Write) -
     match taken {
         Ok(taken) => {
             let of = counted(taken.rows, "row");
-            say(err, format_args!("{} of {of} taken, seed {}", taken.taken, taken.seed));
+            say(
+                err,
+                format_args!("{} of {of} taken, seed {}", taken.taken, taken.seed),
+            );
             exit::DONE
         }
         Err(failure) => failure.report(err),
@@ -128,7 +131,10 @@ impl Reservoir {
         };
         self.spill.write_all(bytes).map_err(|e| spill_failed(&e))?;
         self.spilled += bytes.len() as u64;
-        match self.kept.get_mut(usize::try_from(place).expect("it is below what is held")) {
+        match self
+            .kept
+            .get_mut(usize::try_from(place).expect("it is below what is held"))
+        {
             Some(other) => *other = kept,
             None => self.kept.push(kept),
         }
@@ -136,12 +142,17 @@ impl Reservoir {
     }
 
     fn pour(mut self, outlet: &mut Outlet<'_>) -> Result<()> {
-        let spill = self.spill.into_inner().map_err(|e| spill_failed(e.error()))?;
+        let spill = self
+            .spill
+            .into_inner()
+            .map_err(|e| spill_failed(e.error()))?;
         self.kept.sort_unstable();
         let mut row = Vec::new();
         for kept in self.kept {
             row.resize(kept.bytes, 0);
-            spill.read_exact_at(&mut row, kept.offset).map_err(|e| spill_failed(&e))?;
+            spill
+                .read_exact_at(&mut row, kept.offset)
+                .map_err(|e| spill_failed(&e))?;
             outlet.row(&row)?;
         }
         Ok(())

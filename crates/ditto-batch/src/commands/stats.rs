@@ -74,7 +74,10 @@ fn rows_of(figures: &Figures) -> Vec<(String, String)> {
         row("unreadable", grouped(figures.unreadable));
     }
     if figures.requests > 0 {
-        row("prompt tokens", format!("about {}", grouped(figures.estimated_tokens)));
+        row(
+            "prompt tokens",
+            format!("about {}", grouped(figures.estimated_tokens)),
+        );
     }
     if figures.results > 0 {
         row("tokens in", grouped(figures.input_tokens));

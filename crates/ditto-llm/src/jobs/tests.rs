@@ -228,6 +228,53 @@ fn walk_sizes(folder: &Path) -> u64 {
         .sum()
 }
 
+#[test]
+fn a_canary_of_a_short_input_goes_with_the_lines_that_follow() {
+    let planned = |canary_over, lines_a_shard| {
+        let mut desk = Desk::of_lines(25).lines_a_shard(lines_a_shard);
+        desk.canary = Some(4);
+        let settings = Settings {
+            canary_over,
+            ..desk.settings()
+        };
+        let job = Job::plan(&settings, &desk.home()).unwrap();
+        let shard = |shard: &&Shard| (shard.number, shard.lines, shard.runs, shard.canary);
+        shards(&job).iter().map(shard).collect::<Vec<_>>()
+    };
+    assert_eq!(planned(Some(25), 50), [(1, 25, 1, false)]);
+    assert_eq!(planned(Some(24), 50), [(1, 4, 1, true), (2, 21, 1, false)]);
+    // The second one is full without them.
+    let cut = [
+        (1, 4, 1, false),
+        (2, 10, 1, false),
+        (3, 10, 1, false),
+        (4, 1, 1, false),
+    ];
+    assert_eq!(planned(Some(25), 10), cut);
+}
+
+#[tokio::test]
+async fn a_canary_that_was_put_to_others_comes_back_as_any_lines() {
+    let text: String = (1..=30)
+        .map(|n| named(&format!("id-{n}"), ["a", "b", "c"][n as usize % 3], n))
+        .collect();
+    let (mut desk, fake) = (Desk::new(text), Fake::ok());
+    desk.canary = Some(4);
+    let settings = Settings {
+        canary_over: Some(1_000),
+        ..desk.settings()
+    };
+    let job = Job::plan(&settings, &desk.home()).unwrap();
+    let numbers: Vec<_> = shards(&job)
+        .iter()
+        .map(|shard| (shard.number, shard.lines))
+        .collect();
+    assert_eq!(numbers, [(1, 10), (2, 10), (3, 10)]);
+    let mut job = job.with_clock(Arc::new(fake.clone()));
+    let results = desk.finish(&mut job, &fake).await;
+    assert_eq!((results.answered(), fake.ran()), (up_to(30), 3));
+}
+
 #[tokio::test]
 async fn each_model_has_shards_of_its_own_where_the_provider_wants_one_a_batch() {
     let text: String = (1..=12)

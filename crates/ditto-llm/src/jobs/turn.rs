@@ -577,7 +577,12 @@ mod tests {
             counted,
             ..End::default()
         };
-        let table = [("completed", 0, 9), ("expired", 5, 5), ("failed", 0, 0), ("cancelled", 99, 9)];
+        let table = [
+            ("completed", 0, 9),
+            ("expired", 5, 5),
+            ("failed", 0, 0),
+            ("cancelled", 99, 9),
+        ];
         for (status, counted, due) in table {
             assert_eq!(lines_due(&end(status, counted), 9), due, "{status}");
         }

@@ -82,7 +82,8 @@ impl Results {
         // Of no effect once all is written.
         self.out.flush()?;
         let mut bytes = [0; BYTES];
-        self.places.read_exact_at(&mut bytes, number * BYTES as u64)?;
+        self.places
+            .read_exact_at(&mut bytes, number * BYTES as u64)?;
         let place = Place {
             offset: u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")),
             length: u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes")),

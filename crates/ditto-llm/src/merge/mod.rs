@@ -247,7 +247,9 @@ impl Merge {
         self.merged.missing += (requests.len() as u64).saturating_sub(ranked.len() as u64);
         ranked.truncate(wanted);
         for (at, (_, number)) in ranked.iter().enumerate() {
-            let place = requests.get(at).map_or(results[0].number & !RESULT, |line| line.number);
+            let place = requests
+                .get(at)
+                .map_or(results[0].number & !RESULT, |line| line.number);
             keep(place, *number)?;
         }
         Ok(())
@@ -256,7 +258,8 @@ impl Merge {
     fn strangers(&mut self, results: &[(bool, u64)]) -> io::Result<()> {
         for (_, number) in results {
             let line = self.results.line(*number)?;
-            let id = ResultParts::read(&line).and_then(|parts| Some(parts.custom_id()?.into_owned()));
+            let id =
+                ResultParts::read(&line).and_then(|parts| Some(parts.custom_id()?.into_owned()));
             self.unknown(&id.unwrap_or_default());
         }
         Ok(())

@@ -15,7 +15,9 @@ fn request(id: &str) -> String {
 
 fn each(text: &str, mut on_line: impl FnMut(&Line<'_>) -> io::Result<()>) {
     let mut splitter = LineSplitter::new(1 << 20);
-    splitter.feed(text.as_bytes(), |line| on_line(&line)).unwrap();
+    splitter
+        .feed(text.as_bytes(), |line| on_line(&line))
+        .unwrap();
     splitter.finish(|line| on_line(&line)).unwrap();
 }
 
@@ -38,7 +40,10 @@ fn merged(requests: Option<&str>, files: &[String]) -> ([String; 2], Merged) {
         errors: Some(&mut errors),
     };
     let counted = merge.write(outlets).unwrap();
-    ([output, errors].map(|bytes| String::from_utf8(bytes).unwrap()), counted)
+    (
+        [output, errors].map(|bytes| String::from_utf8(bytes).unwrap()),
+        counted,
+    )
 }
 
 fn lines(lines: &[String]) -> String {
@@ -65,7 +70,10 @@ fn results_come_in_the_order_of_the_requests_and_strangers_are_named() {
     let ([output, _], counted) = merged(Some(&requests), &[results]);
     assert_eq!(output, lines(&[answer("a", 1), answer("c", 3)]));
     assert_eq!((counted.requests, counted.missing), (Some(3), 1));
-    assert_eq!((counted.unknown, counted.unknown_ids), (1, vec!["x".to_owned()]));
+    assert_eq!(
+        (counted.unknown, counted.unknown_ids),
+        (1, vec!["x".to_owned()])
+    );
 }
 
 #[test]
@@ -75,7 +83,10 @@ fn requests_of_one_name_get_a_result_each() {
     let ([output, errors], counted) = merged(Some(&requests), &[results]);
     assert_eq!(output, lines(&[answer("a", 1), answer("a", 2)]));
     assert_eq!(errors, lines(&[failure("a")]));
-    assert_eq!((counted.repeated_requests, counted.repeated, counted.missing), (2, 1, 0));
+    assert_eq!(
+        (counted.repeated_requests, counted.repeated, counted.missing),
+        (2, 1, 0)
+    );
 }
 
 #[test]
@@ -87,7 +98,11 @@ fn without_requests_results_stand_where_their_id_was_first_seen() {
 
 #[test]
 fn what_surrounds_a_line_and_what_is_no_result_is_left_behind() {
-    let text = format!("\u{feff}{}\r\n\nnot json\n{}", answer("a", 1), answer("b", 2));
+    let text = format!(
+        "\u{feff}{}\r\n\nnot json\n{}",
+        answer("a", 1),
+        answer("b", 2)
+    );
     let ([output, _], counted) = merged(None, &[text]);
     assert_eq!(output, lines(&[answer("a", 1), answer("b", 2)]));
     assert_eq!((counted.results, counted.unreadable), (2, 1));
@@ -97,7 +112,12 @@ fn what_surrounds_a_line_and_what_is_no_result_is_left_behind() {
 fn many_results_are_merged_by_way_of_the_disk() {
     let ids: Vec<String> = (0..50_000).map(|n| format!("id-{n}")).collect();
     let requests: String = ids.iter().map(|id| request(id) + "\n").collect();
-    let results: String = ids.iter().rev().zip(0..).map(|(id, n)| answer(id, n) + "\n").collect();
+    let results: String = ids
+        .iter()
+        .rev()
+        .zip(0..)
+        .map(|(id, n)| answer(id, n) + "\n")
+        .collect();
     let ([output, _], counted) = merged(Some(&requests), &[results]);
     assert_eq!((counted.answered, counted.missing), (50_000, 0));
     let first = output.lines().next().unwrap();

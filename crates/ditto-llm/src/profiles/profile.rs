@@ -204,7 +204,8 @@ impl Profile {
         if let Some((key, _)) = least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{key}` is 0"));
         }
-        let is_long = |(key, value): &&(&str, u64)| key.ends_with("_seconds") && *value > MAX_SECONDS;
+        let is_long =
+            |(key, value): &&(&str, u64)| key.ends_with("_seconds") && *value > MAX_SECONDS;
         if let Some((key, _)) = least_one.iter().find(is_long) {
             return Err(format!("`{key}` is more than a day"));
         }

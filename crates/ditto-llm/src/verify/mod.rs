@@ -30,8 +30,8 @@ use std::{
     path::Path,
 };
 
-pub(crate) use self::result::ResultParts;
 pub use self::report::{MatchedBy, Offence, OffenceKind, VerifiedFile, VerifyReport};
+pub(crate) use self::result::ResultParts;
 use self::{
     custom_ids::{Origin, match_custom_ids},
     report::Offences,

@@ -12,7 +12,10 @@ const BUFFER: usize = 1 << 18;
 /// Where rows go.
 pub(crate) enum Outlet<'a> {
     Stdout(BufWriter<&'a mut dyn Write>),
-    File { file: BufWriter<WholeFile>, path: PathBuf },
+    File {
+        file: BufWriter<WholeFile>,
+        path: PathBuf,
+    },
 }
 
 impl<'a> Outlet<'a> {
@@ -53,9 +56,9 @@ impl<'a> Outlet<'a> {
     /// Puts the file into its place.
     pub(crate) fn finish(self) -> Result<()> {
         match self {
-            Self::Stdout(mut out) => {
-                out.flush().map_err(|e| Failure::io("cannot write the rows", &e))
-            }
+            Self::Stdout(mut out) => out
+                .flush()
+                .map_err(|e| Failure::io("cannot write the rows", &e)),
             Self::File { file, path } => {
                 let failed = |e: &io::Error| Failure::file("cannot write", &path, e);
                 let file = file.into_inner().map_err(|e| failed(e.error()))?;
@@ -85,6 +88,9 @@ impl Write for Outlet<'_> {
 }
 
 fn taken(path: &Path) -> Failure {
-    Failure::new(exit::CONFLICT, format!("{} is there already", path.display()))
-        .hint("it was not touched; move it away, or name another place")
+    Failure::new(
+        exit::CONFLICT,
+        format!("{} is there already", path.display()),
+    )
+    .hint("it was not touched; move it away, or name another place")
 }

@@ -65,10 +65,16 @@ mod tests {
     fn a_row_tells_its_model_and_where_it_goes() {
         let row = br#"{"custom_id":"a","url":"/v1/x","body":{"model":"m","input":["a","b"]}}"#;
         let request = Request::read(row).unwrap();
-        assert_eq!((request.model.as_deref(), request.url.as_deref()), (Some("m"), Some("/v1/x")));
+        assert_eq!(
+            (request.model.as_deref(), request.url.as_deref()),
+            (Some("m"), Some("/v1/x"))
+        );
         assert_eq!((request.inputs, request.tokens), (2, 8));
         let bare = Request::read(br#"{"model":"m","messages":[]}"#).unwrap();
-        assert_eq!((bare.model.as_deref(), bare.url, bare.inputs), (Some("m"), None, 0));
+        assert_eq!(
+            (bare.model.as_deref(), bare.url, bare.inputs),
+            (Some("m"), None, 0)
+        );
         for other in [&b"[]"[..], b"{", br#"{"body":1}"#, b"\xFF"] {
             assert_eq!(Request::read(other), None);
         }
@@ -76,7 +82,13 @@ mod tests {
 
     #[test]
     fn tokens_are_one_input_and_texts_are_many() {
-        for (input, count) in [("[1,2,3]", 1), (r#"["a","b"]"#, 2), ("[[1],[2]]", 2), (r#""a""#, 1), ("[]", 1)] {
+        for (input, count) in [
+            ("[1,2,3]", 1),
+            (r#"["a","b"]"#, 2),
+            ("[[1],[2]]", 2),
+            (r#""a""#, 1),
+            ("[]", 1),
+        ] {
             assert_eq!(inputs_of(input), count, "{input}");
         }
     }

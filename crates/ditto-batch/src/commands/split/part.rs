@@ -59,7 +59,8 @@ pub(super) struct Part {
 impl Part {
     /// Whether one more row would be too much. A row that is too much alone has a part of its own.
     fn is_full(&self, limits: &Limits, bytes: u64, request: &Request) -> bool {
-        let over = |limit: Option<u64>, has: u64, more: u64| limit.is_some_and(|limit| has + more > limit);
+        let over =
+            |limit: Option<u64>, has: u64, more: u64| limit.is_some_and(|limit| has + more > limit);
         self.lines > 0
             && (over(limits.lines, self.lines, 1)
                 || over(limits.bytes, self.bytes, bytes)

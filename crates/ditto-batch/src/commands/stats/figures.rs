@@ -31,7 +31,11 @@ impl Tally {
     }
 
     pub(super) fn most_first(&self) -> Vec<(&str, u64)> {
-        let mut all: Vec<_> = self.0.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        let mut all: Vec<_> = self
+            .0
+            .iter()
+            .map(|(name, count)| (name.as_str(), *count))
+            .collect();
         all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         all
     }
@@ -134,8 +138,10 @@ impl Figures {
         };
         self.requests += 1;
         self.estimated_tokens += request.tokens;
-        self.models.add(request.model.as_deref().unwrap_or("(none)"));
-        self.endpoints.add(request.url.as_deref().unwrap_or("(none)"));
+        self.models
+            .add(request.model.as_deref().unwrap_or("(none)"));
+        self.endpoints
+            .add(request.url.as_deref().unwrap_or("(none)"));
     }
 
     fn add_result(&mut self, row: &[u8]) {
@@ -145,7 +151,10 @@ impl Figures {
         };
         self.results += 1;
         self.classes.add(Class::of(&result).as_str());
-        let body = result.response.as_ref().and_then(|response| response.body.as_deref());
+        let body = result
+            .response
+            .as_ref()
+            .and_then(|response| response.body.as_deref());
         let Some(Ok(answer)) = body.map(|body| serde_json::from_str::<Answer>(body.get())) else {
             return;
         };
@@ -155,8 +164,13 @@ impl Figures {
         let usage = answer.usage.unwrap_or_default();
         self.input_tokens += usage.prompt_tokens.unwrap_or(0);
         self.output_tokens += usage.completion_tokens.unwrap_or(0);
-        let reasons = answer.choices.into_iter().filter_map(|choice| choice.finish_reason);
-        reasons.chain(answer.status).for_each(|reason| self.finish_reasons.add(&reason));
+        let reasons = answer
+            .choices
+            .into_iter()
+            .filter_map(|choice| choice.finish_reason);
+        reasons
+            .chain(answer.status)
+            .for_each(|reason| self.finish_reasons.add(&reason));
     }
 }
 
@@ -180,10 +194,19 @@ mod tests {
     fn requests_and_results_are_told_apart_and_counted() {
         let request = r#"{"custom_id":"a","url":"/v1/x","body":{"model":"m","input":"text"}}"#;
         let body = r#"{"model":"n","usage":{"prompt_tokens":3,"completion_tokens":4},"choices":[{"finish_reason":"stop"}]}"#;
-        let answer = format!(r#"{{"custom_id":"a","response":{{"status_code":200,"body":{body}}}}}"#);
+        let answer =
+            format!(r#"{{"custom_id":"a","response":{{"status_code":200,"body":{body}}}}}"#);
         let failure = r#"{"custom_id":"b","response":null,"error":{"code":"batch_expired"}}"#;
         let figures = of(&format!("{request}\n\n{answer}\n{failure}\nnot json\n"));
-        assert_eq!((figures.rows, figures.requests, figures.results, figures.unreadable), (4, 1, 2, 1));
+        assert_eq!(
+            (
+                figures.rows,
+                figures.requests,
+                figures.results,
+                figures.unreadable
+            ),
+            (4, 1, 2, 1)
+        );
         assert_eq!((figures.input_tokens, figures.output_tokens), (3, 4));
         assert_eq!(figures.longest_line.line, 3);
         assert_eq!(figures.models.most_first(), [("m", 1), ("n", 1)]);
