@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 from dataclasses import dataclass
 
@@ -71,3 +72,9 @@ def environment(more=None):
 
 def bill(provider):
     return provider.get("/sim/stats")["batches"]
+
+
+def faults():
+    """The names of all that the simulated provider knows."""
+    told = harness.ditto("sim", "--help").stdout
+    return re.findall(r"^  ([a-z][a-z0-9-]+)  +\S", told[told.index("Faults of --batch-fail") :], re.MULTILINE)

@@ -59,11 +59,6 @@ PAID_TWICE = {
 }
 
 
-def faults():
-    told = harness.ditto("sim", "--help").stdout
-    return re.findall(r"^  ([a-z][a-z0-9-]+)  +\S", told[told.index("Faults of --batch-fail") :], re.MULTILINE)
-
-
 def mixture(seed, known):
     """One to four faults; of those that come once by themselves, some come more often."""
     chance = random.Random(seed)
@@ -105,7 +100,7 @@ def run_to_its_end(job, provider):
 def offences(seed, known, folder):
     """What of the job with this mixture is not as it should be."""
     mixed = mixture(seed, known)
-    job = remote.Job(folder, ROWS, {"max_lines": ROWS_A_SHARD})
+    job = remote.Job(folder, ROWS, {"max_lines": ROWS_A_SHARD, "call_seconds": 5})
     with harness.sim("--batch-pace", remote.PACE, "--seed", str(seed), "--batch-fail", mixed) as provider:
         done, said = run_to_its_end(job, provider)
         bill = remote.bill(provider)
@@ -125,7 +120,7 @@ def offences(seed, known, folder):
 
 
 def hold(seeds, folder):
-    known = faults()
+    known = remote.faults()
     assert len(known) > 60, known
     assert LEFT_OUT.keys() | SPELT.keys() | PAID_TWICE.keys() <= set(known)
     with ThreadPoolExecutor(JOBS) as several:

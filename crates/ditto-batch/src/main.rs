@@ -77,6 +77,9 @@ fn main() -> ExitCode {
         Command::Sample(args) => Ok(commands::sample::run(args, &mut out, &mut err)),
         Command::Backup(args) => Ok(commands::backup::run(args, &mut out, &mut err)),
         Command::Doctor(args) => block_on(commands::doctor::run(args, &mut out, &mut err)),
+        Command::Run(args) if args.provider.is_some() => {
+            block_on_few(commands::run::run(args, &mut out, &mut err))
+        }
         Command::Run(args) => block_on(commands::run::run(args, &mut out, &mut err)),
         Command::Serve(args) => block_on(commands::serve::run(args, &mut err)),
         Command::Sim(args) => block_on(commands::sim::run(args, &mut err)),
@@ -90,9 +93,24 @@ fn main() -> ExitCode {
     ExitCode::from(code.unwrap_or_else(|failure| failure.report(&mut err)))
 }
 
+/// Threads for work on files of a job at a provider, which does one thing after the other. Each keeps what
+/// it has freed for itself, about 4 MB, and without a limit there would be one more now and then.
+const FEW_THREADS: usize = 4;
+
 fn block_on(work: impl Future<Output = u8>) -> Result<u8> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
+    block_in(
+        tokio::runtime::Builder::new_multi_thread().enable_all(),
+        work,
+    )
+}
+
+fn block_on_few(work: impl Future<Output = u8>) -> Result<u8> {
+    let mut few = tokio::runtime::Builder::new_multi_thread();
+    block_in(few.enable_all().max_blocking_threads(FEW_THREADS), work)
+}
+
+fn block_in(runtime: &mut tokio::runtime::Builder, work: impl Future<Output = u8>) -> Result<u8> {
+    let runtime = runtime
         .build()
         .map_err(|e| Failure::new(exit::UNEXPECTED, format!("no threads can be started: {e}")))?;
     let code = runtime.block_on(work);
