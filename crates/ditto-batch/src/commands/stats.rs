@@ -3,7 +3,7 @@
 mod figures;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &StatsArgs, out: &mut dyn Write, err: &mut dyn Write) ->
     }
 }
 
-fn count(path: &PathBuf) -> Result<Figures> {
+fn count(path: &Path) -> Result<Figures> {
     let mut figures = Figures::new(path.display().to_string());
     each_row(path, |line| {
         figures.add(line);

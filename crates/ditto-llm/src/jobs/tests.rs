@@ -366,6 +366,53 @@ async fn a_job_that_dies_anywhere_buys_each_line_once_and_loses_none() {
     }
 }
 
+/// Loses the results of the first batch that ends, and lets time pass.
+fn losing(fake: &Fake, seconds: i64) -> impl FnMut(&Event<'_>) {
+    let (world, mut lost) = (fake.clone(), false);
+    move |event| {
+        if let Event::Stepped {
+            state: State::Ended { end, .. },
+            ..
+        } = event
+            && !std::mem::replace(&mut lost, true)
+        {
+            world.world().lose(end.output_file.as_ref());
+            world.world().pass(seconds);
+        }
+    }
+}
+
+#[tokio::test]
+async fn results_that_the_provider_has_lost_are_asked_again() {
+    let (desk, fake) = (Desk::of_lines(7).lines_a_shard(4), Fake::ok());
+    let mut job = desk.plan(&fake);
+    let ended = job.run(&fake.provider(), losing(&fake, 0)).await.unwrap();
+    assert_eq!(ended, Ended::Settled);
+    assert_eq!(desk.results(&job).answered(), up_to(7));
+    assert_eq!((fake.ran(), fake.most_billed()), (3, 2));
+}
+
+#[tokio::test]
+async fn results_that_had_their_time_are_paid_again_only_if_a_person_says_so() {
+    let (desk, fake) = (Desk::of_lines(4), Fake::ok());
+    let mut job = desk.plan(&fake);
+    let run = job.run(&fake.provider(), losing(&fake, 90_000)).await;
+    let error = run.unwrap_err();
+    assert_eq!(error.kind(), JobErrorKind::Missing);
+    let hint = error.what_next().unwrap_or_default();
+    assert!(
+        hint.contains("--create-again 1 to pay for its 4 lines"),
+        "{hint}"
+    );
+    drop(job);
+    let mut job = desk.open(&fake);
+    assert!(job.run(&fake.provider(), |_| {}).await.is_err());
+    assert_eq!(fake.most_billed(), 1);
+    job.create_again(1).unwrap();
+    assert_eq!(desk.finish(&mut job, &fake).await.answered(), up_to(4));
+    assert_eq!(fake.most_billed(), 2);
+}
+
 #[tokio::test]
 async fn a_create_whose_answer_is_lost_is_found_also_late_and_also_without_metadata() {
     for (late, metadata) in [(0, true), (30, true), (0, false), (45, false)] {
