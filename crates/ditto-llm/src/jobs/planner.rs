@@ -256,7 +256,9 @@ impl<'a> Planner<'a> {
         let Some((first, others)) = self.done.split_first_mut() else {
             return Ok(());
         };
-        first.shard.canary = false;
+        if !std::mem::take(&mut first.shard.canary) {
+            return Ok(());
+        }
         let next = others
             .iter()
             .position(|next| next.shard.model == first.shard.model);
@@ -264,14 +266,11 @@ impl<'a> Planner<'a> {
             return Ok(());
         };
         let next = self.done.remove(next + 1);
-        let path = |number| Shard::runs_path(&self.folder, number);
         let first = &mut self.done[0];
-        let (gone, count) = (
-            next.shard.number,
-            runs::append(&path(first.shard.number), &path(next.shard.number))?,
-        );
+        let path = |number| Shard::runs_path(&self.folder, number);
+        let gone = next.shard.number;
+        first.shard.runs = runs::append(&path(first.shard.number), &path(gone))?;
         first.take(next);
-        first.shard.runs = count;
         // The numbers stay without a gap, and so do the files that are named by them.
         for done in self.done.iter_mut().filter(|done| done.shard.number > gone) {
             runs::rename(&path(done.shard.number), &path(done.shard.number - 1))?;
