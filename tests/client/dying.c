@@ -1,7 +1,7 @@
 /* Loaded before the C library, this kills the process at one of its steps, by SIGKILL, as a machine that loses
  * power does to a process: before and after each sync of a file, before each piece that is sent, and after each
- * that has come. DYING_AT is the number of the step, from 1; DYING_TOLD is a file that tells which step it was,
- * or how many there were. */
+ * that has come. DYING_AT is the number of the step, from 1. DYING_TOLD is a file that tells its name, or without
+ * such a number the names of all steps, one a line. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -17,19 +17,20 @@
 static atomic_int taken;
 static int dies_at;
 
-static void tell(int number, const char *step) {
+static void tell(const char *step) {
     const char *path = getenv("DYING_TOLD");
-    int file = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600) : -1;
+    int file = path ? open(path, O_WRONLY | O_CREAT | O_APPEND, 0600) : -1;
     if (file >= 0) {
-        dprintf(file, "%d %s\n", number, step);
+        dprintf(file, "%s\n", step);
         close(file);
     }
 }
 
 static void step(const char *name) {
     int number = atomic_fetch_add(&taken, 1) + 1;
+    if (dies_at == 0) tell(name);
     if (number == dies_at) {
-        tell(number, name);
+        tell(name);
         kill(getpid(), SIGKILL);
         for (;;) pause();
     }
@@ -39,8 +40,6 @@ __attribute__((constructor)) static void begin(void) {
     const char *at = getenv("DYING_AT");
     dies_at = at ? atoi(at) : 0;
 }
-
-__attribute__((destructor)) static void end(void) { tell(atomic_load(&taken), "in all"); }
 
 static int is_socket(int fd) {
     int kind;

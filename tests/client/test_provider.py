@@ -34,7 +34,12 @@ PAID_TWICE = {
 }
 
 # Where the usual measure is longer than a quick job waits.
-QUICKER = {"outage": "outage:8s", "list-late": "list-late:1s", "ids-late": "ids-late:3s", "content-late": "content-late:3s"}
+QUICKER = {
+    "outage": "outage:8s",
+    "list-late": "list-late:1s",
+    "ids-late": "ids-late:3s",
+    "content-late": "content-late:3s",
+}
 
 # With a measure, or with another fault, without which they would not show.
 TOGETHER = [

@@ -1,5 +1,5 @@
-"""Our own server as the provider of a job, and OpenAI's file format both ways: what a job writes is read by the official
-package's types, and what the official package brings back is proven by `verify`."""
+"""Our own server as the provider of a job, and OpenAI's file format both ways: what a job writes is read by the types
+of the official package, and what the official package brings back is proven by `verify`."""
 
 import openai
 import pytest

@@ -13,7 +13,8 @@ LINE_BYTES = 4_150
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    return harness.samples(tmp_path_factory.mktemp("tokens") / "job.jsonl", "synthetic", "-n", ROWS, "--line-bytes", LINE_BYTES)
+    path = tmp_path_factory.mktemp("tokens") / "job.jsonl"
+    return harness.samples(path, "synthetic", "-n", ROWS, "--line-bytes", LINE_BYTES)
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["learned", "known"])
