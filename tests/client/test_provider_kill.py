@@ -35,10 +35,10 @@ def life(job, provider, library, at):
     return told.read_text().splitlines() if told.exists() else []
 
 
-def offences(at, folder, library):
+def offences(at, folder, library, faults):
     """What is not as it should be with a job that died at this step and was run again; and which step it was."""
     job = remote.Job(folder, ROWS, {"max_lines": ROWS_A_SHARD})
-    with harness.sim("--batch-pace", remote.PACE) as provider:
+    with harness.sim("--batch-pace", remote.PACE, "--batch-fail", faults) as provider:
         died = life(job, provider, library, at)
         again = job.run(provider)
         bill = remote.bill(provider)
@@ -53,35 +53,37 @@ def offences(at, folder, library):
     return died, [f"killed at step {at}, {died}: {one}" for one in wrong]
 
 
-def walk(steps, folder, library):
+def walk(steps, folder, library, faults):
     with ThreadPoolExecutor(JOBS) as several:
-        lives = list(several.map(lambda at: offences(at, folder / str(at), library), steps))
+        lives = list(several.map(lambda at: offences(at, folder / str(at), library, faults), steps))
     wrong = [one for _, some in lives for one in some]
     assert not wrong, "\n".join(wrong)
     return Counter(step for died, _ in lives for step in died)
 
 
-def steps_of(folder, library):
+def steps_of(folder, library, faults):
     """The names of the steps of a job that lives."""
     job = remote.Job(folder, ROWS, {"max_lines": ROWS_A_SHARD})
-    with harness.sim("--batch-pace", remote.PACE) as provider:
+    with harness.sim("--batch-pace", remote.PACE, "--batch-fail", faults) as provider:
         return life(job, provider, library, 0)
 
 
+# The answers to creates that come get lost in these ways besides.
 @pytest.mark.long
-def test_a_job_that_is_killed_at_any_step_buys_each_row_once_and_loses_none(tmp_path, dying):
-    steps = steps_of(tmp_path / "whole", dying)
-    died = walk(range(1, len(steps) + 1), tmp_path, dying)
+@pytest.mark.parametrize("faults", ["", "create-dropped:x2,list-late:1s", "create-lost:x2", "create-masked:x3"])
+def test_a_job_that_is_killed_at_any_step_buys_each_row_once_and_loses_none(faults, tmp_path, dying):
+    steps = steps_of(tmp_path / "whole", dying, faults)
+    died = walk(range(1, len(steps) + 1), tmp_path, dying, faults)
     print(f"{died.total()} kills at {len(steps)} steps: {dict(died)}")
     # How often it polls differs a little from life to life.
-    assert died.total() > 0.9 * len(steps)
+    assert died.total() > 0.8 * len(steps)
     assert min(died[step] for step in ("before send", "after recv", "before fdatasync", "after fdatasync")) > SHARDS
 
 
 def test_a_job_that_is_killed_at_any_call_buys_each_row_once_and_loses_none(tmp_path, dying):
-    steps = steps_of(tmp_path / "whole", dying)
+    steps = steps_of(tmp_path / "whole", dying, "")
     calls = [at for at, step in enumerate(steps, 1) if step in ("before send", "after recv") or at % STRIDE == 0]
-    died = walk(calls, tmp_path, dying)
+    died = walk(calls, tmp_path, dying, "")
     print(f"{died.total()} kills at {len(steps)} steps: {dict(died)}")
     # An upload, a create, a poll, a download and a delete of each shard.
     assert min(died["before send"], died["after recv"]) >= 4 * SHARDS
