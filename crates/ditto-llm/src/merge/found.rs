@@ -1,8 +1,7 @@
 //! Where each result stands, in a temporary file: sixteen bytes a result.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::MAX_FILES;
@@ -82,8 +81,7 @@ impl Results {
         // Of no effect once all is written.
         self.out.flush()?;
         let mut bytes = [0; BYTES];
-        self.places
-            .read_exact_at(&mut bytes, number * BYTES as u64)?;
+        read_at(&self.places, number * BYTES as u64, &mut bytes)?;
         let place = Place {
             offset: u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")),
             length: u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes")),
@@ -96,7 +94,17 @@ impl Results {
     pub(super) fn line(&mut self, number: u64) -> io::Result<Vec<u8>> {
         let (place, _) = self.get(number)?;
         let mut line = vec![0; place.length as usize];
-        self.files[usize::from(place.file)].read_exact_at(&mut line, place.offset)?;
+        read_at(
+            &self.files[usize::from(place.file)],
+            place.offset,
+            &mut line,
+        )?;
         Ok(line)
     }
+}
+
+/// Nothing is written any more, so it does not matter where the file stands.
+fn read_at(mut file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(bytes)
 }
