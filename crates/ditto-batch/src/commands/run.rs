@@ -25,7 +25,7 @@ use self::input::Reading;
 use self::job::Job;
 use self::progress::Progress;
 use self::settings::Settings;
-pub(super) use self::settings::{Beside, beside, endpoint};
+pub(super) use self::settings::{Beside, beside, endpoint, stem};
 use self::summary::Summary;
 use super::remote::{Errand, GoingArgs, RemoteArgs};
 use super::sim::SimFlags;

@@ -177,7 +177,11 @@ impl<'a> Pass<'a> {
             .checker
             .finish(&mut self.faults)
             .map_err(|e| ids_failed(self.folder, &e))?;
-        let mut round = self.planner.finish()?;
+        let is_long = |threshold| summary.requests > threshold;
+        let mut round = match self.settings.canary_over.is_none_or(is_long) {
+            true => self.planner.finish()?,
+            false => self.planner.finish_without_canary()?,
+        };
         for late in summary.late_duplicates {
             let (line, _) = late.map_err(|e| ids_failed(self.folder, &e))?;
             rename_around(&mut round.shards, line);
@@ -208,12 +212,6 @@ impl<'a> Pass<'a> {
             bare_suffix: summary.bare_suffix,
             limit: settings.limit,
         };
-        if let Some(threshold) = settings.canary_over
-            && plan.requests <= threshold
-            && let Some(first) = round.shards.first_mut()
-        {
-            first.canary = false;
-        }
         Ok((plan, round))
     }
 }

@@ -72,6 +72,7 @@ pub use self::export::Summary;
 use self::folder::Held;
 pub use self::input::InputIdentity;
 use self::ledger::{Ledger, Reopened};
+pub use self::outgoing::estimated_tokens;
 pub use self::plan::{Form, Plan, Round, Shard};
 pub use self::provider::Provider;
 pub use self::run::{Ended, Event};
@@ -366,14 +367,20 @@ impl Job {
         self.ledger.step(shard, Step::Adopted { batch, at })
     }
 
-    /// Decides about a shard that is stuck: it has no batch. If it has one, it is paid for twice.
+    /// Decides about a shard that is stuck: it has no batch. If it has one, it is paid for twice. Of one
+    /// whose results are gone at the provider: its lines are to be paid for again.
     ///
     /// # Errors
     ///
-    /// The shard is not stuck, or the disk refuses.
+    /// The shard is neither stuck nor at its end, or the disk refuses.
     pub fn create_again(&mut self, shard: u32) -> Result<()> {
         let why = "somebody looked at the provider's and found none".to_owned();
-        self.ledger.step(shard, Step::NotCreated { why })
+        let step = match self.ledger.state(shard) {
+            // Nothing came of it: its lines are missing, and go into the next round.
+            State::Ended { .. } => Step::Fetched { raw: Vec::new() },
+            _ => Step::NotCreated { why },
+        };
+        self.ledger.step(shard, step)
     }
 
     /// Writes one line for every request, in the order of the input: answers to `output`, all else

@@ -25,12 +25,6 @@ use crate::wire::{Batch, FileObject};
 /// For so long the provider may be away before the job stops, in seconds. Batches go on without us.
 pub(super) const PATIENCE: i64 = 24 * 3600;
 
-/// For so long after the end what does not agree is looked at again, in seconds.
-const GRACE: i64 = 300;
-
-/// A batch that was just created may not be found for so long, in seconds.
-const NOT_FOUND_YET: i64 = 60;
-
 /// A file that the provider still works on is waited for so often, ten seconds apart.
 const MAX_PENDING: u32 = 60;
 
@@ -333,8 +327,9 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
             what,
             error: &error,
         });
+        let profile = &self.job.plan.profile;
         let pace = self.paces.entry(shard).or_default();
-        pace.not_before = now + turn::weather_pause(pace.failures, error.retry_after());
+        pace.not_before = now + turn::weather_pause(profile, pace.failures, error.retry_after());
         pace.failures += 1;
         Ok(())
     }
@@ -383,11 +378,13 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         let State::Open { batch, since, .. } = self.job.ledger.state(number).clone() else {
             return Ok(());
         };
-        let open_for = self.now() - since;
+        let now = self.now();
+        let open_for = now - since;
         let batch = match self.provider.batches.retrieve(&batch).await {
             Ok(answer) => answer.batch,
-            Err(error) if error.status() == Some(404) && open_for < NOT_FOUND_YET => {
-                self.rest(number, 10);
+            // One that was just created, or a look that went to a part which does not know it yet.
+            Err(error) if error.status() == Some(404) && self.still_disagrees(number, now) => {
+                self.rest(number, turn::second_look_pause(&self.job.plan.profile));
                 return Ok(());
             }
             Err(error) => return self.weather(number, "cannot look at a batch", error),
@@ -397,11 +394,11 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
             shard: &shard,
             batch: &batch,
         });
-        let now = self.now();
         match turn::judge(&batch, &self.job.plan.profile, now) {
             Verdict::Wait => {
                 let pause = turn::poll_pause(&self.job.plan.profile, open_for, fastrand::f64());
                 self.rest(number, pause);
+                self.paces.entry(number).or_default().disagrees_since = None;
                 Ok(())
             }
             Verdict::Full { why, limit } => {
@@ -409,7 +406,7 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
                 self.full(&shard, limit)
             }
             Verdict::LookAgain(_) if self.still_disagrees(number, now) => {
-                self.rest(number, 20);
+                self.rest(number, turn::second_look_pause(&self.job.plan.profile));
                 Ok(())
             }
             Verdict::LookAgain(end) | Verdict::Ended(end) => {
@@ -421,8 +418,9 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
     }
 
     pub(super) fn still_disagrees(&mut self, shard: u32, now: i64) -> bool {
+        let grace = self.job.plan.profile.grace_seconds.cast_signed();
         let pace = self.paces.entry(shard).or_default();
-        now - *pace.disagrees_since.get_or_insert(now) < GRACE
+        now - *pace.disagrees_since.get_or_insert(now) < grace
     }
 
     async fn join(&mut self, number: u32) -> Result<()> {

@@ -97,6 +97,12 @@ pub struct End {
     /// What it says of single lines: the number in the shard, a code, a sentence.
     #[serde(default)]
     pub faults: Vec<(u64, String, String)>,
+    /// Lines that it says were answered or have failed.
+    #[serde(default)]
+    pub counted: u64,
+    /// When that was learned, in unix seconds.
+    #[serde(default)]
+    pub at: Option<i64>,
 }
 
 /// A file of the provider's in the job's folder.
@@ -191,7 +197,7 @@ pub enum Step {
         /// Now, in unix seconds.
         at: i64,
     },
-    /// The answer to the create says that there is no batch, or two looks a minute apart do.
+    /// The answer to the create says that there is no batch, or two looks do.
     NotCreated {
         /// How that is known.
         why: String,

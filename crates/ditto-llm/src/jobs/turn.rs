@@ -176,6 +176,7 @@ pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
             limit,
         };
     }
+    let counts = batch.request_counts.unwrap_or_default();
     let end = End {
         status: status.to_string(),
         output_file: batch.output_file_id.clone(),
@@ -186,8 +187,9 @@ pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
             faults_of(batch)
         },
         message,
+        counted: counts.completed.saturating_add(counts.failed),
+        at: Some(now),
     };
-    let counts = batch.request_counts.unwrap_or_default();
     let lacks_output = counts.completed > 0 && batch.output_file_id.is_none();
     let may_have_none = matches!(
         status,
@@ -197,6 +199,14 @@ pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
     match lacks_output || lacks_all {
         true => Verdict::LookAgain(end),
         false => Verdict::Ended(end),
+    }
+}
+
+/// Lines that the files of a batch should have: all of one that is done, else what it has counted.
+pub(crate) fn lines_due(end: &End, lines: u64) -> u64 {
+    match end.status.as_str() {
+        "completed" => lines,
+        _ => end.counted.min(lines),
     }
 }
 
@@ -354,7 +364,7 @@ pub(crate) fn refusal(error: &DittoError) -> Refusal {
 /// Seconds before the next look at a batch that has been open for so long.
 pub(crate) fn poll_pause(profile: &Profile, open_for: i64, jitter: f64) -> i64 {
     let longest = if open_for < 3600 { 60 } else { 120 };
-    let grown = (open_for / 3).clamp(1, longest);
+    let grown = (open_for / 3).min(longest);
     let seconds = grown.max(profile.poll_seconds.cast_signed()) as f64;
     ((seconds * (1.0 + 0.4 * jitter.clamp(0.0, 1.0))).round() as i64).max(1)
 }
@@ -372,11 +382,31 @@ pub(crate) fn may_pass(error: &DittoError, times: u32) -> bool {
     }
 }
 
-/// Seconds before a call that failed in passing is tried again, for the nth time.
-pub(crate) fn weather_pause(times: u32, asked: Option<Duration>) -> i64 {
-    let doubled = 5i64 << times.min(6);
+/// Seconds before a call that failed in passing is tried again, for the nth time. With five at first, no
+/// more than five minutes.
+pub(crate) fn weather_pause(profile: &Profile, times: u32, asked: Option<Duration>) -> i64 {
+    let first = profile.retry_seconds.cast_signed();
     let asked = asked.map_or(0, |asked| asked.as_secs().min(86_400).cast_signed());
-    doubled.min(300).max(asked)
+    (first << times.min(6)).min(first * 60).max(asked)
+}
+
+/// Providers keep results for weeks: a file that is gone within a day was lost by the provider, and its lines
+/// go out again. Later it may have had its time, and whether to pay again is for a person to say.
+const KEPT_SECONDS: i64 = 86_400;
+
+/// Whether results that are gone were lost by the provider, at no fault of whoever comes for them.
+pub(crate) fn lost_them(end: &End, now: i64) -> bool {
+    end.at.is_some_and(|at| now - at < KEPT_SECONDS)
+}
+
+/// Seconds before a batch that does not agree with itself is looked at again, within its grace.
+pub(crate) fn second_look_pause(profile: &Profile) -> i64 {
+    (profile.grace_seconds / 15).clamp(1, 20).cast_signed()
+}
+
+/// Seconds before files that lack lines are downloaded again, which may be gigabytes.
+pub(crate) fn second_download_pause(profile: &Profile) -> i64 {
+    (profile.grace_seconds / 5).clamp(1, 60).cast_signed()
 }
 
 #[cfg(test)]
@@ -647,6 +677,35 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_that_ended_early_should_have_the_lines_that_it_has_counted() {
+        let end = |status: &str, counted| End {
+            status: status.into(),
+            counted,
+            ..End::default()
+        };
+        let table = [
+            ("completed", 0, 9),
+            ("expired", 5, 5),
+            ("failed", 0, 0),
+            ("cancelled", 99, 9),
+        ];
+        for (status, counted, due) in table {
+            assert_eq!(lines_due(&end(status, counted), 9), due, "{status}");
+        }
+    }
+
+    #[test]
+    fn results_that_are_gone_are_the_provider_s_loss_only_for_a_day() {
+        let end = |at| End {
+            at,
+            ..End::default()
+        };
+        assert!(lost_them(&end(Some(1_000)), 2_000));
+        assert!(!lost_them(&end(Some(1_000)), 1_000 + KEPT_SECONDS));
+        assert!(!lost_them(&end(None), 2_000));
+    }
+
+    #[test]
     fn what_is_wrong_with_single_lines_is_kept() {
         let Verdict::Ended(end) = verdict(&failed("model_not_found", "no such", Some(3))) else {
             panic!("it has ended");
@@ -671,12 +730,20 @@ mod tests {
         );
         assert_eq!(
             [
-                weather_pause(0, None),
-                weather_pause(3, None),
-                weather_pause(99, None)
+                weather_pause(&profile, 0, None),
+                weather_pause(&profile, 3, None),
+                weather_pause(&profile, 99, None)
             ],
             [5, 40, 300]
         );
-        assert_eq!(weather_pause(0, Some(Duration::from_secs(700))), 700);
+        let asked = Some(Duration::from_secs(700));
+        assert_eq!(weather_pause(&profile, 0, asked), 700);
+        let looks = [second_look_pause, second_download_pause];
+        assert_eq!(looks.map(|pause| pause(&profile)), [20, 60]);
+        let quick = Profile {
+            grace_seconds: 3,
+            ..profile
+        };
+        assert_eq!(looks.map(|pause| pause(&quick)), [1, 1]);
     }
 }

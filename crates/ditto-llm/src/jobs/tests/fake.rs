@@ -243,6 +243,11 @@ impl World {
         self.now += seconds;
     }
 
+    /// From now on it has no such file.
+    pub(crate) fn lose(&mut self, file: Option<&String>) {
+        file.and_then(|file| self.files.remove(file));
+    }
+
     fn name(&mut self, kind: &str) -> String {
         self.names += 1;
         format!("{kind}-{}", self.names)
@@ -358,7 +363,8 @@ impl FileClient for Fake {
     async fn download_to(&self, file_id: &str, path: &Path) -> Result<Download> {
         self.point().await;
         self.weather("file.content")?;
-        let bytes = self.world().files[file_id].clone();
+        let bytes = self.world().files.get(file_id).cloned();
+        let bytes = bytes.ok_or_else(|| refused(404, "not_found", "no such file"))?;
         std::fs::write(path, &bytes)?;
         self.point().await;
         Ok(Download {
