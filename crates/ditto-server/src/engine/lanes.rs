@@ -82,7 +82,7 @@ impl Lanes {
             let needs = Arc::clone(&self.needs);
             Arc::new(Pool::new(key.clone(), needs))
         });
-        pool.set_lanes(lanes);
+        pool.set_lanes(routing.generation(), lanes);
         Some(Arc::clone(pool))
     }
 
