@@ -96,7 +96,8 @@ class World:
 
     @contextlib.contextmanager
     def server(self, data, upstream, *flags, permits=PERMITS):
-        concurrency = [] if permits is None else ["--concurrency", str(permits)]
+        # None: they are found out.
+        concurrency = ["--max-concurrency", "1024"] if permits is None else ["--concurrency", str(permits)]
         with harness.serve(data, "--upstream", upstream.base_url, *concurrency, "--log", "error", *flags) as started:
             yield started
 

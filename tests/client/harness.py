@@ -43,12 +43,12 @@ def binary():
     return max(built, key=lambda path: path.stat().st_mtime)
 
 
-def ditto(*args, cwd=None, stdin=None, timeout=COMMAND_SECONDS):
+def ditto(*args, cwd=None, env=None, stdin=None, timeout=COMMAND_SECONDS):
     """One command to its end; exit code, stdout and stderr as text."""
     command = [str(binary()), *map(str, args)]
     # `input` opens a pipe, and no input means none at all: a command must not wait for a terminal.
     source = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, **source)
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout, **source)
 
 
 def samples(path, *args):

@@ -115,6 +115,52 @@ def test_a_second_signal_ends_it_at_once_and_what_was_recorded_stays(second, cod
     assert stats["answered_more_than_once"] == 0
 
 
+def config(path, **upstreams):
+    """A config file with these upstreams, each for the model of the rows."""
+    tables = (
+        f'[[upstream]]\nname = "{name}"\nurl = "{url}"\nmodels = ["demo-small"]\nconcurrency = {PERMITS}\n'
+        for name, url in upstreams.items()
+    )
+    path.write_text("".join(tables))
+    return path
+
+
+def reload(server, sign):
+    """A hangup, until what became of it is said; the last line of that."""
+    before = server.said().count("reloaded")
+    server.process.send_signal(signal.SIGHUP)
+    harness.until(sign, lambda: server.said().count("reloaded") > before)
+    return next(line for line in reversed(server.said().splitlines()) if "reloaded" in line and "INFO" not in line)
+
+
+def test_a_hangup_adds_and_removes_upstreams_of_a_running_batch(tmp_path):
+    rows = write_rows(tmp_path / "job.jsonl", (f"row {n}" for n in range(2_000)))
+    with harness.sim("--latency", "100ms") as first, harness.sim("--latency", "100ms") as second:
+        path = config(tmp_path / "server.toml", one=first.base_url)
+        command = ["serve", "--data", str(tmp_path / "data"), "--config", str(path)]
+        with harness.service(command, "/readyz") as server:
+            client = Client(server)
+            batch = client.order(rows)
+            harness.until("it runs", lambda: first.get("/sim/stats")["answered"] > PERMITS)
+            config(path, one=first.base_url, two=second.base_url)
+            assert "lines go to one, two" in reload(server, "two upstreams")
+            harness.until("both answer", lambda: second.get("/sim/stats")["answered"] > PERMITS)
+            shown = client.api.batches.retrieve(batch, extra_headers={"Ditto-Extensions": "1"}).ditto["lanes"]
+            lanes = {lane["upstream"]: (lane["model"], lane["limit"], lane["paused"]) for lane in shown}
+            assert lanes == {name: ("demo-small", PERMITS, None) for name in ("one", "two")}
+            assert not hasattr(client.api.batches.retrieve(batch), "ditto")
+
+            path.write_text("no toml")
+            assert "nothing has changed" in reload(server, "a refusal")
+            config(path, two=second.base_url)
+            assert "lines go to two" in reload(server, "one upstream")
+            left = first.get("/sim/stats")["requests"]
+            assert client.finished(batch).request_counts.completed == 2_000
+            asked = [upstream.get("/sim/stats") for upstream in (first, second)]
+    assert asked[0]["requests"] <= left + PERMITS
+    assert sum(stats["answered"] for stats in asked) == sum(stats["distinct"] for stats in asked) == 2_000
+
+
 def create_many(server, file_id):
     """Ten thousand batches over the same three lines, as fast as the server takes them."""
     body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}

@@ -98,6 +98,7 @@ pub mod ids;
 #[cfg(feature = "jobs")]
 pub mod jobs;
 pub mod jsonl;
+pub mod merge;
 #[cfg(feature = "profiles")]
 pub mod profiles;
 pub mod redact;

@@ -104,6 +104,9 @@ pub struct UpstreamConfig {
     pub concurrency: Concurrency,
     /// Its part of the lines of a model that others serve as well, beside their weights.
     pub weight: u32,
+    /// Lines that begin alike are sent one behind the other, for an upstream that keeps the beginnings of
+    /// prompts; `None`: as soon as its answers tell of cached tokens.
+    pub prefix_order: Option<bool>,
 }
 
 impl UpstreamConfig {
@@ -117,6 +120,7 @@ impl UpstreamConfig {
             tenants: None,
             concurrency: Concurrency::default(),
             weight: 1,
+            prefix_order: None,
         }
     }
 }
@@ -131,6 +135,7 @@ impl PartialEq for UpstreamConfig {
             && self.tenants == other.tenants
             && self.concurrency == other.concurrency
             && self.weight == other.weight
+            && self.prefix_order == other.prefix_order
     }
 }
 

@@ -351,9 +351,14 @@ impl Sheet<'_> {
     }
 }
 
+/// By how much a timer is late on the average: it goes by whole milliseconds, as does the wait for it, and both are
+/// rounded up.
+const LATE: Duration = Duration::from_micros(1_200);
+
+/// Waits for so long on the average, not at the least: a latency is held against what comes of it.
 async fn pause(wait: Duration) {
     if !wait.is_zero() {
-        tokio::time::sleep(wait).await;
+        tokio::time::sleep(wait.saturating_sub(LATE)).await;
     }
 }
 

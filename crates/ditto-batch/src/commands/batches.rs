@@ -230,7 +230,7 @@ async fn wait(
     Ok(exit_of(&batch))
 }
 
-fn exit_of(batch: &Batch) -> u8 {
+pub(crate) fn exit_of(batch: &Batch) -> u8 {
     let counts = batch.request_counts.unwrap_or_default();
     match batch.status {
         BatchStatus::Completed if counts.completed == counts.total => exit::DONE,

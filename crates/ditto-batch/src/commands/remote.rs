@@ -1,44 +1,48 @@
-//! `ditto-batch plan`, and `run --provider`: a file through a provider's batch API.
+//! `ditto-batch plan`, and what it shares with `run --provider`: a file through a provider's batch API.
 
-mod input;
-mod place;
+pub(super) mod events;
+pub(super) mod input;
+pub(super) mod kept;
+pub(super) mod place;
+pub(super) mod progress;
+mod run;
+pub(super) mod talk;
+pub(super) mod way;
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::Args;
-use ditto_llm::jobs::{
-    Ended, Event, Job, JobError, JobErrorKind, Provider, Retries, Settings, Shard, State, Summary,
-};
-use secrecy::{ExposeSecret, SecretString};
+use clap::{Args, ValueEnum};
+use ditto_llm::jobs::{Failed, Job, JobError, JobErrorKind, Plan, Retries, Settings};
 
+use self::kept::{Kept, Places};
+pub(crate) use self::run::{Told, batches, run, stopped, summarize, undecided, unless_stopped};
+use self::talk::EventForm;
+use self::way::{Way, WayArgs};
 use crate::exit;
 use crate::failure::{Failure, Result};
-use crate::key;
 use crate::printer::{counted, grouped, say, show, sized};
 use crate::profiles::ProfilesArgs;
-use crate::signals::{Signal, Signals};
 
 /// What decides how a file is cut and sent.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct RemoteArgs {
     #[command(flatten)]
     pub(crate) profiles: ProfilesArgs,
-    /// Where the provider lives, if not where `ditto-batch providers` says
-    #[arg(long, value_name = "URL")]
-    pub(crate) base_url: Option<String>,
-    /// Environment variable that holds the provider's key [default: the profile's]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) api_key_env: Option<String>,
+    #[command(flatten)]
+    pub(crate) way: WayArgs,
     /// Completion window [default: the profile's first]
     #[arg(long, value_name = "TIME")]
     pub(crate) window: Option<String>,
     /// Prompt tokens that the account may have enqueued for a model
     #[arg(long, value_name = "N")]
     pub(crate) max_enqueued_tokens: Option<u64>,
-    /// Times a line that failed in passing is sent again, for each kind of failure
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub(crate) retries: u32,
+    /// Take only the first so many lines of the input
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// Times a line that failed in passing is sent again, for each kind of failure [default: 3]
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u32>,
     /// Send everything at once: no 20 lines first to see whether they are answered
     #[arg(long)]
     pub(crate) no_canary: bool,
@@ -51,6 +55,52 @@ pub(crate) struct RemoteArgs {
     /// Decide about a shard whose create had no answer: it has no batch, create it again
     #[arg(long, value_name = "SHARD")]
     pub(crate) create_again: Option<u32>,
+}
+
+/// How a job at a provider is run.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct GoingArgs {
+    /// Tell what happens as JSON, one object a line: on stdout, or on stderr together with --json
+    #[arg(long, value_name = "FORM", requires = "provider")]
+    pub(crate) events: Option<EventForm>,
+    /// Send the failed lines of a job that has ended once more: those that failed in passing, or `=all`
+    /// those that the provider has refused, too
+    #[arg(
+        long,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "passing",
+        requires = "provider"
+    )]
+    pub(crate) only_failed: Option<OnlyFailed>,
+    /// Send and fetch what can be now, wait for nothing, and end with 10; the same command goes on
+    #[arg(long, requires = "provider")]
+    pub(crate) no_wait: bool,
+    /// When stopped by Ctrl-C or SIGTERM, cancel the batches at the provider
+    #[arg(long, requires = "provider")]
+    pub(crate) cancel_on_exit: bool,
+    /// After the end delete the provider's files of results, too, and not only the job's own uploads
+    #[arg(long, requires = "provider")]
+    pub(crate) delete_remote_files: bool,
+}
+
+/// Which failed lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnlyFailed {
+    /// That failed in passing.
+    Passing,
+    /// All that were sent.
+    All,
+}
+
+impl From<OnlyFailed> for Failed {
+    fn from(which: OnlyFailed) -> Self {
+        match which {
+            OnlyFailed::Passing => Self::InPassing,
+            OnlyFailed::All => Self::RefusedToo,
+        }
+    }
 }
 
 fn adoption(text: &str) -> std::result::Result<(u32, String), String> {
@@ -85,34 +135,35 @@ pub(crate) struct PlanArgs {
 }
 
 /// What a job over a provider is about.
-#[derive(Debug)]
-pub(crate) struct Errand<'a> {
-    pub(crate) input: &'a std::path::Path,
-    pub(crate) provider: &'a str,
+#[derive(Debug, Clone)]
+pub(crate) struct Errand {
+    pub(crate) input: PathBuf,
+    pub(crate) provider: String,
     pub(crate) model: Option<String>,
     pub(crate) endpoint: Option<String>,
-    pub(crate) output: PathBuf,
-    pub(crate) errors: PathBuf,
-    pub(crate) report: PathBuf,
-    pub(crate) folder: PathBuf,
-    pub(crate) remote: &'a RemoteArgs,
+    /// Where results go, if that was said.
+    pub(crate) output: Option<PathBuf>,
+    pub(crate) errors: Option<PathBuf>,
+    pub(crate) remote: RemoteArgs,
 }
 
 /// Plans the job and shows it. Gives the exit code.
 pub(crate) fn plan(args: &PlanArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let places = super::run::beside(&args.input);
     let errand = Errand {
-        input: &args.input,
-        provider: &args.provider,
+        input: args.input.clone(),
+        provider: args.provider.clone(),
         model: args.model.clone(),
         endpoint: args.endpoint.clone(),
-        output: places.output,
-        errors: places.errors,
-        report: places.report,
-        folder: places.folder,
-        remote: &args.remote,
+        output: None,
+        errors: None,
+        remote: args.remote.clone(),
     };
-    let shown = errand.job().and_then(|job| match args.json {
+    let planned = errand.kept().and_then(|kept| {
+        let job = errand.job(&kept)?;
+        kept.write()?;
+        Ok(job)
+    });
+    let shown = planned.and_then(|job| match args.json {
         true => show_plan(&job, out),
         false => {
             describe(&job, out);
@@ -174,121 +225,101 @@ fn describe(job: &Job, out: &mut dyn Write) {
     }
 }
 
-/// Runs the job to its end. Gives the exit code.
-pub(crate) async fn run(
-    errand: &Errand<'_>,
-    json: bool,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> u8 {
-    match work(errand, err).await {
-        Ok(ended) => {
-            if json {
-                // A closed pipe: nobody is left to tell.
-                let _ = show(out, &ended);
-            }
-            say(
-                err,
-                format_args!(
-                    "{} of {} lines answered, {} failed; {} tokens in, {} out; {}",
-                    ended.answered,
-                    ended.total,
-                    ended.failed,
-                    ended.input_tokens,
-                    ended.output_tokens,
-                    counted(ended.batches, "batch").replace("batchs", "batches"),
-                ),
-            );
-            say(err, format_args!("  {}", errand.output.display()));
-            say(err, format_args!("  {}", errand.errors.display()));
-            match ended.failed {
-                0 => exit::DONE,
-                _ => exit::SOME_FAILED,
-            }
-        }
-        Err(failure) => {
-            if json {
-                failure.report_json(out);
-            }
-            failure.report(err)
-        }
-    }
-}
-
-async fn work(errand: &Errand<'_>, err: &mut dyn Write) -> Result<Summary> {
-    let mut signals = Signals::new()?;
-    if let Some(summary) = place::ended(errand)? {
-        return Ok(summary);
-    }
-    place::require_free(errand)?;
-    let mut job = errand.job()?;
-    let withheld = job.about().withheld;
-    if errand.remote.strict && withheld > 0 {
-        return Err(Failure::new(
-            exit::REFUSED,
-            format!(
-                "{} refused",
-                counted(withheld, "line is").replace("line iss", "lines are")
-            ),
-        )
-        .hint("nothing was sent; `ditto-batch check` names what is wrong with each"));
-    }
-    errand.decide(&mut job)?;
-    describe(&job, err);
-    let provider = errand.client(&job)?;
-    let ended = tokio::select! {
-        ended = job.run(&provider, |event| tell(event, err)) => ended.map_err(failure)?,
-        signal = signals.next() => return Err(interrupted(signal)),
-    };
-    match ended {
-        Ended::Settled => place::results(errand, &job),
-        Ended::NeedsDecision(shards) => Err(undecided(&shards)),
-    }
-}
-
-impl Errand<'_> {
-    /// The job in its folder, planned now if there is none.
-    fn job(&self) -> Result<Job> {
-        let remote = self.remote;
-        let job = match Job::open(&self.folder) {
-            Err(error) if error.kind() == JobErrorKind::Missing => self.planned()?,
-            opened => opened.map_err(failure)?,
+impl Errand {
+    /// What the job's folder keeps, with what was typed before it.
+    fn kept(&self) -> Result<Kept> {
+        let beside = super::run::beside(&self.input);
+        let old = match beside.folder.is_dir() {
+            true => Kept::read(&beside.folder)?,
+            false => None,
         };
-        if job.about().profile.name != self.provider {
-            return Err(Failure::new(
-                exit::CONFLICT,
-                format!(
-                    "--provider was {} when this job began and is {} now",
-                    job.about().profile.name,
-                    self.provider
-                ),
-            )
-            .hint(format!(
-                "nothing was sent and nothing is lost; move {} away to begin anew",
-                self.folder.display()
-            )));
-        }
+        let old = old.unwrap_or_else(|| Kept::new(self.input.clone(), beside));
+        let remote = &self.remote;
+        Ok(Kept {
+            input: self.input.clone(),
+            way: Way::new(&remote.way, Some(&old.way)),
+            places: Places {
+                output: self.output.clone().unwrap_or(old.places.output),
+                errors: self.errors.clone().unwrap_or(old.places.errors),
+                ..old.places
+            },
+            began: old.began,
+            retries: remote.retries.unwrap_or(old.retries),
+            max_enqueued_tokens: remote.max_enqueued_tokens.or(old.max_enqueued_tokens),
+        })
+    }
+
+    /// The job in its folder, planned now if there is none.
+    fn job(&self, kept: &Kept) -> Result<Job> {
+        let folder = &kept.places.folder;
+        let job = match Job::open(folder) {
+            Err(error) if error.kind() == JobErrorKind::Missing => self.planned(kept)?,
+            opened => {
+                let mut job = opened.map_err(failure)?;
+                self.require_same(&job, kept)?;
+                input::find_again(&mut job, kept);
+                input::require_same(&self.input, &job)?;
+                job
+            }
+        };
         let job = job
-            .with_retries(Retries::new(remote.retries))
-            .with_max_enqueued_tokens(remote.max_enqueued_tokens);
-        Ok(match remote.no_canary {
+            .with_retries(Retries::new(kept.retries))
+            .with_max_enqueued_tokens(kept.max_enqueued_tokens);
+        Ok(match self.remote.no_canary {
             true => job.with_fine_canary(),
             false => job,
         })
     }
 
-    fn planned(&self) -> Result<Job> {
-        let profile = self.remote.profiles.named(self.provider)?;
-        let input = input::regular(self.input, &self.folder)?;
+    fn planned(&self, kept: &Kept) -> Result<Job> {
+        let profile = self.remote.profiles.named(&self.provider)?;
+        let folder = &kept.places.folder;
+        let input = input::regular(&self.input, folder)?;
         let mut settings = Settings::new(input, profile);
         settings.model.clone_from(&self.model);
         settings.endpoint.clone_from(&self.endpoint);
         settings.window.clone_from(&self.remote.window);
-        settings.max_enqueued_tokens = self.remote.max_enqueued_tokens;
+        settings.max_enqueued_tokens = kept.max_enqueued_tokens;
+        settings.limit = self.remote.limit;
         if self.remote.no_canary {
             settings.canary = None;
         }
-        Job::plan(&settings, &self.folder).map_err(failure)
+        Job::plan(&settings, folder).map_err(|error| match error.what_next() {
+            Some(_) => failure(error),
+            None => {
+                failure(error).hint("nothing was sent; mend that, then give the same command again")
+            }
+        })
+    }
+
+    /// What makes a job what it is has not changed since it began.
+    fn require_same(&self, job: &Job, kept: &Kept) -> Result<()> {
+        let plan = job.about();
+        let remote = &self.remote;
+        // Without the other flags a job goes on as it is. But who leaves this one out wants all lines.
+        let limit = |limit: Option<u64>| limit.map_or("all".to_owned(), |limit| limit.to_string());
+        let told = [
+            ("--provider", &plan.profile.name, Some(&self.provider)),
+            ("--endpoint", &plan.endpoint, self.endpoint.as_ref()),
+            ("--window", &plan.window, remote.window.as_ref()),
+            ("--limit", &limit(plan.limit), Some(&limit(remote.limit))),
+            (
+                "--model",
+                &plan.model.clone().unwrap_or("not given".to_owned()),
+                self.model.as_ref(),
+            ),
+        ];
+        for (flag, was, is) in told {
+            if let Some(is) = is.filter(|is| *is != was) {
+                let message = format!("{flag} was {was} when this job began and is {is} now");
+                return Err(Failure::new(exit::CONFLICT, message).hint(format!(
+                    "nothing was sent and nothing is lost; give it as it was, or move {} and the job's \
+                     results away to begin anew",
+                    kept.places.folder.display()
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn decide(&self, job: &mut Job) -> Result<()> {
@@ -300,99 +331,20 @@ impl Errand<'_> {
         }
         Ok(())
     }
-
-    fn client(&self, job: &Job) -> Result<Provider> {
-        let profile = &job.about().profile;
-        let given = self.remote.api_key_env.as_deref();
-        let key = match (given, &self.remote.base_url) {
-            (Some(name), _) => key::from_env(name)?,
-            // A server that is named by its address gets no key that was not meant for it.
-            (None, Some(_)) => SecretString::default(),
-            (None, None) => profile
-                .key_env
-                .iter()
-                .find_map(|name| key::variable(name).map(SecretString::from))
-                .ok_or_else(|| no_key(&profile.title, &profile.key_env))?,
-        };
-        let base_url = self.remote.base_url.as_deref();
-        Provider::of_profile(profile, key.expose_secret().trim(), base_url).map_err(failure)
-    }
 }
 
-fn no_key(title: &str, names: &[String]) -> Failure {
-    Failure::new(exit::NOT_ALLOWED, format!("there is no key for {title}")).hint(format!(
-        "nothing was sent; set {}, or name a variable with --api-key-env",
-        names.join(" or ")
-    ))
-}
-
-/// One line an event; looks at batches that go on are no news.
-fn tell(event: &Event<'_>, err: &mut dyn Write) {
-    match event {
-        Event::Stepped { shard, state } => say(err, stepped(shard, state)),
-        Event::Weather { what, error } => {
-            let text = error.to_string();
-            say(
-                err,
-                format_args!(
-                    "{what}, trying again: {}",
-                    text.lines().next().unwrap_or_default()
-                ),
-            );
-        }
-        Event::Round { number, lines } => {
-            say(
-                err,
-                format_args!("round {number}: {} again", counted(*lines, "line")),
-            );
-        }
-        Event::Waiting { time, why } if time.as_secs() >= 60 => {
-            say(
-                err,
-                format_args!("{why}; next look in {} s", time.as_secs()),
-            );
-        }
-        _ => {}
-    }
-}
-
-fn stepped(shard: &Shard, state: &State) -> String {
-    let detail = match state {
-        State::Open { batch, .. } => format!(" as {batch}"),
-        State::Ended { end, .. } => format!(": {}", end.status),
-        State::Joined { joined, .. } => format!(
-            ": {} of {} answered",
-            grouped(joined.answered()),
-            grouped(shard.lines)
-        ),
-        State::Stuck { why, .. } => format!(": {why}"),
-        _ => String::new(),
-    };
-    format!("shard {} {}{detail}", shard.number, state.name())
-}
-
-fn interrupted(signal: Signal) -> Failure {
-    let exit = match signal {
-        Signal::Interrupt => exit::INTERRUPTED,
-        Signal::Terminate => exit::NOT_FINISHED,
-    };
-    Failure::new(exit, "stopped; batches at the provider go on")
-        .hint("nothing is lost; the same command goes on where this one stopped")
-}
-
-fn undecided(shards: &[u32]) -> Failure {
-    let shard = shards.first().copied().unwrap_or_default();
-    let all: Vec<_> = shards.iter().map(ToString::to_string).collect();
-    Failure::new(
-        exit::CONFLICT,
-        format!("whether there are batches for shard {} cannot be found out; all others are done", all.join(", ")),
+/// The command that goes on with a job.
+pub(crate) fn resuming(kept: &Kept, plan: &Plan) -> String {
+    let input = super::run::summary::quoted(&kept.input.display().to_string());
+    let limit = plan.limit.map(|limit| format!(" --limit {limit}"));
+    let limit = limit.unwrap_or_default();
+    format!(
+        "ditto-batch run {input} --provider {}{limit}",
+        plan.profile.name
     )
-    .hint(format!(
-        "look at the provider's: if there is one, give the same command with --adopt {shard}=BATCH; if there is none, with --create-again {shard}"
-    ))
 }
 
-pub(super) fn failure(error: JobError) -> Failure {
+pub(crate) fn failure(error: JobError) -> Failure {
     let exit = match error.kind() {
         JobErrorKind::Refused => exit::REFUSED,
         JobErrorKind::Missing => exit::NOT_FOUND,

@@ -25,9 +25,9 @@ use self::input::Reading;
 use self::job::Job;
 use self::progress::Progress;
 use self::settings::Settings;
-pub(super) use self::settings::{beside, endpoint};
+pub(super) use self::settings::{Beside, beside, endpoint, stem};
 use self::summary::Summary;
-use super::remote::{Errand, RemoteArgs};
+use super::remote::{Errand, GoingArgs, RemoteArgs};
 use super::sim::SimFlags;
 use crate::duration;
 use crate::failure::{Failure, Result};
@@ -58,6 +58,8 @@ pub(crate) struct RunArgs {
     pub(crate) provider: Option<String>,
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
+    #[command(flatten)]
+    pub(crate) going: GoingArgs,
     /// Where answers go [default: X.output.jsonl]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -104,19 +106,16 @@ pub(crate) struct RunArgs {
 /// Runs the job and says how it ended.
 pub(crate) async fn run(args: &RunArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     if let Some(provider) = &args.provider {
-        let places = beside(&args.input);
         let errand = Errand {
-            input: &args.input,
-            provider,
+            input: args.input.clone(),
+            provider: provider.clone(),
             model: args.model.clone(),
             endpoint: args.endpoint.clone(),
-            output: args.output.clone().unwrap_or(places.output),
-            errors: args.errors.clone().unwrap_or(places.errors),
-            report: places.report,
-            folder: places.folder,
-            remote: &args.remote,
+            output: args.output.clone(),
+            errors: args.errors.clone(),
+            remote: args.remote.clone(),
         };
-        return super::remote::run(&errand, args.json, out, err).await;
+        return super::remote::run(errand, &args.going, args.json, out, err).await;
     }
     let progress = Progress::new();
     let ended = work(args, &progress).await;

@@ -12,10 +12,6 @@ use crate::batches::{BatchCreateRequest, CreateOptions};
 use crate::error::DittoError;
 use crate::wire::Batch;
 
-/// After the provider said that it was full, it is asked again after so long, in seconds, or when a
-/// batch has ended.
-const FULL_PAUSE: i64 = 300;
-
 /// Pages of a list that are read to find one batch: a hundred thousand batches are nobody's.
 const MAX_PAGES: usize = 1_000;
 
@@ -93,7 +89,8 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
                     .get(&shard.number)
                     .map_or(0, |pace| pace.failures);
                 self.step(shard, Step::NotCreated { why })?;
-                self.rest(shard.number, turn::weather_pause(failures, asked));
+                let pause = turn::weather_pause(&self.job.plan.profile, failures, asked);
+                self.rest(shard.number, pause);
                 self.paces.entry(shard.number).or_default().failures = failures + 1;
                 (self.observer)(&Event::Weather {
                     what: "cannot create a batch",
@@ -139,7 +136,7 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
                 self.job.ledger.learn(learned)?;
             }
         }
-        self.full_until = self.now() + FULL_PAUSE;
+        self.full_until = self.now() + self.job.plan.profile.full_seconds.cast_signed();
         Ok(())
     }
 
@@ -160,6 +157,7 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
             file: &file,
             intent_at: at,
             lists_new_at_once: profile.lists_new_at_once,
+            appears_seconds: profile.appears_seconds,
         };
         let looks = self.paces.get(&number).map_or(&[][..], |pace| &pace.looks);
         match wanted.resolve(looks) {

@@ -86,6 +86,10 @@ impl JobError {
                 JobErrorKind::NotAllowed,
                 "nothing was bought by this call; look at the account's quota, then run again",
             ),
+            Some(400 | 404) if names_model(&error) => (
+                JobErrorKind::Refused,
+                "nothing was bought by this call; name a model of the provider's in a new input",
+            ),
             Some(404 | 405 | 410 | 501) => (
                 JobErrorKind::Missing,
                 "nothing was bought by this call; the address may be wrong, or there are no batches here",
@@ -122,6 +126,10 @@ impl JobError {
     pub fn what_next(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
+}
+
+fn names_model(error: &DittoError) -> bool {
+    matches!(error, DittoError::Api { code: Some(code), .. } if code.contains("model"))
 }
 
 impl fmt::Display for JobError {

@@ -15,10 +15,9 @@ use super::index::{Record, Text};
 use super::input::Input;
 use super::ledger::Ledger;
 use super::plan::{Plan, Round, Shard};
-use super::spool;
 use super::state::State;
-use super::walk::{Entry, Fate, Said, Walk, classes, fate};
-use super::{Retries, WITHHELD};
+use super::walk::{Entry, Fate, Said, Terms, Walk};
+use super::{Retries, WITHHELD, rounds as following, spool};
 use crate::check::{BareIds, Envelope, Kind};
 use crate::jsonl::{Content, Line};
 use crate::wire::ResultLine;
@@ -36,6 +35,10 @@ pub struct Summary {
     pub answered: u64,
     /// The others: those of the error file.
     pub failed: u64,
+    /// Those of them that another run would send again, or that are under way. None once a job has
+    /// settled.
+    #[serde(default)]
+    pub unfinished: u64,
     /// Lines by class.
     pub classes: BTreeMap<Class, u64>,
     /// Tokens that the provider took in, over all rounds.
@@ -52,6 +55,14 @@ pub struct Summary {
     pub unknown: u64,
     /// Lines of the provider's files that are no results.
     pub unreadable: u64,
+}
+
+impl Summary {
+    /// Lines of this class.
+    #[must_use]
+    pub fn count(&self, class: Class) -> u64 {
+        self.classes.get(&class).copied().unwrap_or(0)
+    }
 }
 
 /// What a line of ours is called: job and line.
@@ -72,7 +83,7 @@ pub(crate) fn export(
     let input = Input::open(&plan.input.path)?;
     let mut export = Export {
         plan,
-        retries,
+        terms: following::terms(rounds, ledger, retries),
         raw: RawFiles::new(folder, rounds, ledger),
         walk: Walk::new(folder, rounds, ledger)?,
         summary: sums(rounds, ledger),
@@ -80,7 +91,7 @@ pub(crate) fn export(
     // Longer lines were withheld, and their ids were looked at when they were.
     let longest = super::first_pass::longest_line(&plan.profile);
     let identity = input.each_line(longest, |line| {
-        if line.is_blank() {
+        if line.is_blank() || !plan.takes(line.number) {
             return Ok(());
         }
         let (class, text) = export.line(line)?;
@@ -98,7 +109,7 @@ pub(crate) fn export(
 
 struct Export<'a> {
     plan: &'a Plan,
-    retries: &'a Retries,
+    terms: Terms<'a>,
     raw: RawFiles<'a>,
     walk: Walk,
     summary: Summary,
@@ -107,9 +118,15 @@ struct Export<'a> {
 impl Export<'_> {
     fn line(&mut self, line: &Line<'_>) -> Result<(Class, String)> {
         let entries = self.walk.at(line.number)?;
-        let history = classes(entries);
-        // The job is at its end: what would go on is told as it is.
-        let chosen = match fate(&history, self.retries, false) {
+        if matches!(self.terms.fate(entries), Fate::Again | Fate::Held) {
+            self.summary.unfinished += 1;
+        }
+        // What would go on is told as it is.
+        let at_the_end = Terms {
+            fruitful: false,
+            ..self.terms
+        };
+        let chosen = match at_the_end.fate(entries) {
             Fate::Settled(index) => entries.get(index).copied(),
             Fate::Again | Fate::Held => entries
                 .iter()
@@ -129,8 +146,12 @@ impl Export<'_> {
                 said: Said::Held, ..
             })
             | None => (
-                Class::Missing,
-                self.without_text(line, Class::Missing, None),
+                Class::Cancelled,
+                self.failure(
+                    line,
+                    "job_stopped",
+                    "The job was stopped before this line had a result.",
+                ),
             ),
         };
         *self.summary.classes.entry(class).or_default() += 1;
@@ -172,6 +193,10 @@ impl Export<'_> {
             Some(why) => format!("{message} The provider says: {why}"),
             None => message.to_owned(),
         };
+        self.failure(line, code, &message)
+    }
+
+    fn failure(&self, line: &Line<'_>, code: &str, message: &str) -> String {
         format!(
             r#"{{"id":"{}","custom_id":{},"response":null,"error":{}}}"#,
             line_id(&self.plan.key, line.number),

@@ -4,14 +4,17 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
+use serde::de::IgnoredAny;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::error::{JobError, Result};
-use super::join;
+use super::join::{self, LONGEST_LINE};
 use super::plan::Shard;
 use super::run::{Event, Runner, blocking};
 use super::state::{End, RawFile, RawKind, State, Step};
 use super::turn::{self, Verdict};
+use crate::error::DittoError;
+use crate::jsonl::{Content, Line, LineSplitter};
 
 impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
     pub(super) async fn fetch(&mut self, number: u32) -> Result<()> {
@@ -20,7 +23,7 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
             return Ok(());
         };
         let mut raw = Vec::new();
-        let mut lines = 0;
+        let (mut lines, mut is_cut) = (0, false);
         for (kind, file) in [
             (RawKind::Output, &end.output_file),
             (RawKind::Errors, &end.error_file),
@@ -32,36 +35,40 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
                 Err(error) if error.status() == Some(404) => {
                     let now = self.now();
                     if self.still_disagrees(number, now) {
-                        self.rest(number, 20);
+                        let pause = turn::second_look_pause(&self.job.plan.profile);
+                        self.rest(number, pause);
                         return Ok(());
                     }
-                    return Err(JobError::provider(
-                        "a file of results is gone at the provider",
-                        error,
-                    ));
+                    if !turn::lost_them(&end, now) {
+                        return Err(gone(&shard, error));
+                    }
+                    (self.observer)(&Event::Weather {
+                        what: "the provider has lost results, whose lines go out again",
+                        error: &error,
+                    });
+                    continue;
                 }
                 Err(error) => return self.weather(number, "cannot download results", error),
             }
             self.heard(number);
-            let (file, has) = blocking(move || look_at(&path, kind)).await?;
-            raw.push(file);
-            lines += has;
+            let looked = blocking(move || look_at(&path, kind)).await?;
+            raw.push(looked.raw);
+            lines += looked.lines;
+            is_cut |= looked.is_cut;
         }
-        if lines < shard.lines
-            && end.status == "completed"
-            && self.may_grow(&shard, &batch, &end).await?
-        {
+        let lacks = lines < turn::lines_due(&end, shard.lines);
+        if (lacks || is_cut) && self.may_grow(&shard, &batch, &end).await? {
             return Ok(());
         }
         if !end.faults.is_empty() {
             let path = shard.raw_path(&self.job.folder, RawKind::Faults.name());
             join::write_faults(&self.job.folder, &shard, &path, &end.faults)?;
-            raw.push(look_at(&path, RawKind::Faults)?.0);
+            raw.push(look_at(&path, RawKind::Faults)?.raw);
         }
         self.step(&shard, Step::Fetched { raw })
     }
 
-    /// The files have fewer lines than the shard although all are done: they may not be whole yet.
+    /// The files have fewer lines than they should: they may not be whole yet.
     async fn may_grow(&mut self, shard: &Shard, batch: &str, end: &End) -> Result<bool> {
         let now = self.now();
         if !self.still_disagrees(shard.number, now) {
@@ -70,38 +77,75 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         if let Ok(answer) = self.provider.batches.retrieve(batch).await
             && let Verdict::Ended(anew) | Verdict::LookAgain(anew) =
                 turn::judge(&answer.batch, &self.job.plan.profile, now)
-            && anew != *end
         {
-            self.step(shard, Step::EndedAnew { end: anew })?;
+            let anew = End { at: end.at, ..anew };
+            if anew != *end {
+                self.step(shard, Step::EndedAnew { end: anew })?;
+            }
         }
-        self.rest(shard.number, 60);
+        let pause = turn::second_download_pause(&self.job.plan.profile);
+        self.rest(shard.number, pause);
         Ok(true)
     }
 }
 
-/// Length, hash and number of lines of a file.
-fn look_at(path: &Path, kind: RawKind) -> Result<(RawFile, u64)> {
+fn gone(shard: &Shard, error: DittoError) -> JobError {
+    let (number, lines) = (shard.number, shard.lines);
+    JobError::provider("a file of results is gone at the provider", error).hint(format!(
+        "what is here is kept; ask the provider for it, or give the same command with --create-again {number} \
+         to pay for its {lines} lines again"
+    ))
+}
+
+/// A file of results as it came.
+struct Looked {
+    raw: RawFile,
+    /// Lines that are not blank.
+    lines: u64,
+    /// It ends within a line, although its length was as told.
+    is_cut: bool,
+}
+
+fn look_at(path: &Path, kind: RawKind) -> Result<Looked> {
     let failed = |e: &std::io::Error| JobError::file("cannot read", path, e);
     let mut file = File::open(path).map_err(|e| failed(&e))?;
     let (mut hash, mut buffer) = (Xxh3::new(), vec![0; 1 << 20]);
-    let (mut bytes, mut lines, mut last) = (0, 0, b'\n');
+    let (mut bytes, mut lines, mut is_cut) = (0, 0, false);
+    let mut splitter = LineSplitter::new(LONGEST_LINE);
     loop {
         match file.read(&mut buffer) {
             Ok(0) => break,
             Ok(length) => {
-                let read = &buffer[..length];
-                hash.update(read);
+                hash.update(&buffer[..length]);
                 bytes += length as u64;
-                lines += memchr::memchr_iter(b'\n', read).count() as u64;
-                last = read[length - 1];
+                splitter.feed(&buffer[..length], |line| {
+                    lines += u64::from(!line.is_blank());
+                    Ok::<_, JobError>(())
+                })?;
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => return Err(failed(&e)),
         }
     }
+    splitter.finish(|line| {
+        is_cut = !is_whole(&line);
+        lines += u64::from(!line.is_blank() && !is_cut);
+        Ok::<_, JobError>(())
+    })?;
     let xxh3 = format!("{:032x}", hash.digest128());
-    Ok((
-        RawFile { kind, bytes, xxh3 },
-        lines + u64::from(last != b'\n'),
-    ))
+    Ok(Looked {
+        raw: RawFile { kind, bytes, xxh3 },
+        lines,
+        is_cut,
+    })
+}
+
+/// Whether a line is one although no line feed follows: some write none behind the last.
+fn is_whole(line: &Line<'_>) -> bool {
+    match line.content {
+        Content::Bytes(bytes) => {
+            line.is_blank() || serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
+        }
+        Content::TooLong => false,
+    }
 }

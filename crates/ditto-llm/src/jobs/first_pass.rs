@@ -59,6 +59,8 @@ struct Pass<'a> {
     faults: Vec<Fault>,
     models: BTreeMap<String, u64>,
     folder: &'a Path,
+    /// Lines that are not blank, so far.
+    taken: u64,
 }
 
 impl<'a> Pass<'a> {
@@ -95,10 +97,15 @@ impl<'a> Pass<'a> {
             faults: Vec::new(),
             models: BTreeMap::new(),
             folder,
+            taken: 0,
         })
     }
 
     fn line(&mut self, line: &Line<'_>) -> Result<()> {
+        if self.settings.limit.is_some_and(|limit| self.taken >= limit) {
+            return Ok(());
+        }
+        self.taken += u64::from(!line.is_blank());
         self.faults.clear();
         let seen = self
             .checker
@@ -170,7 +177,11 @@ impl<'a> Pass<'a> {
             .checker
             .finish(&mut self.faults)
             .map_err(|e| ids_failed(self.folder, &e))?;
-        let mut round = self.planner.finish()?;
+        let is_long = |threshold| summary.requests > threshold;
+        let mut round = match self.settings.canary_over.is_none_or(is_long) {
+            true => self.planner.finish()?,
+            false => self.planner.finish_without_canary()?,
+        };
         for late in summary.late_duplicates {
             let (line, _) = late.map_err(|e| ids_failed(self.folder, &e))?;
             rename_around(&mut round.shards, line);
@@ -199,13 +210,8 @@ impl<'a> Pass<'a> {
             models: self.models,
             renames: round.shards.iter().any(|shard| shard.form == Form::Renamed),
             bare_suffix: summary.bare_suffix,
+            limit: settings.limit,
         };
-        if let Some(threshold) = settings.canary_over
-            && plan.requests <= threshold
-            && let Some(first) = round.shards.first_mut()
-        {
-            first.canary = false;
-        }
         Ok((plan, round))
     }
 }

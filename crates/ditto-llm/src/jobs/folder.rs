@@ -13,7 +13,14 @@ const LOCK: &str = "job.lock";
 /// A folder that no other process works in. It is let go with the process, however that ends.
 #[derive(Debug)]
 pub(crate) struct Held {
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Only what is told to others; one that stays is of a process that is not there any more.
+        let _ = self.lock.set_len(0);
+    }
 }
 
 /// Makes the folder if there is none, and holds it. One with other things in it is left alone.
@@ -54,7 +61,7 @@ pub(crate) fn hold(folder: &Path) -> Result<Held> {
         writeln!(lock, "process {} on {}", std::process::id(), host())
     };
     tell(&mut lock).map_err(|e| JobError::file("cannot write", &path, &e))?;
-    Ok(Held { _lock: lock })
+    Ok(Held { lock })
 }
 
 fn in_use(folder: &Path, lock: &mut File) -> JobError {
@@ -68,6 +75,22 @@ fn in_use(folder: &Path, lock: &mut File) -> JobError {
         format!("{holder} works on the job in {}", folder.display()),
     )
     .hint("nothing was changed; wait until it has ended or stop it, then run again")
+}
+
+/// Who holds the folder at the moment, as far as can be seen without taking the lock: another command
+/// could want it at that moment. Of a process on another machine it is only known that it said so.
+pub(crate) fn holder(folder: &Path) -> Option<String> {
+    let lock = folder.join(LOCK);
+    let text = fs::read_to_string(&lock).ok()?;
+    let holder = text.trim();
+    let (process, host) = holder.strip_prefix("process ")?.split_once(" on ")?;
+    if host != self::host() {
+        return Some(holder.to_owned());
+    }
+    let lock = lock.canonicalize().ok()?;
+    let mut files = fs::read_dir(format!("/proc/{process}/fd")).ok()?.flatten();
+    let holds = files.any(|file| fs::read_link(file.path()).is_ok_and(|path| path == lock));
+    holds.then(|| holder.to_owned())
 }
 
 fn host() -> String {
@@ -120,8 +143,23 @@ mod tests {
         assert_eq!(error.kind(), JobErrorKind::Conflict);
         let holder = format!("process {} on ", std::process::id());
         assert!(error.to_string().contains(&holder), "{error}");
+        assert!(super::holder(&folder).unwrap().starts_with(&holder));
         drop(held);
+        assert_eq!(super::holder(&folder), None);
         begin(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_process_that_died_holds_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join(LOCK);
+        // As one leaves it that was killed, under an id that another process has by now.
+        fs::write(
+            &lock,
+            format!("process {} on {}\n", std::process::id(), host()),
+        )
+        .unwrap();
+        assert_eq!(holder(folder.path()), None);
     }
 
     #[test]

@@ -55,6 +55,13 @@ impl Input {
         })
     }
 
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        let metadata = self.file.metadata();
+        metadata
+            .map(|metadata| metadata.len())
+            .map_err(|e| JobError::file("cannot read", &self.path, &e))
+    }
+
     /// Hands over every line and tells what was read.
     pub(crate) fn each_line(
         &self,

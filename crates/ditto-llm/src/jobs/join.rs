@@ -22,7 +22,7 @@ use crate::jsonl::{Content, Line, LineSplitter};
 use crate::wire::ResultLine;
 
 /// Longer lines are no answers; they count as unreadable and are not held in memory.
-const LONGEST_LINE: usize = 128 << 20;
+pub(super) const LONGEST_LINE: usize = 128 << 20;
 
 const BUFFER: usize = 1 << 20;
 

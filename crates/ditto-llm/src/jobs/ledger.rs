@@ -24,12 +24,21 @@ const MAX_BYTES: u64 = 4 << 30;
 pub(crate) struct Ledger {
     path: PathBuf,
     file: File,
+    known: Known,
+    /// An append failed: what is on disk is not known, so nothing more may be done.
+    broken: bool,
+}
+
+/// What a ledger says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
     states: BTreeMap<u32, State>,
     /// Batches of a shard that have failed before anything ran; the shard goes on under a new key.
     spent: BTreeMap<u32, Vec<String>>,
+    /// Files of a shard that were uploaded.
+    uploaded: BTreeMap<u32, Vec<String>>,
     learned: Learned,
-    /// An append failed: what is on disk is not known, so nothing more may be done.
-    broken: bool,
+    reopened: Option<Reopened>,
 }
 
 /// What was learned of the provider's limits.
@@ -37,6 +46,17 @@ pub(crate) struct Ledger {
 pub(crate) struct Learned {
     /// Tokens that may be enqueued.
     pub(crate) max_enqueued_tokens: Option<u64>,
+}
+
+/// The job had ended, and was asked to send lines that have failed once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reopened {
+    /// Shards from this one on came after it: what lines may cost is counted anew.
+    pub(crate) from_shard: u32,
+    /// And rounds.
+    pub(crate) from_round: u32,
+    /// Also lines that the provider has refused.
+    pub(crate) refused_too: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,6 +70,69 @@ enum Entry {
     Learned {
         learned: Learned,
     },
+    Reopened {
+        reopened: Reopened,
+    },
+}
+
+impl Known {
+    /// What the ledger in this folder says at the moment; nothing is changed, and who writes it may
+    /// go on.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(LEDGER);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            // Planned, and not yet run.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(JobError::file("cannot read", &path, &e)),
+        };
+        Self::of(&bytes[..whole_lines(&bytes)], &path)
+    }
+
+    fn of(bytes: &[u8], path: &Path) -> Result<Self> {
+        let mut known = Self::default();
+        for (line, number) in crate::jsonl::split_lines(bytes).zip(1..) {
+            let damaged = |why: String| JobError::damaged(path, format!("line {number}: {why}"));
+            let entry: Entry = serde_json::from_slice(line).map_err(|e| damaged(e.to_string()))?;
+            match entry {
+                Entry::Step { shard, step } => {
+                    let state = known.state(shard).clone();
+                    let after = state
+                        .after(&step)
+                        .map_err(|e| damaged(format!("shard {shard}: {e}")))?;
+                    known.take(shard, after);
+                }
+                Entry::Learned { learned } => known.learned = learned,
+                Entry::Reopened { reopened } => known.reopened = Some(reopened),
+            }
+        }
+        Ok(known)
+    }
+
+    /// How far a shard is.
+    pub(crate) fn state(&self, shard: u32) -> &State {
+        self.states.get(&shard).unwrap_or(&State::Planned)
+    }
+
+    fn take(&mut self, shard: u32, after: State) {
+        let before = self.states.insert(shard, after);
+        let State::Uploaded { file } = self.state(shard) else {
+            return;
+        };
+        match before {
+            Some(State::Open { batch, .. }) => self.spent.entry(shard).or_default().push(batch),
+            Some(State::Uploading) => {
+                let file = file.clone();
+                self.uploaded.entry(shard).or_default().push(file);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How many bytes at the beginning are whole lines.
+fn whole_lines(bytes: &[u8]) -> usize {
+    memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1)
 }
 
 impl Ledger {
@@ -76,10 +159,7 @@ impl Ledger {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|e| failed(&e))?;
-        let whole = bytes
-            .iter()
-            .rposition(|b| *b == b'\n')
-            .map_or(0, |at| at + 1);
+        let whole = whole_lines(&bytes);
         if whole < bytes.len() {
             let cut = || -> io::Result<()> {
                 file.set_len(whole as u64)?;
@@ -88,44 +168,27 @@ impl Ledger {
             cut().map_err(|e| failed(&e))?;
         }
         file.seek(SeekFrom::End(0)).map_err(|e| failed(&e))?;
-        let mut ledger = Self {
+        let known = Known::of(&bytes[..whole], &path)?;
+        Ok(Self {
             path,
             file,
-            states: BTreeMap::new(),
-            spent: BTreeMap::new(),
-            learned: Learned::default(),
+            known,
             broken: false,
-        };
-        ledger.replay(&bytes[..whole])?;
-        Ok(ledger)
-    }
-
-    fn replay(&mut self, bytes: &[u8]) -> Result<()> {
-        for (line, number) in crate::jsonl::split_lines(bytes).zip(1..) {
-            let damaged =
-                |why: String| JobError::damaged(&self.path, format!("line {number}: {why}"));
-            let entry: Entry = serde_json::from_slice(line).map_err(|e| damaged(e.to_string()))?;
-            match entry {
-                Entry::Step { shard, step } => {
-                    let state = self.state(shard).clone();
-                    let after = state
-                        .after(&step)
-                        .map_err(|e| damaged(format!("shard {shard}: {e}")))?;
-                    self.take(shard, after);
-                }
-                Entry::Learned { learned } => self.learned = learned,
-            }
-        }
-        Ok(())
+        })
     }
 
     /// How far a shard is.
     pub(crate) fn state(&self, shard: u32) -> &State {
-        self.states.get(&shard).unwrap_or(&State::Planned)
+        self.known.state(shard)
     }
 
     pub(crate) fn learned(&self) -> Learned {
-        self.learned
+        self.known.learned
+    }
+
+    /// The last time that the job was opened anew, if it ever was.
+    pub(crate) fn reopened(&self) -> Option<Reopened> {
+        self.known.reopened
     }
 
     /// Takes a step. When this returns, it will be remembered whatever happens.
@@ -135,28 +198,31 @@ impl Ledger {
                 JobError::new(JobErrorKind::Unexpected, format!("shard {shard}: {e}"))
             })?;
         self.append(&Entry::Step { shard, step })?;
-        self.take(shard, after);
+        self.known.take(shard, after);
         Ok(())
-    }
-
-    fn take(&mut self, shard: u32, after: State) {
-        let before = self.states.insert(shard, after);
-        if let (Some(State::Open { batch, .. }), State::Uploaded { .. }) =
-            (before, self.state(shard))
-        {
-            self.spent.entry(shard).or_default().push(batch);
-        }
     }
 
     /// Batches of the shard that have failed before anything ran.
     pub(crate) fn spent(&self, shard: u32) -> &[String] {
-        self.spent.get(&shard).map_or(&[], Vec::as_slice)
+        self.known.spent.get(&shard).map_or(&[], Vec::as_slice)
+    }
+
+    /// Files of the shard that were uploaded.
+    pub(crate) fn uploaded(&self, shard: u32) -> &[String] {
+        self.known.uploaded.get(&shard).map_or(&[], Vec::as_slice)
     }
 
     /// Keeps what was learned.
     pub(crate) fn learn(&mut self, learned: Learned) -> Result<()> {
         self.append(&Entry::Learned { learned })?;
-        self.learned = learned;
+        self.known.learned = learned;
+        Ok(())
+    }
+
+    /// The job goes on after its end.
+    pub(crate) fn reopen(&mut self, reopened: Reopened) -> Result<()> {
+        self.append(&Entry::Reopened { reopened })?;
+        self.known.reopened = Some(reopened);
         Ok(())
     }
 

@@ -9,9 +9,6 @@ pub(crate) const METADATA_KEY: &str = "ditto_shard";
 /// How far back of the intent a look goes: clocks differ.
 pub(crate) const BACK: Duration = Duration::from_secs(600);
 
-/// The time between the two looks: a list may show a new batch late.
-pub(crate) const APART: Duration = Duration::from_secs(60);
-
 /// A batch as a list has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Listed {
@@ -31,6 +28,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) intent_at: i64,
     /// Looks that find nothing prove that there is nothing.
     pub(crate) lists_new_at_once: bool,
+    /// The time between the two looks: a list may show a new batch late.
+    pub(crate) appears_seconds: u64,
 }
 
 /// One look at the list.
@@ -87,7 +86,7 @@ impl Wanted<'_> {
                 Look::Impossible { why } => return Resolution::CannotTell(why.clone()),
             }
         }
-        let apart = APART.as_secs().cast_signed();
+        let apart = self.appears_seconds.cast_signed();
         match (empty.first(), empty.last()) {
             (Some(first), Some(last)) if last - first >= apart => match self.lists_new_at_once {
                 true => Resolution::Lost,
@@ -112,6 +111,7 @@ mod tests {
         file: "file-1",
         intent_at: 10_000,
         lists_new_at_once: true,
+        appears_seconds: 60,
     };
 
     fn empty(at: i64) -> Look {

@@ -27,6 +27,7 @@
 //! # Ok(()) }
 //! ```
 
+mod cancel;
 mod class;
 mod clock;
 mod create;
@@ -49,7 +50,10 @@ mod run;
 mod runs;
 mod spool;
 mod state;
+mod stop;
+mod tidy;
 mod turn;
+mod view;
 mod walk;
 
 #[cfg(test)]
@@ -60,17 +64,21 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use self::cancel::Cancelled;
 pub use self::class::{Again, Class};
 pub use self::clock::{Clock, SystemClock};
 pub use self::error::{JobError, JobErrorKind, Result};
 pub use self::export::Summary;
 use self::folder::Held;
 pub use self::input::InputIdentity;
-use self::ledger::Ledger;
+use self::ledger::{Ledger, Reopened};
+pub use self::outgoing::estimated_tokens;
 pub use self::plan::{Form, Plan, Round, Shard};
 pub use self::provider::Provider;
 pub use self::run::{Ended, Event};
 pub use self::state::{End, Impossible, Joined, RawFile, RawKind, State, Step};
+pub use self::stop::Stop;
+pub use self::view::View;
 use crate::profiles::Profile;
 
 /// Lines that are not sent, as lines of the error file.
@@ -97,6 +105,8 @@ pub struct Settings {
     pub canary: Option<u64>,
     /// Inputs of up to so many lines have no such shard.
     pub canary_over: Option<u64>,
+    /// Only so many requests of the input become part of the job.
+    pub limit: Option<u64>,
 }
 
 impl Settings {
@@ -111,6 +121,7 @@ impl Settings {
             max_enqueued_tokens: None,
             canary: Some(20),
             canary_over: Some(10_000),
+            limit: None,
         }
     }
 }
@@ -150,6 +161,15 @@ impl Default for Retries {
     }
 }
 
+/// Which lines a job that has ended sends once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failed {
+    /// Those that failed in passing.
+    InPassing,
+    /// Also those that the provider has refused: the account or the model may be another by now.
+    RefusedToo,
+}
+
 /// A job in its folder. While it is open, no other process can open it.
 pub struct Job {
     folder: PathBuf,
@@ -160,6 +180,7 @@ pub struct Job {
     max_enqueued_tokens: Option<u64>,
     canary_is_fine: bool,
     clock: Arc<dyn Clock>,
+    stop: Stop,
     _held: Held,
 }
 
@@ -227,6 +248,7 @@ impl Job {
             max_enqueued_tokens: None,
             canary_is_fine: false,
             clock: Arc::new(SystemClock),
+            stop: Stop::new(),
             _held: held,
         }
     }
@@ -241,6 +263,17 @@ impl Job {
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// Sets what stops its runs.
+    #[must_use]
+    pub fn with_stop(self, stop: Stop) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// As [`Job::with_stop`], of a job that is there already.
+    pub fn stop_at(&mut self, stop: Stop) {
+        self.stop = stop;
     }
 
     /// Sets how many tokens the account may have enqueued, below what the profile says.
@@ -259,6 +292,50 @@ impl Job {
             canary_is_fine: true,
             ..self
         }
+    }
+
+    /// Reads the input, and makes sure that it is what was planned.
+    ///
+    /// # Errors
+    ///
+    /// It has changed, or cannot be read.
+    pub fn check_input(&self) -> Result<()> {
+        let changed = || spool::changed(&self.plan);
+        let input = input::Input::open(&self.plan.input.path)?;
+        if input.bytes()? != self.plan.input.bytes {
+            return Err(changed());
+        }
+        match input.each_line(0, |_| Ok(()))? == self.plan.input {
+            true => Ok(()),
+            false => Err(changed()),
+        }
+    }
+
+    /// The input is elsewhere by now, for as long as this job is open. Whether it is still the same is
+    /// told by [`Job::check_input`], and looked at wherever it is read.
+    pub fn input_is_at(&mut self, path: impl Into<PathBuf>) {
+        self.plan.input.path = path.into();
+    }
+
+    /// Opens a job that has ended for lines that have failed: they are sent again as if for the first
+    /// time, those that the provider has refused only if `which` says so. What was answered stays.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses.
+    pub fn reopen(&mut self, which: Failed) -> Result<()> {
+        let reopened = Reopened {
+            from_shard: self.shards().map(|shard| shard.number).max().unwrap_or(0) + 1,
+            from_round: self.rounds.last().map_or(0, |round| round.number) + 1,
+            refused_too: which == Failed::RefusedToo,
+        };
+        self.ledger.reopen(reopened)
+    }
+
+    /// Whether it was ever opened anew.
+    #[must_use]
+    pub fn was_reopened(&self) -> bool {
+        self.ledger.reopened().is_some()
     }
 
     /// What the job is about.
@@ -290,14 +367,20 @@ impl Job {
         self.ledger.step(shard, Step::Adopted { batch, at })
     }
 
-    /// Decides about a shard that is stuck: it has no batch. If it has one, it is paid for twice.
+    /// Decides about a shard that is stuck: it has no batch. If it has one, it is paid for twice. Of one
+    /// whose results are gone at the provider: its lines are to be paid for again.
     ///
     /// # Errors
     ///
-    /// The shard is not stuck, or the disk refuses.
+    /// The shard is neither stuck nor at its end, or the disk refuses.
     pub fn create_again(&mut self, shard: u32) -> Result<()> {
         let why = "somebody looked at the provider's and found none".to_owned();
-        self.ledger.step(shard, Step::NotCreated { why })
+        let step = match self.ledger.state(shard) {
+            // Nothing came of it: its lines are missing, and go into the next round.
+            State::Ended { .. } => Step::Fetched { raw: Vec::new() },
+            _ => Step::NotCreated { why },
+        };
+        self.ledger.step(shard, step)
     }
 
     /// Writes one line for every request, in the order of the input: answers to `output`, all else

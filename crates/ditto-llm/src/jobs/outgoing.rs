@@ -53,7 +53,7 @@ impl<'a> Request<'a> {
             custom_id,
             model,
             embedding_inputs: body.input.map_or(0, inputs_in),
-            tokens: (outgoing.len() as u64).div_ceil(BYTES_A_TOKEN),
+            tokens: estimated_tokens(outgoing.len()),
             body: outgoing,
         })
     }
@@ -75,6 +75,12 @@ impl<'a> Request<'a> {
         out.extend_from_slice(&self.body);
         out.extend_from_slice(b"}\n");
     }
+}
+
+/// Prompt tokens of a body of so many bytes, about.
+#[must_use]
+pub fn estimated_tokens(body_bytes: usize) -> u64 {
+    (body_bytes as u64).div_ceil(BYTES_A_TOKEN)
 }
 
 /// The name that a line has at a provider where its own cannot be used.

@@ -52,6 +52,9 @@ pub struct Plan {
     pub renames: bool,
     /// What keeps the names of bare bodies apart from ids of the input.
     pub bare_suffix: String,
+    /// Only so many of the input's requests were to be taken, and `lines` ends with the last of them.
+    #[serde(default)]
+    pub limit: Option<u64>,
 }
 
 impl Plan {
@@ -64,6 +67,11 @@ impl Plan {
                 suffix: self.bare_suffix.clone(),
             }),
         }
+    }
+
+    /// Whether this line of the input is one of the job's.
+    pub(crate) fn takes(&self, line: u64) -> bool {
+        self.limit.is_none() || line <= self.lines
     }
 
     pub(crate) fn save(&self, folder: &Path) -> Result<()> {

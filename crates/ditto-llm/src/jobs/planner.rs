@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::{JobError, JobErrorKind, Result};
 use super::outgoing::{Request, hash_of};
 use super::plan::{Form, Round, Shard};
-use super::runs::{Run, RunWriter};
+use super::runs::{self, Run, RunWriter};
 use crate::profiles::Profile;
 
 /// Past so many runs a shard is copied rather than read in pieces.
@@ -53,7 +53,16 @@ pub(crate) struct Planner<'a> {
     /// All shards are renamed: which ids repeat is not looked up again.
     rename_all: bool,
     open: BTreeMap<String, Open>,
-    done: Vec<Shard>,
+    done: Vec<Done>,
+}
+
+/// A shard that takes no more lines.
+#[derive(Debug)]
+struct Done {
+    shard: Shard,
+    hash: u128,
+    outgoing_bytes: u64,
+    embedding_inputs: u64,
 }
 
 /// A shard that still takes lines.
@@ -204,25 +213,102 @@ impl<'a> Planner<'a> {
     fn close(&mut self, open: Open) -> Result<()> {
         let mut shard = open.shard;
         shard.runs = open.runs.count;
-        shard.hash = format!("{:032x}", open.hash);
-        if shard.runs > MAX_RUNS {
-            shard.form = shard.form.max(Form::Copied);
-        }
         open.runs.finish()?;
-        self.done.push(shard);
+        self.done.push(Done {
+            shard,
+            hash: open.hash,
+            outgoing_bytes: open.outgoing_bytes,
+            embedding_inputs: open.embedding_inputs,
+        });
         Ok(())
     }
 
     /// The shards in the order of their first lines.
     pub(crate) fn finish(mut self) -> Result<Round> {
+        self.close_all()?;
+        Ok(self.round_of_all())
+    }
+
+    /// The same without a canary, of which only a long input is worth one.
+    pub(crate) fn finish_without_canary(mut self) -> Result<Round> {
+        self.close_all()?;
+        self.release_canary()?;
+        Ok(self.round_of_all())
+    }
+
+    fn close_all(&mut self) -> Result<()> {
         for (_, open) in std::mem::take(&mut self.open) {
             self.close(open)?;
         }
-        self.done.sort_by_key(|shard| shard.number);
-        Ok(Round {
+        self.done.sort_by_key(|done| done.shard.number);
+        Ok(())
+    }
+
+    fn round_of_all(self) -> Round {
+        Round {
             number: self.round,
-            shards: self.done,
-        })
+            shards: self.done.into_iter().map(Done::into_shard).collect(),
+        }
+    }
+
+    /// Puts the lines of the canary before those of the next shard of its model, if that takes them.
+    fn release_canary(&mut self) -> Result<()> {
+        let Some((first, others)) = self.done.split_first_mut() else {
+            return Ok(());
+        };
+        if !std::mem::take(&mut first.shard.canary) {
+            return Ok(());
+        }
+        let next = others
+            .iter()
+            .position(|next| next.shard.model == first.shard.model);
+        let Some(next) = next.filter(|next| first.fits(&others[*next], &self.limits)) else {
+            return Ok(());
+        };
+        let next = self.done.remove(next + 1);
+        let first = &mut self.done[0];
+        let path = |number| Shard::runs_path(&self.folder, number);
+        let gone = next.shard.number;
+        first.shard.runs = runs::append(&path(first.shard.number), &path(gone))?;
+        first.take(next);
+        // The numbers stay without a gap, and so do the files that are named by them.
+        for done in self.done.iter_mut().filter(|done| done.shard.number > gone) {
+            runs::rename(&path(done.shard.number), &path(done.shard.number - 1))?;
+            done.shard.number -= 1;
+        }
+        Ok(())
+    }
+}
+
+impl Done {
+    fn fits(&self, next: &Self, limits: &ShardLimits) -> bool {
+        let over = |limit: Option<u64>, sum: u64| limit.is_some_and(|limit| sum > limit);
+        self.shard.lines + next.shard.lines <= limits.lines
+            && self.outgoing_bytes + next.outgoing_bytes <= limits.bytes
+            && !over(limits.tokens, self.shard.tokens + next.shard.tokens)
+            && !over(
+                limits.embedding_inputs,
+                self.embedding_inputs + next.embedding_inputs,
+            )
+    }
+
+    fn take(&mut self, next: Self) {
+        self.hash = self.hash.wrapping_add(next.hash);
+        let (shard, next) = (&mut self.shard, next.shard);
+        shard.last_line = next.last_line;
+        shard.lines += next.lines;
+        shard.bytes += next.bytes;
+        shard.tokens += next.tokens;
+        shard.form = shard.form.max(next.form);
+    }
+
+    fn into_shard(self) -> Shard {
+        let mut shard = self.shard;
+        shard.hash = format!("{:032x}", self.hash);
+        if shard.runs > MAX_RUNS {
+            shard.form = shard.form.max(Form::Copied);
+        }
+        shard
     }
 }
 

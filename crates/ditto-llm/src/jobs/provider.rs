@@ -25,6 +25,18 @@ impl Provider {
         }
     }
 
+    /// Its files.
+    #[must_use]
+    pub fn files(&self) -> &dyn FileClient {
+        &*self.files
+    }
+
+    /// Its batches.
+    #[must_use]
+    pub fn batches(&self) -> &dyn BatchClient {
+        &*self.batches
+    }
+
     /// The provider that a profile describes, at `base_url` or where the profile says it lives.
     ///
     /// # Errors

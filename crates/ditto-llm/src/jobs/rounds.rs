@@ -11,7 +11,7 @@ use super::outgoing::Request;
 use super::plan::{Plan, Round};
 use super::planner::{Place, Planner, ShardLimits};
 use super::state::State;
-use super::walk::{Fate, Walk, classes, fate};
+use super::walk::{Fate, Terms, Walk};
 use super::{Retries, spool};
 use crate::jsonl::Content;
 
@@ -42,13 +42,12 @@ pub(crate) fn plan_next(
     planner.set_endpoint(&plan.endpoint);
     let input = Input::open(&plan.input.path)?;
     let mut walk = Walk::new(folder, rounds, ledger)?;
-    let (fill, fruitful) = (plan.fill(), is_fruitful(rounds, ledger));
+    let (fill, terms) = (plan.fill(), terms(rounds, ledger, retries));
     let identity = input.each_line(longest_line(&plan.profile), |line| {
-        if line.is_blank() {
+        if line.is_blank() || !plan.takes(line.number) {
             return Ok(());
         }
-        let history = classes(walk.at(line.number)?);
-        if fate(&history, retries, fruitful) != Fate::Again {
+        if terms.fate(walk.at(line.number)?) != Fate::Again {
             return Ok(());
         }
         let Content::Bytes(content) = line.content else {
@@ -75,9 +74,21 @@ pub(crate) fn plan_next(
     Ok(Some(round))
 }
 
+/// What decides about lines as the job stands.
+pub(crate) fn terms<'a>(rounds: &[Round], ledger: &Ledger, retries: &'a Retries) -> Terms<'a> {
+    Terms {
+        retries,
+        fruitful: is_fruitful(rounds, ledger),
+        reopened: ledger.reopened(),
+    }
+}
+
 /// Whether one of the last rounds brought a line to its end. A provider that expires or loses every
 /// line would otherwise be asked for ever.
-pub(crate) fn is_fruitful(rounds: &[Round], ledger: &Ledger) -> bool {
+fn is_fruitful(rounds: &[Round], ledger: &Ledger) -> bool {
+    let first = ledger.reopened().map_or(0, |reopened| reopened.from_round);
+    let since = rounds.partition_point(|round| round.number < first);
+    let rounds = &rounds[since..];
     let brought = |round: &Round| {
         round
             .shards

@@ -15,7 +15,8 @@ use super::plan::Shard;
 use super::provider::Provider;
 use super::spool::{self, Outgoing};
 use super::state::{End, RawFile, State, Step};
-use super::turn::{self, Room, Standing, Turn, Verdict};
+use super::stop::Stop;
+use super::turn::{self, Hopeless, Room, Standing, Turn, Verdict};
 use super::{Job, rounds};
 use crate::error::DittoError;
 use crate::upload::FileUpload;
@@ -23,12 +24,6 @@ use crate::wire::{Batch, FileObject};
 
 /// For so long the provider may be away before the job stops, in seconds. Batches go on without us.
 pub(super) const PATIENCE: i64 = 24 * 3600;
-
-/// For so long after the end what does not agree is looked at again, in seconds.
-const GRACE: i64 = 300;
-
-/// A batch that was just created may not be found for so long, in seconds.
-const NOT_FOUND_YET: i64 = 60;
 
 /// A file that the provider still works on is waited for so often, ten seconds apart.
 const MAX_PENDING: u32 = 60;
@@ -82,6 +77,24 @@ pub enum Ended {
     /// Whether these shards have batches cannot be found out: look at the provider's, then
     /// [`Job::adopt`] or [`Job::create_again`]. All others are settled.
     NeedsDecision(Vec<u32>),
+    /// Of [`Job::advance`] and [`Job::collect`]: now only waiting helps.
+    Underway,
+    /// Of [`Job::collect`]: nothing is under way at the provider; whether lines are left is told by
+    /// [`Summary::unfinished`](super::Summary::unfinished).
+    Idle,
+    /// Somebody asked it to stop.
+    Stopped,
+}
+
+/// How far a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Until every line has its result.
+    End,
+    /// As far as it gets without waiting for batches.
+    NoWait,
+    /// The same, and nothing is sent.
+    Collect,
 }
 
 /// What is known of a shard only as long as the process lives.
@@ -102,6 +115,9 @@ pub(super) struct Runner<'a, F> {
     pub(super) full_until: i64,
     /// When the provider was last heard.
     pub(super) heard: i64,
+    /// Since when calls have failed, if the last one did.
+    away_since: Option<i64>,
+    reach: Reach,
 }
 
 impl Job {
@@ -117,6 +133,42 @@ impl Job {
         provider: &Provider,
         observer: impl FnMut(&Event<'_>),
     ) -> Result<Ended> {
+        self.run_to(Reach::End, provider, observer).await
+    }
+
+    /// As [`Job::run`], as far as it gets without waiting for batches: each is looked at once, what has
+    /// ended is fetched, and what the provider has room for is sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::run`].
+    pub async fn advance(
+        &mut self,
+        provider: &Provider,
+        observer: impl FnMut(&Event<'_>),
+    ) -> Result<Ended> {
+        self.run_to(Reach::NoWait, provider, observer).await
+    }
+
+    /// Looks at each open batch once and fetches what has ended. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::run`].
+    pub async fn collect(
+        &mut self,
+        provider: &Provider,
+        observer: impl FnMut(&Event<'_>),
+    ) -> Result<Ended> {
+        self.run_to(Reach::Collect, provider, observer).await
+    }
+
+    async fn run_to(
+        &mut self,
+        reach: Reach,
+        provider: &Provider,
+        observer: impl FnMut(&Event<'_>),
+    ) -> Result<Ended> {
         let heard = unix_seconds(&*self.clock);
         let runner = Runner {
             job: self,
@@ -125,6 +177,8 @@ impl Job {
             paces: BTreeMap::new(),
             full_until: 0,
             heard,
+            away_since: None,
+            reach,
         };
         runner.run().await
     }
@@ -132,22 +186,62 @@ impl Job {
 
 impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
     async fn run(mut self) -> Result<Ended> {
+        let stop = self.job.stop.clone();
         loop {
-            match self.turn() {
-                Turn::Upload(shard) => self.upload(shard).await?,
-                Turn::Create(shard) => self.create(shard).await?,
-                Turn::Look(shard) => self.look(shard).await?,
-                Turn::Poll(shard) => self.poll(shard).await?,
-                Turn::Fetch(shard) => self.fetch(shard).await?,
-                Turn::Join(shard) => self.join(shard).await?,
-                Turn::WaitUntil(time) => self.wait_until(time).await,
+            let turn = self.turn();
+            if stop.is_asked() {
+                return Ok(Ended::Stopped);
+            }
+            match turn {
+                Turn::WaitUntil(_) if !self.waits() => return Ok(Ended::Underway),
+                Turn::RoundOver if self.reach == Reach::Collect => {
+                    return Ok(self.ended_as(Ended::Idle));
+                }
                 Turn::RoundOver => {
                     if !self.next_round()? {
-                        return self.end().await;
+                        return Ok(self.end(&stop).await);
+                    }
+                }
+                // What costs money is not broken off: its outcome would have to be looked for.
+                Turn::Create(_) | Turn::Join(_) => self.take(turn).await?,
+                Turn::Upload(_)
+                | Turn::Look(_)
+                | Turn::Poll(_)
+                | Turn::Fetch(_)
+                | Turn::WaitUntil(_) => {
+                    tokio::select! {
+                        biased;
+                        () = stop.asked() => return Ok(Ended::Stopped),
+                        done = self.take(turn) => done?,
                     }
                 }
             }
         }
+    }
+
+    async fn take(&mut self, turn: Turn) -> Result<()> {
+        match turn {
+            Turn::Upload(shard) => self.upload(shard).await?,
+            Turn::Create(shard) => self.create(shard).await?,
+            Turn::Look(shard) => self.look(shard).await?,
+            Turn::Poll(shard) => self.poll(shard).await?,
+            Turn::Fetch(shard) => self.fetch(shard).await?,
+            Turn::Join(shard) => self.join(shard).await?,
+            Turn::WaitUntil(time) => self.wait_until(time).await,
+            // The end of a round is no shard's.
+            Turn::RoundOver => {}
+        }
+        Ok(())
+    }
+
+    /// Whether anything is waited for: batches only by a run to the end, what does not agree after
+    /// the end of a batch by everybody, since only time tells.
+    fn waits(&self) -> bool {
+        let disagrees = |one: &Standing<'_>| {
+            let pace = self.paces.get(&one.shard.number);
+            !one.state.is_at_rest() && pace.is_some_and(|pace| pace.disagrees_since.is_some())
+        };
+        self.reach == Reach::End || self.standings().iter().any(disagrees)
     }
 
     pub(super) fn now(&self) -> i64 {
@@ -155,10 +249,14 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
     }
 
     fn turn(&self) -> Turn {
+        turn::next(&self.standings(), &self.room(), self.now())
+    }
+
+    fn standings(&self) -> Vec<Standing<'_>> {
         let round = self.job.rounds.last().expect("a job has a round");
         // A shard that was stuck in an earlier round goes on where it stopped.
         let shards = self.job.rounds.iter().flat_map(|one| &one.shards);
-        let all: Vec<_> = shards
+        shards
             .map(|shard| Standing {
                 shard,
                 state: self.job.ledger.state(shard.number),
@@ -168,8 +266,8 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
                     .map_or(0, |pace| pace.not_before),
             })
             .filter(|one| one.shard.round == round.number || !one.state.is_at_rest())
-            .collect();
-        turn::next(&all, &self.room(), self.now())
+            .filter(|one| self.reach != Reach::Collect || one.state.is_sent())
+            .collect()
     }
 
     fn room(&self) -> Room {
@@ -213,12 +311,14 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
 
     pub(super) fn heard(&mut self, shard: u32) {
         self.heard = self.now();
+        self.away_since = None;
         self.paces.entry(shard).or_default().failures = 0;
     }
 
     /// A call failed: it is tried again if it passes, and the job stops if it does not.
     pub(super) fn weather(&mut self, shard: u32, what: &str, error: DittoError) -> Result<()> {
         let now = self.now();
+        self.away_since.get_or_insert(now);
         let failures = self.paces.get(&shard).map_or(0, |pace| pace.failures);
         if !turn::may_pass(&error, failures) || now - self.heard > PATIENCE {
             return Err(JobError::provider(what, error));
@@ -227,8 +327,9 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
             what,
             error: &error,
         });
+        let profile = &self.job.plan.profile;
         let pace = self.paces.entry(shard).or_default();
-        pace.not_before = now + turn::weather_pause(pace.failures, error.retry_after());
+        pace.not_before = now + turn::weather_pause(profile, pace.failures, error.retry_after());
         pace.failures += 1;
         Ok(())
     }
@@ -236,11 +337,9 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
     async fn wait_until(&mut self, time: i64) {
         let seconds = (time - self.now()).max(1).unsigned_abs();
         let time = Duration::from_secs(seconds);
-        let why = match self.full_until > self.now() {
-            true => "the provider is full",
-            false => "batches are running",
-        };
-        (self.observer)(&Event::Waiting { time, why });
+        let away_for = self.away_since.map(|since| self.now() - since);
+        let why = turn::why_waiting(&self.standings(), &self.room(), self.now(), away_for);
+        (self.observer)(&Event::Waiting { time, why: &why });
         self.job.clock.sleep(time).await;
     }
 
@@ -279,11 +378,13 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         let State::Open { batch, since, .. } = self.job.ledger.state(number).clone() else {
             return Ok(());
         };
-        let open_for = self.now() - since;
+        let now = self.now();
+        let open_for = now - since;
         let batch = match self.provider.batches.retrieve(&batch).await {
             Ok(answer) => answer.batch,
-            Err(error) if error.status() == Some(404) && open_for < NOT_FOUND_YET => {
-                self.rest(number, 10);
+            // One that was just created, or a look that went to a part which does not know it yet.
+            Err(error) if error.status() == Some(404) && self.still_disagrees(number, now) => {
+                self.rest(number, turn::second_look_pause(&self.job.plan.profile));
                 return Ok(());
             }
             Err(error) => return self.weather(number, "cannot look at a batch", error),
@@ -293,11 +394,11 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
             shard: &shard,
             batch: &batch,
         });
-        let now = self.now();
         match turn::judge(&batch, &self.job.plan.profile, now) {
             Verdict::Wait => {
                 let pause = turn::poll_pause(&self.job.plan.profile, open_for, fastrand::f64());
                 self.rest(number, pause);
+                self.paces.entry(number).or_default().disagrees_since = None;
                 Ok(())
             }
             Verdict::Full { why, limit } => {
@@ -305,7 +406,7 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
                 self.full(&shard, limit)
             }
             Verdict::LookAgain(_) if self.still_disagrees(number, now) => {
-                self.rest(number, 20);
+                self.rest(number, turn::second_look_pause(&self.job.plan.profile));
                 Ok(())
             }
             Verdict::LookAgain(end) | Verdict::Ended(end) => {
@@ -317,8 +418,9 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
     }
 
     pub(super) fn still_disagrees(&mut self, shard: u32, now: i64) -> bool {
+        let grace = self.job.plan.profile.grace_seconds.cast_signed();
         let pace = self.paces.entry(shard).or_default();
-        now - *pace.disagrees_since.get_or_insert(now) < GRACE
+        now - *pace.disagrees_since.get_or_insert(now) < grace
     }
 
     async fn join(&mut self, number: u32) -> Result<()> {
@@ -347,7 +449,34 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         self.step(&shard, Step::Joined { joined })?;
         // A copy of the lines is of no more use; the runs are.
         let _ = std::fs::remove_file(shard.spool_path(&self.job.folder));
+        self.stop_at_a_hopeless_batch(&end)?;
         self.stop_at_a_bad_canary(&shard, &end)
+    }
+
+    /// Its lines would come back as they went, round after round. What else is under way is fetched by
+    /// the next run.
+    fn stop_at_a_hopeless_batch(&self, end: &End) -> Result<()> {
+        // Only some lines: those are told by the file of errors.
+        if !end.faults.is_empty() {
+            return Ok(());
+        }
+        let (kind, what, next) = match turn::hopeless(end) {
+            Some(Hopeless::Model) if self.job.plan.models.len() == 1 => (
+                JobErrorKind::Refused,
+                "the provider does not take the model",
+                "name a model of the provider's in a new input, or wait until it has this one and run again",
+            ),
+            Some(Hopeless::Account) => (
+                JobErrorKind::NotAllowed,
+                "the account has no quota left",
+                "look at the account's limits and bills, then run again",
+            ),
+            Some(Hopeless::Model) | None => return Ok(()),
+        };
+        let said = end.message.as_deref().unwrap_or_default();
+        Err(JobError::new(kind, format!("{what}: {said}")).hint(format!(
+            "nothing of this batch was bought, and all results are kept; {next}"
+        )))
     }
 
     fn stop_at_a_bad_canary(&self, shard: &Shard, end: &End) -> Result<()> {
@@ -409,30 +538,26 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         Ok(true)
     }
 
-    async fn end(self) -> Result<Ended> {
-        let shards: Vec<Shard> = self
-            .job
-            .rounds
-            .iter()
-            .flat_map(|round| round.shards.clone())
-            .collect();
-        let stuck: Vec<u32> = shards
-            .iter()
-            .filter(|shard| matches!(self.job.ledger.state(shard.number), State::Stuck { .. }))
-            .map(|shard| shard.number)
-            .collect();
-        if !stuck.is_empty() {
-            return Ok(Ended::NeedsDecision(stuck));
-        }
-        for shard in &shards {
-            if let State::Joined { file, .. } = self.job.ledger.state(shard.number)
-                && self.job.plan.profile.keeps_input
-            {
-                // Ours, and of no more use. One that stays expires by itself.
-                let _ = self.provider.files.delete(file).await;
+    async fn end(self, stop: &Stop) -> Ended {
+        let ended = self.ended_as(Ended::Settled);
+        if ended == Ended::Settled {
+            tokio::select! {
+                () = stop.asked() => {}
+                () = self.job.delete_inputs(self.provider) => {}
             }
         }
-        Ok(Ended::Settled)
+        ended
+    }
+
+    /// This end, unless a person must decide first.
+    fn ended_as(&self, ended: Ended) -> Ended {
+        let is_stuck = |shard: &&Shard| matches!(self.job.state(shard), State::Stuck { .. });
+        let stuck = self.job.shards().filter(is_stuck);
+        let stuck: Vec<u32> = stuck.map(|shard| shard.number).collect();
+        match stuck.is_empty() {
+            true => ended,
+            false => Ended::NeedsDecision(stuck),
+        }
     }
 }
 

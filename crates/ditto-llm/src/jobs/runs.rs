@@ -117,6 +117,32 @@ impl RunWriter {
     }
 }
 
+/// Puts the runs of a shard behind those of another, which all come before them; how many there are then.
+/// All are held in memory: for shards of few lines.
+pub(crate) fn append(first: &Path, next: &Path) -> Result<u64> {
+    let mut all = Vec::new();
+    for path in [first, next] {
+        let mut runs = Runs::open(path)?;
+        while let Some(run) = runs.next()? {
+            all.push(run);
+        }
+    }
+    let mut writer = RunWriter::create(first.to_owned())?;
+    all.into_iter().try_for_each(|run| writer.push(run))?;
+    let count = writer.count;
+    writer.finish()?;
+    std::fs::remove_file(next).map_err(|e| JobError::file("cannot remove", next, &e))?;
+    Ok(count)
+}
+
+/// The runs belong to the shard that this path is for.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    let folder = to.parent().unwrap_or(Path::new("."));
+    std::fs::rename(from, to)
+        .and_then(|()| File::open(folder)?.sync_all())
+        .map_err(|e| JobError::file("cannot write", to, &e))
+}
+
 /// The runs of a shard, in the order of the input.
 #[derive(Debug)]
 pub(crate) struct Runs {

@@ -97,6 +97,12 @@ pub struct End {
     /// What it says of single lines: the number in the shard, a code, a sentence.
     #[serde(default)]
     pub faults: Vec<(u64, String, String)>,
+    /// Lines that it says were answered or have failed.
+    #[serde(default)]
+    pub counted: u64,
+    /// When that was learned, in unix seconds.
+    #[serde(default)]
+    pub at: Option<i64>,
 }
 
 /// A file of the provider's in the job's folder.
@@ -191,7 +197,7 @@ pub enum Step {
         /// Now, in unix seconds.
         at: i64,
     },
-    /// The answer to the create says that there is no batch, or two looks a minute apart do.
+    /// The answer to the create says that there is no batch, or two looks do.
     NotCreated {
         /// How that is known.
         why: String,
@@ -339,6 +345,37 @@ impl State {
             self,
             Self::Creating { .. } | Self::Open { .. } | Self::Stuck { .. }
         )
+    }
+
+    /// Whether there may be a batch of it at the provider, or was.
+    #[must_use]
+    pub fn is_sent(&self) -> bool {
+        match self {
+            Self::Planned | Self::Uploading | Self::Uploaded { .. } | Self::Dissolved => false,
+            Self::Creating { .. }
+            | Self::Open { .. }
+            | Self::Ended { .. }
+            | Self::Fetched { .. }
+            | Self::Joined { .. }
+            | Self::Stuck { .. } => true,
+        }
+    }
+
+    /// Its batch, once there is one.
+    #[must_use]
+    pub fn batch(&self) -> Option<&str> {
+        match self {
+            Self::Open { batch, .. }
+            | Self::Ended { batch, .. }
+            | Self::Fetched { batch, .. }
+            | Self::Joined { batch, .. } => Some(batch),
+            Self::Planned
+            | Self::Uploading
+            | Self::Uploaded { .. }
+            | Self::Creating { .. }
+            | Self::Dissolved
+            | Self::Stuck { .. } => None,
+        }
     }
 
     /// One word for it.

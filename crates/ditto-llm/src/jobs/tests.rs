@@ -1,5 +1,6 @@
 //! Whole jobs, against a provider in memory.
 
+mod asked;
 mod fake;
 
 use std::path::{Path, PathBuf};
@@ -228,6 +229,53 @@ fn walk_sizes(folder: &Path) -> u64 {
         .sum()
 }
 
+#[test]
+fn a_canary_of_a_short_input_goes_with_the_lines_that_follow() {
+    let planned = |canary_over, lines_a_shard| {
+        let mut desk = Desk::of_lines(25).lines_a_shard(lines_a_shard);
+        desk.canary = Some(4);
+        let settings = Settings {
+            canary_over,
+            ..desk.settings()
+        };
+        let job = Job::plan(&settings, &desk.home()).unwrap();
+        let shard = |shard: &&Shard| (shard.number, shard.lines, shard.runs, shard.canary);
+        shards(&job).iter().map(shard).collect::<Vec<_>>()
+    };
+    assert_eq!(planned(Some(25), 50), [(1, 25, 1, false)]);
+    assert_eq!(planned(Some(24), 50), [(1, 4, 1, true), (2, 21, 1, false)]);
+    // The second one is full without them.
+    let cut = [
+        (1, 4, 1, false),
+        (2, 10, 1, false),
+        (3, 10, 1, false),
+        (4, 1, 1, false),
+    ];
+    assert_eq!(planned(Some(25), 10), cut);
+}
+
+#[tokio::test]
+async fn a_canary_that_was_put_to_others_comes_back_as_any_lines() {
+    let text: String = (1..=30)
+        .map(|n| named(&format!("id-{n}"), ["a", "b", "c"][n as usize % 3], n))
+        .collect();
+    let (mut desk, fake) = (Desk::new(text), Fake::ok());
+    desk.canary = Some(4);
+    let settings = Settings {
+        canary_over: Some(1_000),
+        ..desk.settings()
+    };
+    let job = Job::plan(&settings, &desk.home()).unwrap();
+    let numbers: Vec<_> = shards(&job)
+        .iter()
+        .map(|shard| (shard.number, shard.lines))
+        .collect();
+    assert_eq!(numbers, [(1, 10), (2, 10), (3, 10)]);
+    let mut job = job.with_clock(Arc::new(fake.clone()));
+    let results = desk.finish(&mut job, &fake).await;
+    assert_eq!((results.answered(), fake.ran()), (up_to(30), 3));
+}
+
 #[tokio::test]
 async fn each_model_has_shards_of_its_own_where_the_provider_wants_one_a_batch() {
     let text: String = (1..=12)
@@ -317,6 +365,53 @@ async fn a_job_that_dies_anywhere_buys_each_line_once_and_loses_none() {
         // Three uploads, creates, polls and downloads, each before and after, and more.
         assert!(point > 30, "only {point} points");
     }
+}
+
+/// Loses the results of the first batch that ends, and lets time pass.
+fn losing(fake: &Fake, seconds: i64) -> impl FnMut(&Event<'_>) {
+    let (world, mut lost) = (fake.clone(), false);
+    move |event| {
+        if let Event::Stepped {
+            state: State::Ended { end, .. },
+            ..
+        } = event
+            && !std::mem::replace(&mut lost, true)
+        {
+            world.world().lose(end.output_file.as_ref());
+            world.world().pass(seconds);
+        }
+    }
+}
+
+#[tokio::test]
+async fn results_that_the_provider_has_lost_are_asked_again() {
+    let (desk, fake) = (Desk::of_lines(7).lines_a_shard(4), Fake::ok());
+    let mut job = desk.plan(&fake);
+    let ended = job.run(&fake.provider(), losing(&fake, 0)).await.unwrap();
+    assert_eq!(ended, Ended::Settled);
+    assert_eq!(desk.results(&job).answered(), up_to(7));
+    assert_eq!((fake.ran(), fake.most_billed()), (3, 2));
+}
+
+#[tokio::test]
+async fn results_that_had_their_time_are_paid_again_only_if_a_person_says_so() {
+    let (desk, fake) = (Desk::of_lines(4), Fake::ok());
+    let mut job = desk.plan(&fake);
+    let run = job.run(&fake.provider(), losing(&fake, 90_000)).await;
+    let error = run.unwrap_err();
+    assert_eq!(error.kind(), JobErrorKind::Missing);
+    let hint = error.what_next().unwrap_or_default();
+    assert!(
+        hint.contains("--create-again 1 to pay for its 4 lines"),
+        "{hint}"
+    );
+    drop(job);
+    let mut job = desk.open(&fake);
+    assert!(job.run(&fake.provider(), |_| {}).await.is_err());
+    assert_eq!(fake.most_billed(), 1);
+    job.create_again(1).unwrap();
+    assert_eq!(desk.finish(&mut job, &fake).await.answered(), up_to(4));
+    assert_eq!(fake.most_billed(), 2);
 }
 
 #[tokio::test]

@@ -101,6 +101,45 @@ fn has_room(all: &[Standing<'_>], shard: &Shard, room: &Room) -> bool {
         .is_none_or(|max| tokens == 0 || tokens + shard.tokens <= max)
 }
 
+/// Why nothing can be done at the moment, for people. For `away_for` seconds every call has failed.
+pub(crate) fn why_waiting(
+    all: &[Standing<'_>],
+    room: &Room,
+    now: i64,
+    away_for: Option<i64>,
+) -> String {
+    let open = all.iter().filter(|one| one.state.is_enqueued()).count();
+    let held = all
+        .iter()
+        .filter(|one| !one.state.is_sent() && !one.state.is_at_rest());
+    let held = held.count();
+    if let Some(seconds) = away_for {
+        return format!("the provider has been away for {seconds} s");
+    }
+    if all
+        .iter()
+        .any(|one| matches!(one.state, State::Creating { .. }))
+    {
+        return "looking for a batch whose create had no answer".to_owned();
+    }
+    let limit = match (room.max_tokens, room.max_open) {
+        (Some(tokens), _) => format!(" (its limit is {tokens} enqueued tokens)"),
+        (None, Some(open)) => format!(" (its limit is {open} open batches)"),
+        (None, None) => String::new(),
+    };
+    let canary = |one: &Standing<'_>| one.shard.canary && !one.state.is_at_rest();
+    match held {
+        0 => format!("{open} open"),
+        _ if all.iter().any(canary) => {
+            format!("{open} open, {held} to be sent if the first lines are answered")
+        }
+        _ if room.full_until > now => {
+            format!("{open} open, {held} to be sent: the provider is full{limit}")
+        }
+        _ => format!("{open} open, {held} to be sent when there is room{limit}"),
+    }
+}
+
 /// What a batch says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -137,6 +176,7 @@ pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
             limit,
         };
     }
+    let counts = batch.request_counts.unwrap_or_default();
     let end = End {
         status: status.to_string(),
         output_file: batch.output_file_id.clone(),
@@ -147,8 +187,9 @@ pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
             faults_of(batch)
         },
         message,
+        counted: counts.completed.saturating_add(counts.failed),
+        at: Some(now),
     };
-    let counts = batch.request_counts.unwrap_or_default();
     let lacks_output = counts.completed > 0 && batch.output_file_id.is_none();
     let may_have_none = matches!(
         status,
@@ -158,6 +199,14 @@ pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
     match lacks_output || lacks_all {
         true => Verdict::LookAgain(end),
         false => Verdict::Ended(end),
+    }
+}
+
+/// Lines that the files of a batch should have: all of one that is done, else what it has counted.
+pub(crate) fn lines_due(end: &End, lines: u64) -> u64 {
+    match end.status.as_str() {
+        "completed" => lines,
+        _ => end.counted.min(lines),
     }
 }
 
@@ -245,6 +294,27 @@ fn limit_in(message: &str) -> Option<u64> {
         .filter(|limit| *limit > 0)
 }
 
+/// What a batch failed for as a whole, and others like it would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hopeless {
+    /// The provider does not have the model.
+    Model,
+    /// The account is out of money or quota.
+    Account,
+}
+
+/// Whether a batch that failed before anything ran says that sending its lines again is of no use.
+pub(crate) fn hopeless(end: &End) -> Option<Hopeless> {
+    if end.status != "failed" || end.output_file.is_some() || end.error_file.is_some() {
+        return None;
+    }
+    let code = end.message.as_ref()?.split(':').next()?.to_lowercase();
+    if code.contains("model") {
+        return Some(Hopeless::Model);
+    }
+    (code.contains("quota") || code.contains("billing")).then_some(Hopeless::Account)
+}
+
 /// What a create that did not give a batch means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -294,7 +364,7 @@ pub(crate) fn refusal(error: &DittoError) -> Refusal {
 /// Seconds before the next look at a batch that has been open for so long.
 pub(crate) fn poll_pause(profile: &Profile, open_for: i64, jitter: f64) -> i64 {
     let longest = if open_for < 3600 { 60 } else { 120 };
-    let grown = (open_for / 3).clamp(5, longest);
+    let grown = (open_for / 3).min(longest);
     let seconds = grown.max(profile.poll_seconds.cast_signed()) as f64;
     ((seconds * (1.0 + 0.4 * jitter.clamp(0.0, 1.0))).round() as i64).max(1)
 }
@@ -312,11 +382,31 @@ pub(crate) fn may_pass(error: &DittoError, times: u32) -> bool {
     }
 }
 
-/// Seconds before a call that failed in passing is tried again, for the nth time.
-pub(crate) fn weather_pause(times: u32, asked: Option<Duration>) -> i64 {
-    let doubled = 5i64 << times.min(6);
+/// Seconds before a call that failed in passing is tried again, for the nth time. With five at first, no
+/// more than five minutes.
+pub(crate) fn weather_pause(profile: &Profile, times: u32, asked: Option<Duration>) -> i64 {
+    let first = profile.retry_seconds.cast_signed();
     let asked = asked.map_or(0, |asked| asked.as_secs().min(86_400).cast_signed());
-    doubled.min(300).max(asked)
+    (first << times.min(6)).min(first * 60).max(asked)
+}
+
+/// Providers keep results for weeks: a file that is gone within a day was lost by the provider, and its lines
+/// go out again. Later it may have had its time, and whether to pay again is for a person to say.
+const KEPT_SECONDS: i64 = 86_400;
+
+/// Whether results that are gone were lost by the provider, at no fault of whoever comes for them.
+pub(crate) fn lost_them(end: &End, now: i64) -> bool {
+    end.at.is_some_and(|at| now - at < KEPT_SECONDS)
+}
+
+/// Seconds before a batch that does not agree with itself is looked at again, within its grace.
+pub(crate) fn second_look_pause(profile: &Profile) -> i64 {
+    (profile.grace_seconds / 15).clamp(1, 20).cast_signed()
+}
+
+/// Seconds before files that lack lines are downloaded again, which may be gigabytes.
+pub(crate) fn second_download_pause(profile: &Profile) -> i64 {
+    (profile.grace_seconds / 5).clamp(1, 60).cast_signed()
 }
 
 #[cfg(test)]
@@ -392,6 +482,40 @@ mod tests {
             Turn::WaitUntil(60)
         );
         assert_eq!(turn(&[(State::Dissolved, 0)], &room), Turn::RoundOver);
+    }
+
+    #[test]
+    fn a_wait_says_what_it_is_for() {
+        let why = |states: &[State], room: &Room, away_for| {
+            let shards: Vec<_> = (1..).take(states.len()).map(shard).collect();
+            let standing = |(shard, state)| Standing {
+                shard,
+                state,
+                not_before: 0,
+            };
+            let all: Vec<_> = shards.iter().zip(states).map(standing).collect();
+            why_waiting(&all, room, 50, away_for)
+        };
+        let full = Room {
+            max_tokens: Some(100),
+            full_until: 90,
+            ..Room::default()
+        };
+        assert_eq!(why(&[open(), open()], &Room::default(), None), "2 open");
+        let two = [open(), State::Planned];
+        assert_eq!(
+            why(&two, &full, None),
+            "1 open, 1 to be sent: the provider is full (its limit is 100 enqueued tokens)"
+        );
+        assert_eq!(
+            why(&two, &full, Some(90)),
+            "the provider has been away for 90 s"
+        );
+        let lost = State::Creating {
+            file: "f".into(),
+            at: 0,
+        };
+        assert!(why(&[lost], &full, None).starts_with("looking for a batch"));
     }
 
     #[test]
@@ -541,6 +665,47 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_that_fails_for_its_model_or_for_money_is_hopeless_and_another_is_not() {
+        let told = |code: &str| match verdict(&failed(code, "why", None)) {
+            Verdict::Ended(end) => hopeless(&end),
+            other => panic!("{code}: {other:?}"),
+        };
+        assert_eq!(told("model_not_found"), Some(Hopeless::Model));
+        assert_eq!(told("billing_hard_limit_reached"), Some(Hopeless::Account));
+        assert_eq!(told("insufficient_quota"), Some(Hopeless::Account));
+        assert_eq!(told("server_error"), None);
+    }
+
+    #[test]
+    fn a_batch_that_ended_early_should_have_the_lines_that_it_has_counted() {
+        let end = |status: &str, counted| End {
+            status: status.into(),
+            counted,
+            ..End::default()
+        };
+        let table = [
+            ("completed", 0, 9),
+            ("expired", 5, 5),
+            ("failed", 0, 0),
+            ("cancelled", 99, 9),
+        ];
+        for (status, counted, due) in table {
+            assert_eq!(lines_due(&end(status, counted), 9), due, "{status}");
+        }
+    }
+
+    #[test]
+    fn results_that_are_gone_are_the_provider_s_loss_only_for_a_day() {
+        let end = |at| End {
+            at,
+            ..End::default()
+        };
+        assert!(lost_them(&end(Some(1_000)), 2_000));
+        assert!(!lost_them(&end(Some(1_000)), 1_000 + KEPT_SECONDS));
+        assert!(!lost_them(&end(None), 2_000));
+    }
+
+    #[test]
     fn what_is_wrong_with_single_lines_is_kept() {
         let Verdict::Ended(end) = verdict(&failed("model_not_found", "no such", Some(3))) else {
             panic!("it has ended");
@@ -565,12 +730,20 @@ mod tests {
         );
         assert_eq!(
             [
-                weather_pause(0, None),
-                weather_pause(3, None),
-                weather_pause(99, None)
+                weather_pause(&profile, 0, None),
+                weather_pause(&profile, 3, None),
+                weather_pause(&profile, 99, None)
             ],
             [5, 40, 300]
         );
-        assert_eq!(weather_pause(0, Some(Duration::from_secs(700))), 700);
+        let asked = Some(Duration::from_secs(700));
+        assert_eq!(weather_pause(&profile, 0, asked), 700);
+        let looks = [second_look_pause, second_download_pause];
+        assert_eq!(looks.map(|pause| pause(&profile)), [20, 60]);
+        let quick = Profile {
+            grace_seconds: 3,
+            ..profile
+        };
+        assert_eq!(looks.map(|pause| pause(&quick)), [1, 1]);
     }
 }

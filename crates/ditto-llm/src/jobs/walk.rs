@@ -9,7 +9,7 @@ use super::class::Again;
 use super::class::Class;
 use super::error::Result;
 use super::index::{Index, Record};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Reopened};
 use super::plan::{Round, Shard};
 use super::runs::{Run, Runs};
 use super::state::State;
@@ -161,7 +161,7 @@ pub(crate) enum Fate {
 
 /// Decides from what came of a line in each round. `fruitful` says that rounds still get anywhere;
 /// otherwise lines are not sent again for free for ever.
-pub(crate) fn fate(history: &[Option<Class>], retries: &Retries, fruitful: bool) -> Fate {
+fn fate(history: &[Option<Class>], retries: &Retries, fruitful: bool) -> Fate {
     let answer = history
         .iter()
         .position(|class| class.is_some_and(Class::is_answer));
@@ -187,7 +187,44 @@ pub(crate) fn fate(history: &[Option<Class>], retries: &Retries, fruitful: bool)
     }
 }
 
-pub(crate) fn classes(entries: &[Entry]) -> Vec<Option<Class>> {
+/// What the fate of lines is decided by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) retries: &'a Retries,
+    /// Whether rounds still get anywhere.
+    pub(crate) fruitful: bool,
+    pub(crate) reopened: Option<Reopened>,
+}
+
+impl Terms<'_> {
+    /// Decides about a line. Once the job was opened anew, what came before counts only in so far as
+    /// a line is sent again or not.
+    pub(crate) fn fate(&self, entries: &[Entry]) -> Fate {
+        let history = classes(entries);
+        let from_shard = self.reopened.map_or(0, |reopened| reopened.from_shard);
+        let before = entries.iter().take_while(|one| one.shard < from_shard);
+        let before = before.count();
+        let answered = |class: &Option<Class>| class.is_some_and(Class::is_answer);
+        if before == 0 || history.iter().any(answered) {
+            return fate(&history, self.retries, self.fruitful);
+        }
+        if before < history.len() {
+            return match fate(&history[before..], self.retries, self.fruitful) {
+                Fate::Settled(index) => Fate::Settled(before + index),
+                other => other,
+            };
+        }
+        let refused_too = self.reopened.is_some_and(|reopened| reopened.refused_too);
+        match history[before - 1] {
+            None => Fate::Held,
+            Some(Class::BadRequest) if refused_too => Fate::Again,
+            Some(class) if class.again() == Again::Never => Fate::Settled(before - 1),
+            Some(_) => Fate::Again,
+        }
+    }
+}
+
+fn classes(entries: &[Entry]) -> Vec<Option<Class>> {
     let class = |entry: &Entry| match entry.said {
         Said::Came(record) => Some(record.class),
         Said::Held => None,
@@ -242,6 +279,51 @@ mod tests {
             Fate::Settled(0)
         );
         assert_eq!(fate(&[], &Retries::new(0), true), Fate::Again);
+    }
+
+    fn reopened(history: &[(u32, Class)], refused_too: bool) -> Fate {
+        let entry = |(shard, class): &(u32, Class)| Entry {
+            shard: *shard,
+            said: Said::Came(Record {
+                line: 1,
+                class: *class,
+                text: None,
+            }),
+        };
+        let entries: Vec<_> = history.iter().map(entry).collect();
+        let reopened = Reopened {
+            from_shard: 5,
+            from_round: 3,
+            refused_too,
+        };
+        let terms = Terms {
+            retries: &Retries::new(1),
+            fruitful: false,
+            reopened: Some(reopened),
+        };
+        terms.fate(&entries)
+    }
+
+    #[test]
+    fn a_job_that_is_opened_anew_sends_what_has_failed_once_more_with_a_new_budget() {
+        let spent = [(1, NoAnswer), (3, NoAnswer)];
+        assert_eq!(reopened(&spent, false), Fate::Again);
+        assert_eq!(reopened(&[(1, Expired)], false), Fate::Again);
+        let again = [(1, NoAnswer), (3, NoAnswer), (5, NoAnswer)];
+        assert_eq!(reopened(&again, false), Fate::Again);
+        let at_its_end = [(1, NoAnswer), (3, NoAnswer), (5, NoAnswer), (6, NoAnswer)];
+        assert_eq!(reopened(&at_its_end, false), Fate::Settled(3));
+    }
+
+    #[test]
+    fn a_job_that_is_opened_anew_keeps_answers_and_sends_what_was_refused_only_if_asked() {
+        assert_eq!(reopened(&[(1, Ok)], true), Fate::Settled(0));
+        assert_eq!(reopened(&[(1, NoAnswer), (5, Ok)], true), Fate::Settled(1));
+        assert_eq!(reopened(&[(1, BadRequest)], false), Fate::Settled(0));
+        assert_eq!(reopened(&[(1, BadRequest)], true), Fate::Again);
+        let twice = [(1, BadRequest), (5, BadRequest)];
+        assert_eq!(reopened(&twice, true), Fate::Settled(1));
+        assert_eq!(reopened(&[(0, Class::Withheld)], true), Fate::Settled(0));
     }
 
     #[test]

@@ -63,8 +63,8 @@ pub struct Profile {
     pub idempotency: bool,
     /// Whether batches can be listed.
     pub lists: bool,
-    /// Whether a list of two looks, a minute apart, has each batch that exists: what is not in it
-    /// was then never created.
+    /// Whether a list of two looks, `appears_seconds` apart, has each batch that exists: what is not
+    /// in it was then never created.
     pub lists_new_at_once: bool,
     /// How the next page of a list is asked for.
     pub paging: Paging,
@@ -72,6 +72,16 @@ pub struct Profile {
     pub statuses: BTreeMap<String, String>,
     /// Seconds between two looks at a batch, at least.
     pub poll_seconds: u64,
+    /// Seconds that a call may take whose answer is JSON, uploads excepted.
+    pub call_seconds: u64,
+    /// Seconds before a call that failed in passing is tried again; twice as many each further time.
+    pub retry_seconds: u64,
+    /// Seconds before a provider that was full is asked again, if no batch ends before.
+    pub full_seconds: u64,
+    /// Seconds within which a batch that was created can be looked at and is in each list.
+    pub appears_seconds: u64,
+    /// Seconds after the end of a batch within which its files are there and agree with its counts.
+    pub grace_seconds: u64,
     /// Whether a batch ends when its window does.
     pub expires: bool,
     /// Whether the input file is still there after its batch.
@@ -108,8 +118,8 @@ pub enum CustomIds {
     Portable,
 }
 
-/// What every provider that is to be spoken to allows in a day at most: guards against slips.
-const MAX_POLL_SECONDS: u64 = 86_400;
+/// Of every wait that a profile names: guards against slips.
+const MAX_SECONDS: u64 = 86_400;
 
 impl Default for Profile {
     fn default() -> Self {
@@ -144,6 +154,11 @@ impl Default for Profile {
             paging: Paging::After,
             statuses: BTreeMap::new(),
             poll_seconds: 15,
+            call_seconds: 60,
+            retry_seconds: 5,
+            full_seconds: 300,
+            appears_seconds: 60,
+            grace_seconds: 300,
             expires: true,
             keeps_input: true,
             seen_live: false,
@@ -180,12 +195,19 @@ impl Profile {
             ("max_open_batches", self.max_open_batches.unwrap_or(1)),
             ("max_creates_an_hour", self.max_creates_an_hour.unwrap_or(1)),
             ("poll_seconds", self.poll_seconds),
+            ("call_seconds", self.call_seconds),
+            ("retry_seconds", self.retry_seconds),
+            ("full_seconds", self.full_seconds),
+            ("appears_seconds", self.appears_seconds),
+            ("grace_seconds", self.grace_seconds),
         ];
         if let Some((key, _)) = least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{key}` is 0"));
         }
-        if self.poll_seconds > MAX_POLL_SECONDS {
-            return Err("`poll_seconds` is more than a day".to_owned());
+        let is_long =
+            |(key, value): &&(&str, u64)| key.ends_with("_seconds") && *value > MAX_SECONDS;
+        if let Some((key, _)) = least_one.iter().find(is_long) {
+            return Err(format!("`{key}` is more than a day"));
         }
         if self.windows.is_empty() {
             return Err("`windows` is empty".to_owned());

@@ -55,6 +55,7 @@ impl OpenAICompatible {
         client.with(|config| {
             config.upload_path = profile.upload_path.clone().into();
             config.paging = profile.paging;
+            config.timeouts.call = std::time::Duration::from_secs(profile.call_seconds);
         })
     }
 }

@@ -31,11 +31,12 @@ use std::{
 };
 
 pub use self::report::{MatchedBy, Offence, OffenceKind, VerifiedFile, VerifyReport};
+pub(crate) use self::result::ResultParts;
 use self::{
     custom_ids::{Origin, match_custom_ids},
     report::Offences,
     requests::{Mark, Requests},
-    result::{LineId, ResultParts},
+    result::LineId,
 };
 use crate::{
     ids::Record,

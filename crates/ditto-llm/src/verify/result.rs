@@ -6,7 +6,7 @@ use crate::check::{Kind, NotJson, Scanner, Value};
 
 /// The parts of a result line that say whose it is and how it went.
 #[derive(Debug, Default)]
-pub(super) struct ResultParts<'a> {
+pub(crate) struct ResultParts<'a> {
     id: Option<Value<'a>>,
     custom_id: Option<Value<'a>>,
     error: Option<Value<'a>>,
@@ -26,7 +26,7 @@ pub(super) struct LineId {
 
 impl<'a> ResultParts<'a> {
     /// Reads a line; `None` if it is not one JSON object in UTF-8.
-    pub(super) fn read(line: &'a [u8]) -> Option<Self> {
+    pub(crate) fn read(line: &'a [u8]) -> Option<Self> {
         std::str::from_utf8(line).ok()?;
         let mut parts = Self::default();
         parts.read_object(line).ok()?;
@@ -79,13 +79,13 @@ impl<'a> ResultParts<'a> {
         })
     }
 
-    pub(super) fn custom_id(&self) -> Option<Cow<'a, str>> {
+    pub(crate) fn custom_id(&self) -> Option<Cow<'a, str>> {
         self.custom_id?.text()
     }
 
     /// Whether the request was answered: an HTTP status of success, a body that is not empty, and
     /// no error beside it.
-    pub(super) fn is_answer(&self) -> bool {
+    pub(crate) fn is_answer(&self) -> bool {
         let no_error = self.error.is_none_or(|error| error.kind == Kind::Null);
         let success = self.status_code.is_some_and(|status| {
             let digits = std::str::from_utf8(status.raw).unwrap_or_default();

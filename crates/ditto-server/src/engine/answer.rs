@@ -20,6 +20,8 @@ pub(crate) struct Facts {
     /// The error's code says quota or billing.
     pub(crate) quota: bool,
     pub(crate) usage: Usage,
+    /// It says how much of the prompt was known already, be it nothing.
+    pub(crate) tells_cached: bool,
 }
 
 /// Codes and types of a 429 that no waiting of seconds will mend.
@@ -116,6 +118,7 @@ impl Facts {
             body,
             quota: false,
             usage: Usage::default(),
+            tells_cached: false,
         }
     }
 }
@@ -152,10 +155,12 @@ impl Top {
         let object = self.object.as_deref().map(RawValue::get);
         let is_error = error.is_some() || object == Some("\"error\"");
         let usage = self.usage.as_deref().map(RawValue::get);
+        let (usage, tells_cached) = usage.map(tokens).unwrap_or_default();
         Facts {
             body: if is_error { Body::ApiError } else { Body::Json },
             quota: error.is_some_and(names_quota),
-            usage: usage.map(tokens).unwrap_or_default(),
+            usage,
+            tells_cached,
         }
     }
 }
@@ -254,8 +259,8 @@ impl<'de> Visitor<'de> for TopVisitor {
 }
 
 /// Tokens in both spellings: of chat completions and embeddings, and of responses. What cannot be
-/// read counts as nothing: a strange usage must not cost the answer.
-fn tokens(usage: &str) -> Usage {
+/// read counts as nothing: a strange usage must not cost the answer. And whether it tells of cached ones.
+fn tokens(usage: &str) -> (Usage, bool) {
     #[derive(Deserialize, Default)]
     #[serde(default)]
     struct Tokens {
@@ -276,7 +281,7 @@ fn tokens(usage: &str) -> Usage {
         reasoning_tokens: Option<u64>,
     }
     let Ok(seen) = serde_json::from_str::<Tokens>(usage) else {
-        return Usage::default();
+        return Default::default();
     };
     let input = seen.input_tokens.or(seen.prompt_tokens).unwrap_or_default();
     let output = seen
@@ -291,13 +296,14 @@ fn tokens(usage: &str) -> Usage {
         .output_tokens_details
         .or(seen.completion_tokens_details)
         .unwrap_or_default();
-    Usage {
+    let usage = Usage {
         input,
         cached: inputs.cached_tokens.unwrap_or_default(),
         output,
         reasoning: outputs.reasoning_tokens.unwrap_or_default(),
         total: seen.total_tokens.unwrap_or(input + output),
-    }
+    };
+    (usage, inputs.cached_tokens.is_some())
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use super::segment::LineJob;
 use crate::catalog::DryBatch;
 use crate::config::Concurrency;
 use crate::model::allowance::Allowance;
-use crate::model::knee::{Trip, Why};
+use crate::model::knee::{Load, Trip, Why};
 use crate::model::lane::{Gate, LaneState, LaneView, Pause};
 use crate::model::retry_budget::RetryBudget;
 use crate::model::throttle::{Room, Signal, Throttle};
@@ -38,6 +38,8 @@ pub(crate) struct Lane {
     pub(crate) upstream: Arc<dyn Upstream>,
     model: String,
     weight: u32,
+    /// As configured; `None`: once its answers tell of cached tokens.
+    prefix_order: Option<bool>,
     inner: Mutex<LaneInner>,
     seen: Seen,
     /// A line arrived, the gate moved, or the engine stops.
@@ -50,6 +52,7 @@ pub(crate) struct Lane {
 struct Seen {
     is_open: AtomicBool,
     is_proven: AtomicBool,
+    tells_cached: AtomicBool,
     in_flight: AtomicUsize,
     /// Slots that found no line.
     idle: AtomicUsize,
@@ -131,37 +134,27 @@ pub(crate) struct Permit {
     lane: Arc<Lane>,
     is_probe: bool,
     trip: Trip,
-    /// What came of it, and when.
-    signal: (Signal, Duration),
-    allowance: Allowance,
+    sent: Duration,
+    /// The lane knows what came of it.
+    is_back: bool,
     /// Slots that are counted already and have to be started.
     pub(crate) starts: Starts,
 }
 
 impl Permit {
-    /// The request is back.
+    /// The request is back, with this.
     pub(crate) fn back(mut self, signal: Signal, allowance: Allowance, now: Duration) {
-        self.signal = (signal, now);
-        self.allowance = allowance;
+        self.is_back = true;
+        self.lane
+            .back((self.is_probe, self.trip), (signal, allowance), now);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut inner = lock(&self.lane.inner);
-        inner.in_flight -= 1;
-        inner.probes -= usize::from(self.is_probe);
-        let (signal, now) = self.signal;
-        let in_flight = inner.in_flight;
-        inner.throttle.back(self.trip, signal, in_flight, now);
-        if !self.allowance.is_empty() {
-            inner.throttle.told(self.allowance, in_flight, now);
-        }
-        let news = inner.news();
-        self.lane.show(&inner);
-        drop(inner);
-        if let Some(news) = news {
-            self.lane.log(news);
+        if !self.is_back {
+            let lost = (Signal::Lost, Allowance::default());
+            self.lane.back((self.is_probe, self.trip), lost, self.sent);
         }
     }
 }
@@ -227,9 +220,11 @@ impl Lane {
             upstream: Arc::clone(&route.upstream),
             model: model.to_owned(),
             weight: route.weight().max(1),
+            prefix_order: route.prefix_order(),
             seen: Seen {
                 is_open: AtomicBool::new(true),
                 is_proven: AtomicBool::new(false),
+                tells_cached: AtomicBool::new(false),
                 in_flight: AtomicUsize::new(0),
                 idle: AtomicUsize::new(0),
                 limit: AtomicUsize::new(inner.throttle.limit()),
@@ -282,6 +277,23 @@ impl Lane {
         lock(&self.inner).slots > 0
     }
 
+    pub(crate) fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// It finds its limit by itself, and has something in flight.
+    pub(crate) fn is_searching(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.in_flight > 0 && inner.throttle.why() != Why::Given
+    }
+
+    /// Its upstream has told of its load.
+    pub(crate) fn bears(&self, load: Load, now: Duration) {
+        let mut inner = lock(&self.inner);
+        inner.throttle.bears(load, now);
+        self.show(&inner);
+    }
+
     pub(crate) fn limit(&self) -> usize {
         self.seen.limit.load(Ordering::Relaxed)
     }
@@ -294,6 +306,19 @@ impl Lane {
     /// It has answered lines.
     pub(crate) fn is_proven(&self) -> bool {
         self.seen.is_proven.load(Ordering::Acquire)
+    }
+
+    /// Its answers tell how much of a prompt was known already. True if that changes what it wants.
+    pub(crate) fn tells_cached(&self) -> bool {
+        let tells = &self.seen.tells_cached;
+        let is_new = !tells.load(Ordering::Relaxed) && !tells.swap(true, Ordering::Relaxed);
+        is_new && self.prefix_order.is_none()
+    }
+
+    /// Lines that begin alike are to come together.
+    pub(crate) fn wants_prefixes_together(&self) -> bool {
+        let tells = || self.seen.tells_cached.load(Ordering::Relaxed);
+        self.prefix_order.unwrap_or_else(tells)
     }
 
     /// A line is for this lane rather than for the other.
@@ -472,11 +497,34 @@ impl Lane {
             lane: Arc::clone(self),
             is_probe,
             trip,
-            signal: (Signal::Lost, now),
-            allowance: Allowance::default(),
+            sent: now,
+            is_back: false,
             starts,
         };
         Taken::Line(job, permit, pool)
+    }
+
+    /// A request is back, or was given up.
+    fn back(
+        &self,
+        (is_probe, trip): (bool, Trip),
+        (signal, allowance): (Signal, Allowance),
+        now: Duration,
+    ) {
+        let mut inner = lock(&self.inner);
+        inner.in_flight -= 1;
+        inner.probes -= usize::from(is_probe);
+        let in_flight = inner.in_flight;
+        inner.throttle.back(trip, signal, in_flight, now);
+        if !allowance.is_empty() {
+            inner.throttle.told(allowance, in_flight, now);
+        }
+        let news = inner.news();
+        self.show(&inner);
+        drop(inner);
+        if let Some(news) = news {
+            self.log(news);
+        }
     }
 
     /// Resolves when the lane may have something for a slot. To be made before [`take`](Self::take).

@@ -82,7 +82,7 @@ impl Lanes {
             let needs = Arc::clone(&self.needs);
             Arc::new(Pool::new(key.clone(), needs))
         });
-        pool.set_lanes(lanes);
+        pool.set_lanes(routing.generation(), lanes);
         Some(Arc::clone(pool))
     }
 
@@ -167,6 +167,21 @@ impl Lanes {
             .iter()
             .flat_map(|pool| pool.take_waiting(&wanted))
             .collect()
+    }
+
+    /// Lanes in use that search for their limit, by upstream.
+    pub(crate) fn searching(&self) -> Vec<Vec<Arc<Lane>>> {
+        let known = lock(&self.known);
+        let mut by_route: BTreeMap<u64, Vec<Arc<Lane>>> = BTreeMap::new();
+        for (key, lane) in &known.lanes {
+            if lane.is_searching() {
+                by_route
+                    .entry(key.route)
+                    .or_default()
+                    .push(Arc::clone(lane));
+            }
+        }
+        by_route.into_values().collect()
     }
 
     pub(crate) fn wake_all(&self) {

@@ -39,10 +39,12 @@ mod lanes;
 mod lease;
 mod lines;
 mod litter;
+mod loads;
 mod long_line;
 mod open;
 mod park;
 mod pool;
+mod prefixes;
 mod queue;
 mod recorded;
 mod renew;
@@ -262,6 +264,7 @@ impl Engine {
             self.duty("seal", Inner::seal_segments),
             self.duty("finish", Inner::finish_batches),
             self.duty("renew", Inner::renew_lease),
+            self.duty("loads", Inner::watch_loads),
             self.duty("sweep", Inner::sweep),
             self.duty("clean", Inner::clean),
         ] {

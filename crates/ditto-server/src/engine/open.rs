@@ -11,6 +11,7 @@ use super::faults::{self, FaultyLine, fault_line};
 use super::hand::InHand;
 use super::lines::{LineHash, is_blank, without_bom};
 use super::pool::Pool;
+use super::prefixes;
 use super::seal::SealQueue;
 use super::segment::{LineJob, OpenSegment};
 use super::settle::settle_ended;
@@ -173,7 +174,7 @@ impl Inner {
         entry.requests == 1 && entry.faults == 1 && entry.length > limit
     }
 
-    /// Lines by pool, in order; faulty ones and those of an ending batch are settled here.
+    /// Lines by pool, in order, or in that of their prefixes; faulty ones and those of an ending batch are settled here.
     fn sort_lines(
         &self,
         segment: &Arc<OpenSegment>,
@@ -218,7 +219,14 @@ impl Inner {
                 segment.key, segment.entry.requests
             )));
         }
-        Ok(runs.runs)
+        let arranged = runs.runs.into_iter().map(|(pool, lines)| {
+            let lines = match pool.wants_prefixes_together() {
+                true => prefixes::arrange(lines),
+                false => lines,
+            };
+            (pool, lines)
+        });
+        Ok(arranged.collect())
     }
 
     fn check_hash(&self, segment: &OpenSegment, bytes: &Bytes) -> Result<()> {

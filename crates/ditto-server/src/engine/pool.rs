@@ -29,8 +29,10 @@ pub(crate) const DRY: usize = 2 * TURN_LINES as usize;
 pub(crate) struct Pool {
     key: PoolKey,
     mark: LaneMark,
-    /// In the order of the configuration.
-    lanes: RwLock<Arc<[Arc<Lane>]>>,
+    /// In the order of the configuration, and of which generation of it.
+    lanes: RwLock<(u64, Arc<[Arc<Lane>]>)>,
+    /// Held by who changes them.
+    changing: Mutex<()>,
     /// It has several.
     is_shared: AtomicBool,
     queue: Mutex<Queue>,
@@ -74,7 +76,8 @@ impl Pool {
         Self {
             mark: LaneMark::new(key.tenant.as_deref().unwrap_or_default(), &key.model),
             key,
-            lanes: RwLock::new(Arc::new([])),
+            lanes: RwLock::new((0, Arc::new([]))),
+            changing: Mutex::default(),
             is_shared: AtomicBool::new(false),
             queue: Mutex::default(),
             needs,
@@ -92,16 +95,21 @@ impl Pool {
 
     pub(crate) fn lanes(&self) -> Arc<[Arc<Lane>]> {
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&lanes)
+        Arc::clone(&lanes.1)
     }
 
-    /// From now on these lanes send its lines; what the others have in flight comes to its end.
-    pub(crate) fn set_lanes(self: &Arc<Self>, lanes: Vec<Arc<Lane>>) {
-        let same = |a: &[Arc<Lane>], b: &[Arc<Lane>]| {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
-        };
-        let before = self.lanes();
-        if same(&before, &lanes) {
+    /// From now on these lanes send its lines; what the others have in flight comes to its end. Nothing
+    /// changes if lanes of a later generation of the configuration do already: who has begun with an
+    /// earlier one is late.
+    pub(crate) fn set_lanes(self: &Arc<Self>, generation: u64, lanes: Vec<Arc<Lane>>) {
+        // One at a time; while lanes are told, the slots of others may read who they are.
+        let _turn = lock(&self.changing);
+        let (at, before) = self
+            .lanes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if generation < at || generation == at && are_same(&before, &lanes) {
             return;
         }
         for lane in lanes.iter().filter(|lane| !has(&before, lane)) {
@@ -111,7 +119,7 @@ impl Pool {
             lane.leave(self);
         }
         self.is_shared.store(lanes.len() > 1, Ordering::Release);
-        *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = lanes.into();
+        *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = (generation, lanes.into());
         self.wake();
     }
 
@@ -241,6 +249,13 @@ impl Pool {
         }
     }
 
+    /// Lines that begin alike are to come together.
+    pub(crate) fn wants_prefixes_together(&self) -> bool {
+        self.lanes()
+            .iter()
+            .any(|lane| lane.wants_prefixes_together())
+    }
+
     pub(crate) fn has_lines(&self) -> bool {
         !lock(&self.queue).is_empty()
     }
@@ -288,6 +303,13 @@ impl Pool {
         ready.chain(retries).collect()
     }
 
+    /// Lines that wait for a slot, taken out.
+    pub(crate) fn take_ready(&self) -> Vec<LineJob> {
+        let ready = lock(&self.queue).take_ready(&|_| true);
+        self.needs.ready.fetch_sub(ready.len(), Ordering::Relaxed);
+        ready
+    }
+
     /// All waiting lines for which this holds, taken out.
     pub(crate) fn take_waiting(&self, wanted: &impl Fn(&LineJob) -> bool) -> Vec<LineJob> {
         let mut queue = lock(&self.queue);
@@ -317,6 +339,10 @@ impl Pool {
         lane.pause(pause, sent, now);
         self.wake();
     }
+}
+
+fn are_same(a: &[Arc<Lane>], b: &[Arc<Lane>]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 fn has(lanes: &[Arc<Lane>], lane: &Arc<Lane>) -> bool {

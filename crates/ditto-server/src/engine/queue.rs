@@ -190,9 +190,19 @@ impl Queue {
         let candidates: Vec<_> = self.batches.iter().map(Waiting::candidate).collect();
         let place = self.turn.pick(&candidates)?;
         let chosen = &candidates[place];
-        self.turn.charge(chosen.tenant, u64::from(TURN_LINES));
-        self.current = Some((chosen.id, TURN_LINES - 1));
+        let lines = turn_of(self.batches[place].lines.len());
+        self.turn.charge(chosen.tenant, u64::from(lines));
+        self.current = Some((chosen.id, lines - 1));
         Some(place)
+    }
+}
+
+/// Lines of a turn. A few that would be left behind it come along: a whole turn of somebody else for
+/// them is what a small batch would wait for most.
+fn turn_of(waiting: usize) -> u32 {
+    match u32::try_from(waiting) {
+        Ok(few) if (TURN_LINES..=TURN_LINES + TURN_LINES / 2).contains(&few) => few,
+        _ => TURN_LINES,
     }
 }
 

@@ -33,7 +33,7 @@ impl Inner {
     /// What becomes of a line that was sent at `sent`.
     pub(crate) async fn settle(
         self: &Arc<Self>,
-        (pool, lane): (&Pool, &Lane),
+        (pool, lane): (&Arc<Pool>, &Lane),
         mut job: LineJob,
         sent: Duration,
         reply: Reply,
@@ -66,6 +66,9 @@ impl Inner {
         match next {
             Next::Settle(verdict) => {
                 tell_lane(lane, outcome, verdict, facts.usage.total, now);
+                if facts.tells_cached && lane.tells_cached() {
+                    self.arrange_waiting(pool).await;
+                }
                 let seen = Seen {
                     verdict,
                     reply,
@@ -383,6 +386,7 @@ fn read(reply: &Reply, survey: Option<&Survey>) -> (Outcome, Facts) {
         body: Body::Empty,
         quota: false,
         usage: Usage::default(),
+        tells_cached: false,
     };
     match reply {
         Reply::Answer {

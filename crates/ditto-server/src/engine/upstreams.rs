@@ -110,7 +110,8 @@ impl Inner {
         let tenant = key.tenant.as_deref().unwrap_or_default();
         let offers = front.models.offers(&front.routing, tenant).await;
         let routes = front.routing.routes(&key.model, &offers);
-        pool.set_lanes(self.lanes.lanes_of(&routes, &key.model));
+        let lanes = self.lanes.lanes_of(&routes, &key.model);
+        pool.set_lanes(front.routing.generation(), lanes);
         let is_elsewhere = |job: &LineJob| front.routing.names(&job.segment.work.row.tenant);
         if key.tenant.is_none() {
             for job in pool.take_waiting(&is_elsewhere) {

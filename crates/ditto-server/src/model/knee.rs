@@ -81,6 +81,19 @@ pub enum Why {
     Troubled,
     /// The search goes no further.
     Most,
+    /// The upstream has said that requests wait there.
+    Waits,
+    /// The upstream has said how many it works on at once.
+    Places,
+}
+
+/// What an upstream says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that have arrived and are not worked on.
+    pub waiting: usize,
+    /// How many are worked on at once, if that is fixed.
+    pub places: Option<usize>,
 }
 
 impl Why {
@@ -93,6 +106,8 @@ impl Why {
             Self::Refused => "the upstream refused more",
             Self::Troubled => "too many requests failed",
             Self::Most => "the most that is allowed",
+            Self::Waits => "the upstream says that requests wait there",
+            Self::Places => "the upstream says that it works on no more at once",
         }
     }
 }
@@ -263,6 +278,35 @@ impl Knee {
     pub fn lost(&mut self, trip: Trip) {
         if let Some(search) = &mut self.search {
             search.cohort.lost(trip);
+        }
+    }
+
+    /// The upstream says how it is. A few may wait there, so that it never does.
+    pub fn bears(&mut self, load: Load, now: Duration) {
+        let Some(search) = &mut self.search else {
+            return;
+        };
+        let most = load
+            .places
+            .map_or(self.limit, |places| places + spare(places));
+        let is_crowded = load.waiting > spare(self.limit);
+        let (limit, why) = match is_crowded {
+            // Others may fill it, too: never so few that nothing comes of it.
+            true => {
+                let fewer = self.limit - load.waiting.min(self.limit) + spare(self.limit);
+                let fewer = fewer.max(self.limit / 2).max(START.min(self.limit));
+                (fewer, Why::Waits)
+            }
+            false => (most, Why::Places),
+        };
+        if limit < self.limit && !search.is_same_trip(now) {
+            search.back_to(limit, why, now);
+            // It is known to be full: what is behind it is not tried at once.
+            search.rest(why, now);
+            self.move_to(limit);
+        }
+        if let Some(places) = load.places {
+            self.most = self.most.min(places + spare(places));
         }
     }
 
@@ -532,6 +576,11 @@ impl Measure {
     fn throughput(self) -> f64 {
         self.in_flight / self.latency
     }
+}
+
+/// How many may wait beside so many that are worked on.
+fn spare(worked_on: usize) -> usize {
+    (worked_on / 4).max(1)
 }
 
 /// Whether it was worth going from one limit to a higher one.

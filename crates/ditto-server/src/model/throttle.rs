@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::allowance::Allowance;
-use super::knee::{Knee, Trip, Why};
+use super::knee::{Knee, Load, Trip, Why};
 use super::pace::Pace;
 
 /// Both limits of a lane.
@@ -117,6 +117,11 @@ impl Throttle {
         {
             pace.told(means, now);
         }
+    }
+
+    /// The upstream tells of its load.
+    pub fn bears(&mut self, load: Load, now: Duration) {
+        self.knee.bears(load, now);
     }
 
     /// A request took so many tokens.

@@ -1,8 +1,8 @@
 //! An upstream over HTTP.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_rustls::rustls::ClientConfig;
 
 use super::address::{base, shown_address};
+use super::load::Said;
 use super::{Caller, Content, Keep, Upstream};
 use crate::config::UpstreamConfig;
 use crate::error::{Error, Result};
@@ -30,6 +31,12 @@ mod spares;
 const MODELS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Thousands of models; it is held whole, and kept.
 const MODELS_BYTES: usize = 4 << 20;
+/// What a server says of its load is of now, or of no use.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
+const LOAD_BYTES: usize = 4 << 20;
+/// One that never said anything is asked again after this, and one that has after that.
+const SILENT: Duration = Duration::from_secs(300);
+const HUSHED: Duration = Duration::from_secs(10);
 /// How we call ourselves.
 const USER_AGENT_NAME: &str = concat!("ditto-batch/", env!("CARGO_PKG_VERSION"));
 
@@ -46,6 +53,26 @@ pub(crate) struct HttpUpstream {
     terms: Arc<Terms>,
     /// For questions that are no line's: they are few, and need not be fast.
     client: reqwest::Client,
+    /// It tells nothing of its load.
+    silence: Silence,
+}
+
+/// Until when one that tells nothing is not asked.
+#[derive(Debug, Default)]
+struct Silence(Mutex<(Option<Instant>, bool)>);
+
+impl Silence {
+    fn lasts(&self) -> bool {
+        let (until, _) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn note(&self, spoke: bool) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_spoken = known.1 || spoke;
+        let pause = if has_spoken { HUSHED } else { SILENT };
+        *known = ((!spoke).then(|| Instant::now() + pause), has_spoken);
+    }
 }
 
 impl fmt::Debug for HttpUpstream {
@@ -86,6 +113,7 @@ impl HttpUpstream {
                 key: config.key.clone(),
                 terms: Arc::new(terms),
                 client,
+                silence: Silence::default(),
             })
         };
         made().map_err(|failure| {
@@ -150,8 +178,39 @@ impl Upstream for HttpUpstream {
         }
     }
 
+    async fn load(&self) -> Option<Said> {
+        if self.silence.lasts() {
+            return None;
+        }
+        let said = match self.metrics().await {
+            Some(said) => Some(said),
+            None => self.slots().await,
+        };
+        self.silence.note(said.is_some());
+        said
+    }
+
     fn secret(&self) -> Option<&str> {
         self.key.as_ref().map(|key| key.expose_secret())
+    }
+}
+
+impl HttpUpstream {
+    async fn metrics(&self) -> Option<Said> {
+        Said::metrics(String::from_utf8(self.small("/metrics").await?).ok()?)
+    }
+
+    async fn slots(&self) -> Option<Said> {
+        Said::slots(&serde_json::from_slice(&self.small("/slots").await?).ok()?)
+    }
+
+    /// What stands at a path, if it is there at once and not too long.
+    async fn small(&self, path: &str) -> Option<Vec<u8>> {
+        let ask = async {
+            let response = self.get(path).send().await?;
+            up_to(LOAD_BYTES, response.error_for_status()?).await
+        };
+        tokio::time::timeout(LOAD_TIMEOUT, ask).await.ok()?.ok()?
     }
 }
 

@@ -14,6 +14,7 @@ use crate::spool::Spooled;
 pub(crate) mod address;
 pub(crate) mod arriving;
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod models;
 mod probe;
 pub(crate) mod routing;
@@ -89,6 +90,10 @@ pub(crate) trait Upstream: fmt::Debug + Send + Sync {
     fn caller(&self) -> Box<dyn Caller>;
     /// Its list of models, as it gives it.
     async fn models(&self) -> Result<Vec<serde_json::Value>>;
+    /// What it says of its load, if it does.
+    async fn load(&self) -> Option<load::Said> {
+        None
+    }
     /// What must never stand in a result: the key, if there is one.
     fn secret(&self) -> Option<&str>;
 }

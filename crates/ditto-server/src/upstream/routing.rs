@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone)]
 pub(crate) struct Routing {
     routes: Vec<Route>,
+    /// How often there were others before.
+    generation: u64,
 }
 
 /// One upstream and what it serves.
@@ -44,6 +46,11 @@ impl Route {
     /// Its part of the lines, beside the weights of others.
     pub(crate) fn weight(&self) -> u32 {
         self.config.weight
+    }
+
+    /// Whether lines that begin alike come together; `None`: as it turns out.
+    pub(crate) fn prefix_order(&self) -> Option<bool> {
+        self.config.prefix_order
     }
 
     fn is_for(&self, tenant: &str) -> bool {
@@ -114,7 +121,11 @@ fn ids(list: &[Value]) -> BTreeSet<String> {
 impl Routing {
     /// The upstreams of this configuration, whose answers are kept there while they arrive.
     pub(crate) fn new(config: &Config, keep: &Keep) -> Result<Self> {
-        Self { routes: Vec::new() }.with(&config.upstreams, config, keep)
+        let none = Self {
+            routes: Vec::new(),
+            generation: 0,
+        };
+        none.with(&config.upstreams, config, keep)
     }
 
     /// These upstreams in the place of the ones before. One that is configured as before stays what
@@ -158,7 +169,13 @@ impl Routing {
         });
         Ok(Self {
             routes: routes.collect::<Result<_>>()?,
+            generation: self.generation + 1,
         })
+    }
+
+    /// Later ones have a higher number.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// One upstream for every model.
@@ -173,6 +190,7 @@ impl Routing {
                     ..UpstreamConfig::new("only", "http://127.0.0.1:1")
                 },
             }],
+            generation: 0,
         }
     }
 
@@ -244,6 +262,7 @@ mod tests {
         };
         Routing {
             routes: lists.iter().map(route).collect(),
+            generation: 0,
         }
     }
 

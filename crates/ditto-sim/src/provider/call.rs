@@ -34,7 +34,8 @@ impl Call {
         let post = method == Method::POST;
         let parts: Vec<&str> = path.split('/').collect();
         Some(match parts[..] {
-            ["files"] if post => Self::Upload,
+            // Some have an address of its own for it.
+            ["files"] | ["files", "upload"] if post => Self::Upload,
             ["files"] if get => Self::ListFiles,
             ["files", id] if get => Self::RetrieveFile(id.into()),
             ["files", id] if method == Method::DELETE => Self::DeleteFile(id.into()),
@@ -75,6 +76,7 @@ mod tests {
         let name = |method: Method, path: &str| Call::at(&method, path).map(|call| call.name());
         for (method, path, expected) in [
             (Method::POST, "/v1/files", Some("upload")),
+            (Method::POST, "/v1/files/upload", Some("upload")),
             (Method::GET, "/v1/files/f/content", Some("content")),
             (Method::DELETE, "/v1/files/f", Some("delete file")),
             (Method::POST, "/v1/batches", Some("create")),

@@ -4,20 +4,27 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ditto_llm::jobs::{Job, Plan};
 use tempfile::NamedTempFile;
 
+use super::failure;
+use super::kept::Kept;
 use crate::commands::check::input::open;
 use crate::compression::Compression;
+use crate::exit;
 use crate::failure::{Failure, Result};
+use crate::fingerprint::Fingerprint;
+
+/// What came by stdin or was packed, in the job's folder.
+const UNPACKED: &str = "input.jsonl";
 
 /// The input itself, or what came by stdin or was packed, in the job's folder.
 pub(super) fn regular(input: &Path, folder: &Path) -> Result<PathBuf> {
-    if input != Path::new("-") && Compression::of(input).is_none() {
-        // The job is run from anywhere.
-        return fs::canonicalize(input).map_err(|e| Failure::file("cannot read", input, &e));
+    if stays(input) {
+        return found(input);
     }
     let mut source = open(input)?;
-    let place = folder.join("input.jsonl");
+    let place = folder.join(UNPACKED);
     let failed = |e: &io::Error| Failure::file("cannot write", &place, e);
     fs::create_dir_all(folder).map_err(|e| failed(&e))?;
     let mut part = NamedTempFile::new_in(folder).map_err(|e| failed(&e))?;
@@ -25,4 +32,69 @@ pub(super) fn regular(input: &Path, folder: &Path) -> Result<PathBuf> {
     part.as_file().sync_all().map_err(|e| failed(&e))?;
     part.persist(&place).map_err(|e| failed(&e.error))?;
     fs::canonicalize(&place).map_err(|e| failed(&e))
+}
+
+/// Where the input is by now, if the job's folder was moved together with it.
+pub(crate) fn find_again(job: &mut Job, kept: &Kept) {
+    if job.about().input.path.exists() {
+        return;
+    }
+    let there = match stays(&kept.input) {
+        true => kept.input.clone(),
+        false => kept.places.folder.join(UNPACKED),
+    };
+    if let Ok(path) = fs::canonicalize(there) {
+        job.input_is_at(path);
+    }
+}
+
+/// The input is the one that the job began with. What came by stdin is not asked for again.
+pub(super) fn require_same(input: &Path, job: &Job) -> Result<()> {
+    let plan = job.about();
+    if input == Path::new("-") {
+        return job.check_input().map_err(failure);
+    }
+    if stays(input) {
+        let there = found(input)?;
+        if there != plan.input.path {
+            return Err(other_job(input, plan));
+        }
+        return job.check_input().map_err(failure);
+    }
+    let there = Fingerprint::read(open(input)?).map_err(|e| Failure::input(input, &e))?;
+    match (there.bytes, &there.xxh3) == (plan.input.bytes, &plan.input.xxh3) {
+        true => Ok(()),
+        false => Err(changed(input)),
+    }
+}
+
+/// Where it is: the job is run from anywhere.
+fn found(input: &Path) -> Result<PathBuf> {
+    fs::canonicalize(input).map_err(|e| {
+        Failure::file("cannot read", input, &e)
+            .hint("nothing was sent; put it in its place, or give the name that it has now")
+    })
+}
+
+/// Whether the job reads the input where it is.
+fn stays(input: &Path) -> bool {
+    input != Path::new("-") && Compression::of(input).is_none()
+}
+
+fn other_job(input: &Path, plan: &Plan) -> Failure {
+    let message = format!(
+        "the job in this folder is about {} and not about {}",
+        plan.input.path.display(),
+        input.display()
+    );
+    Failure::new(exit::CONFLICT, message)
+        .hint("nothing was sent and nothing is lost; give one of the two inputs another name")
+}
+
+fn changed(input: &Path) -> Failure {
+    let message = format!("{} has changed since the job began", input.display());
+    Failure::new(exit::CONFLICT, message).hint(
+        "nothing of the change was sent and all results are kept; put the old file back, or move the \
+         job's folder away to begin anew",
+    )
 }

@@ -1,56 +1,79 @@
-//! The results of a job over a provider, put in their places at its end.
+//! The results of a job over a provider, put in their places.
 
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use ditto_llm::jobs::{Job, Summary};
+use ditto_llm::jobs::{Job, Plan, Round, Summary};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{Errand, failure};
+use super::kept::{self, Places};
+use super::talk::unix_now;
+use super::{events, failure};
 use crate::exit;
 use crate::failure::{Failure, Result};
 use crate::fingerprint::{Fingerprint, Sum};
 use crate::whole_file::{Mark, Readers, WholeFile};
 
-/// Says that what stands in the places from now on is ours.
+/// Says which files in the places are ours.
 const PLACING: &str = "placing.json";
 /// How the job ended.
 const ENDED: &str = "ended.json";
 
-#[derive(Serialize, Deserialize)]
-struct EndedJob {
-    summary: Summary,
-    output: Fingerprint,
-    errors: Fingerprint,
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Placing {
+    files: Vec<Fingerprint>,
+}
+
+/// What there is of a job's results.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Results {
+    pub(crate) summary: Summary,
+    pub(crate) output: Fingerprint,
+    pub(crate) errors: Fingerprint,
+    /// From its first command to its results.
+    pub(crate) seconds: i64,
 }
 
 /// What is told of a job and its files.
 #[derive(Serialize)]
 struct Report<'a> {
     version: &'static str,
+    exit: u8,
+    began: i64,
+    seconds: i64,
     summary: &'a Summary,
-    plan: &'a ditto_llm::jobs::Plan,
-    rounds: &'a [ditto_llm::jobs::Round],
+    plan: &'a Plan,
+    rounds: &'a [Round],
+    shards: Vec<Value>,
     output: &'a Fingerprint,
     errors: &'a Fingerprint,
 }
 
-/// The summary of a job that has ended, if its results are still there.
-pub(super) fn ended(errand: &Errand<'_>) -> Result<Option<Summary>> {
-    let path = errand.folder.join(ENDED);
-    let Ok(bytes) = fs::read(&path) else {
+/// The exit code of results.
+pub(crate) fn exit_of(summary: &Summary) -> u8 {
+    match (summary.unfinished, summary.failed) {
+        (1.., _) => exit::NOT_FINISHED,
+        (0, 0) => exit::DONE,
+        (0, 1..) => exit::SOME_FAILED,
+    }
+}
+
+/// The results of a job that has ended, whether or not they are still where they were put.
+pub(crate) fn noted(folder: &Path) -> Result<Option<Results>> {
+    kept::read(&folder.join(ENDED))
+}
+
+/// The results of a job that has ended, if they are still there.
+pub(super) fn ended(places: &Places) -> Result<Option<Results>> {
+    let Some(ended) = noted(&places.folder)? else {
         return Ok(None);
     };
-    let ended: EndedJob = serde_json::from_slice(&bytes).map_err(|e| {
-        Failure::new(
-            exit::CONFLICT,
-            format!("{} is damaged: {e}", path.display()),
-        )
-    })?;
     for (place, expected) in [
-        (&errand.output, &ended.output),
-        (&errand.errors, &ended.errors),
+        (&places.output, &ended.output),
+        (&places.errors, &ended.errors),
     ] {
         let there = fs::File::open(place).and_then(Fingerprint::read);
         if there.ok().as_ref() != Some(expected) {
@@ -62,21 +85,29 @@ pub(super) fn ended(errand: &Errand<'_>) -> Result<Option<Summary>> {
                 ),
             )
             .hint(format!(
-                "nothing was changed; delete {} to have the results written again",
-                path.display()
+                "nothing was changed; move that file away and delete {} to have the results written again",
+                places.folder.join(ENDED).display()
             )));
         }
     }
-    Ok(Some(ended.summary))
+    Ok(Some(ended))
+}
+
+/// The job goes on after its end; its results stay where they are until there are others.
+pub(super) fn forget_end(places: &Places) -> Result<()> {
+    let path = places.folder.join(ENDED);
+    fs::remove_file(&path).map_err(|e| Failure::file("cannot remove", &path, &e))
 }
 
 /// Nothing stands in the places but what this job put there.
-pub(super) fn require_free(errand: &Errand<'_>) -> Result<()> {
-    if errand.folder.join(PLACING).exists() {
-        return Ok(());
-    }
-    for place in [&errand.output, &errand.errors, &errand.report] {
-        if fs::symlink_metadata(place).is_ok() {
+pub(crate) fn require_free(places: &Places) -> Result<()> {
+    let ours = placing(places)?.files;
+    for place in [&places.output, &places.errors, &places.report] {
+        if fs::symlink_metadata(place).is_err() {
+            continue;
+        }
+        let there = fs::File::open(place).and_then(Fingerprint::read);
+        if !there.is_ok_and(|there| ours.contains(&there)) {
             return Err(Failure::new(
                 exit::CONFLICT,
                 format!(
@@ -90,39 +121,64 @@ pub(super) fn require_free(errand: &Errand<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Writes output, errors and report, and says that the job has ended. If we stop in between, the next
-/// command writes them again.
-pub(super) fn results(errand: &Errand<'_>, job: &Job) -> Result<Summary> {
-    require_free(errand)?;
-    let mark = Mark::new();
-    let placing = errand.folder.join(PLACING);
-    let mut output = Hashing::begin(&errand.output, &mark)?;
-    let mut errors = Hashing::begin(&errand.errors, &mark)?;
-    let summary = job.export(&mut output, &mut errors).map_err(failure)?;
-    write(&placing, &mark, b"{}", Readers::Owner)?;
-    let (output, errors) = (output.place()?, errors.place()?);
-    let report = Report {
-        version: env!("CARGO_PKG_VERSION"),
-        summary: &summary,
-        plan: job.about(),
-        rounds: job.rounds(),
-        output: &output,
-        errors: &errors,
-    };
-    let json = serde_json::to_vec_pretty(&report).expect("a report is plain data");
-    write(&errand.report, &mark, &json, Readers::AsUsual)?;
-    let ended = EndedJob {
-        summary,
-        output,
-        errors,
-    };
-    let json = serde_json::to_vec(&ended).expect("a summary is plain data");
-    write(&errand.folder.join(ENDED), &mark, &json, Readers::Owner)?;
-    Ok(ended.summary)
+fn placing(places: &Places) -> Result<Placing> {
+    let placing = kept::read(&places.folder.join(PLACING))?;
+    Ok(placing.unwrap_or_default())
 }
 
-fn write(path: &Path, mark: &Mark, bytes: &[u8], readers: Readers) -> Result<()> {
-    WholeFile::begin(path, mark, readers)
+/// Writes output, errors and report of what there is, and, if no line is left, that the job has ended.
+/// If we stop in between, the next command writes them again.
+pub(crate) fn results(places: &Places, began: i64, job: &Job) -> Result<Results> {
+    require_free(places)?;
+    let mark = Mark::new();
+    let mut output = Hashing::begin(&places.output, &mark)?;
+    let mut errors = Hashing::begin(&places.errors, &mark)?;
+    let summary = job.export(&mut output, &mut errors).map_err(failure)?;
+    let results = Results {
+        summary,
+        output: output.sum.fingerprint(),
+        errors: errors.sum.fingerprint(),
+        seconds: (unix_now() - began).max(0),
+    };
+    let report = report(&results, began, job);
+    let mut placing = placing(places)?;
+    let report_file = Fingerprint::of(&report);
+    let new = [&results.output, &results.errors, &report_file];
+    placing.files.extend(new.into_iter().cloned());
+    kept::write(&places.folder.join(PLACING), &mark, &placing)?;
+    output.place()?;
+    errors.place()?;
+    write(&places.report, &mark, &report)?;
+    // Those before are gone now.
+    placing.files.drain(..placing.files.len() - new.len());
+    kept::write(&places.folder.join(PLACING), &mark, &placing)?;
+    if results.summary.unfinished == 0 {
+        kept::write(&places.folder.join(ENDED), &mark, &results)?;
+    }
+    Ok(results)
+}
+
+fn report(results: &Results, began: i64, job: &Job) -> Vec<u8> {
+    let shards = job.shards();
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        exit: exit_of(&results.summary),
+        began,
+        seconds: results.seconds,
+        summary: &results.summary,
+        plan: job.about(),
+        rounds: job.rounds(),
+        shards: shards
+            .map(|shard| events::about(shard, job.state(shard)))
+            .collect(),
+        output: &results.output,
+        errors: &results.errors,
+    };
+    serde_json::to_vec_pretty(&report).expect("a report is plain data")
+}
+
+fn write(path: &Path, mark: &Mark, bytes: &[u8]) -> Result<()> {
+    WholeFile::begin(path, mark, Readers::AsUsual)
         .and_then(|mut file| {
             file.write_all(bytes)?;
             file.replace()
@@ -148,14 +204,13 @@ impl Hashing {
         })
     }
 
-    fn place(self) -> Result<Fingerprint> {
+    fn place(self) -> Result<()> {
         let place = self.place;
         self.file
             .into_inner()
             .map_err(std::io::IntoInnerError::into_error)
             .and_then(WholeFile::replace)
-            .map_err(|e| Failure::file("cannot write", &place, &e))?;
-        Ok(self.sum.fingerprint())
+            .map_err(|e| Failure::file("cannot write", &place, &e))
     }
 }
 

@@ -44,7 +44,7 @@ impl KeptPath {
         }
     }
 
-    fn resolve(self, beside: &Path) -> PathBuf {
+    pub(crate) fn resolve(self, beside: &Path) -> PathBuf {
         let path = match self {
             Self::Text(text) => OsString::from(text),
             Self::Bytes(bytes) => OsString::from_vec(bytes),

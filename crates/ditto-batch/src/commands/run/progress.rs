@@ -71,10 +71,11 @@ impl Progress {
         }
         let news = seen.news(status, done, counts.total, lanes);
         let message = format!(
-            "{} failed  {} tokens{}",
+            "{} failed  {} tokens{}{}",
             counts.failed,
             now.tokens,
-            seen.pace(done, counts.total)
+            seen.pace(done, counts.total),
+            in_flight(lanes)
         );
         drop(seen);
         if let Some(reason) = &news.paused {
@@ -152,6 +153,17 @@ impl Seen {
         let rate = here as f64 / seconds;
         let left = total.saturating_sub(done) as f64 / rate;
         format!("  {rate:.0}/s  {} left", spoken(left))
+    }
+}
+
+/// How many are in flight, of how many, and why not more.
+fn in_flight(lanes: &[LaneReport]) -> String {
+    let sum = |part: fn(&LaneReport) -> usize| lanes.iter().map(part).sum::<usize>();
+    let (now, limit) = (sum(|lane| lane.in_flight), sum(|lane| lane.limit));
+    match lanes {
+        [] => String::new(),
+        [only] => format!("  {now} of {limit} in flight ({})", only.why),
+        _ => format!("  {now} of {limit} in flight"),
     }
 }
 

@@ -160,7 +160,7 @@ pub(crate) fn beside(input: &Path) -> Beside {
 }
 
 /// `X` of `X.jsonl`, `X.jsonl.gz` and `X.jsonl.zst`; stdin is called `stdin`.
-fn stem(input: &Path) -> PathBuf {
+pub(crate) fn stem(input: &Path) -> PathBuf {
     if input == Path::new("-") {
         return PathBuf::from("stdin");
     }

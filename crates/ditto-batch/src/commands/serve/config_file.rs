@@ -51,6 +51,8 @@ pub(super) struct UpstreamTable {
     pub(super) max_concurrency: Option<usize>,
     /// Its part of the lines of a model that others serve as well.
     pub(super) weight: Option<NonZeroU32>,
+    /// Lines that begin alike are sent one behind the other.
+    pub(super) prefix_order: Option<bool>,
 }
 
 /// `[[key]]`: the key itself stands in the environment.

@@ -252,6 +252,7 @@ fn of_table(args: &ServeArgs, table: UpstreamTable) -> Result<Upstream> {
     let mut upstream = new_upstream(&name, &target);
     upstream.models = table.models;
     upstream.tenants = table.tenants;
+    upstream.prefix_order = table.prefix_order;
     upstream.weight = table.weight.map_or(upstream.weight, NonZeroU32::get);
     upstream.concurrency = concurrency(args, (table.concurrency, table.max_concurrency))?;
     upstream.key = match (table.key_env, table.key_file) {

@@ -96,6 +96,7 @@ pub(crate) struct FakeBatch {
     ends_at: i64,
     lines: usize,
     failed: Option<Value>,
+    cancelled: bool,
     output: Option<String>,
     errors: Option<String>,
 }
@@ -242,6 +243,11 @@ impl World {
         self.now += seconds;
     }
 
+    /// From now on it has no such file.
+    pub(crate) fn lose(&mut self, file: Option<&String>) {
+        file.and_then(|file| self.files.remove(file));
+    }
+
     fn name(&mut self, kind: &str) -> String {
         self.names += 1;
         format!("{kind}-{}", self.names)
@@ -257,6 +263,7 @@ impl World {
         let over = self.now >= batch.ends_at;
         let status = match (over, &batch.failed) {
             (_, Some(_)) => "failed",
+            (true, None) if batch.cancelled => "cancelled",
             (true, None) => self.status_at_end,
             (false, None) => "in_progress",
         };
@@ -356,7 +363,8 @@ impl FileClient for Fake {
     async fn download_to(&self, file_id: &str, path: &Path) -> Result<Download> {
         self.point().await;
         self.weather("file.content")?;
-        let bytes = self.world().files[file_id].clone();
+        let bytes = self.world().files.get(file_id).cloned();
+        let bytes = bytes.ok_or_else(|| refused(404, "not_found", "no such file"))?;
         std::fs::write(path, &bytes)?;
         self.point().await;
         Ok(Download {
@@ -396,6 +404,7 @@ impl BatchClient for Fake {
                 ends_at: world.now + RUNS_FOR,
                 lines: 0,
                 failed: None,
+                cancelled: false,
                 output: None,
                 errors: None,
             };
@@ -455,8 +464,19 @@ impl BatchClient for Fake {
         }
     }
 
-    async fn cancel(&self, _: &str) -> Result<BatchResponse> {
-        unreachable!("jobs do not cancel by themselves")
+    /// Nothing of the batch was answered yet.
+    async fn cancel(&self, batch_id: &str) -> Result<BatchResponse> {
+        {
+            let mut world = self.world();
+            let now = world.now;
+            let mut batches = world.batches.iter_mut();
+            let Some(batch) = batches.find(|one| one.id == batch_id && one.ends_at > now) else {
+                return Err(refused(409, "conflict", "it has ended"));
+            };
+            (batch.ends_at, batch.cancelled) = (now, true);
+            (batch.output, batch.errors) = (None, None);
+        }
+        BatchClient::retrieve(self, batch_id).await
     }
 
     /// One batch a page: whoever looks must read on.

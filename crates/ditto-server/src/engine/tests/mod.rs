@@ -19,6 +19,7 @@ mod lanes;
 mod leasing;
 mod litter;
 mod outage;
+mod prefixes;
 mod replies;
 mod results;
 mod rig;

@@ -180,3 +180,36 @@ async fn lines_that_wait_go_to_the_others_when_an_upstream_is_taken_away() {
     let stats = [rig.sim.stats(), other.stats()];
     assert_eq!(stats.iter().map(|s| s.answered).sum::<u64>(), 1_000);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_in_a_storm_lose_nothing_and_buy_nothing_twice() {
+    let others = [with_latency("10ms"), with_latency("10ms")];
+    let rig = rig_with("10ms", &[]).await;
+    let all: Vec<_> = rig
+        .config
+        .upstreams
+        .iter()
+        .cloned()
+        .chain([upstream("b", &others[0]), upstream("c", &others[1])])
+        .collect();
+    let id = rig.submit(&lines(6_000)).await;
+    let storm = async {
+        for n in 0usize.. {
+            // Each alone, and each pair, in turn.
+            let some = (0..3).filter(|place| (n % 6 + 1) & (1 << place) != 0);
+            let now: Vec<_> = some.map(|place| all[place].clone()).collect();
+            rig.service().reload_upstreams(&now).await.unwrap();
+            tokio::task::yield_now().await;
+            if rig.batch(&id).await.status.is_terminal() {
+                return n;
+            }
+        }
+        unreachable!("it ends");
+    };
+    let reloads = storm.await;
+    assert!(reloads > 20, "{reloads} reloads");
+    all_answered(&rig.ended(&id).await, 6_000);
+    let sims = [&rig.sim, &others[0], &others[1]].map(|sim| sim.stats());
+    assert!(sims.iter().all(|stats| stats.answered > 100));
+    assert_eq!(sims.iter().map(|stats| stats.answered).sum::<u64>(), 6_000);
+}

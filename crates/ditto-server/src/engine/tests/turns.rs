@@ -1,7 +1,7 @@
 //! Whose line is next: nobody waits behind somebody else's plenty.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -37,6 +37,65 @@ async fn a_small_batch_does_not_wait_for_a_large_one() {
         "{meanwhile} lines were answered while 60 had their turn"
     );
     drop(large);
+}
+
+/// How long a batch of so many lines takes.
+async fn time_of(rig: &Rig, count: usize) -> f64 {
+    let begun = Instant::now();
+    let id = rig.submit(&lines(count)).await;
+    rig.ended(&id).await.is_conserved(count);
+    begun.elapsed().as_secs_f64()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_lines_beside_very_many_take_twice_their_time_and_cost_the_many_next_to_nothing()
+{
+    let rig = Rig::with(
+        |sim| sim.latency = "200ms".parse().unwrap(),
+        |config| config.upstreams[0].concurrency = crate::config::Concurrency::Fixed(16),
+    )
+    .await;
+    let alone = time_of(&rig, 100).await;
+    let many = rig.submit(&lines(100_000)).await;
+    until(rig.service(), "the many run", async || {
+        (rig.sim.stats().answered >= 200).then_some(())
+    })
+    .await;
+    let (before, begun) = (rig.sim.stats().answered, Instant::now());
+    let beside = time_of(&rig, 100).await;
+    // So much longer that the hundred are a small part of it.
+    let all = before + 1_000;
+    until(rig.service(), "the many have gone on", async || {
+        (rig.sim.stats().answered >= all).then_some(())
+    })
+    .await;
+    let per_second = 1_000.0 / begun.elapsed().as_secs_f64();
+    assert!(beside < 2.0 * alone, "{beside:.2} s, alone {alone:.2} s");
+    assert!(
+        per_second > 0.95 * 16.0 / 0.2,
+        "{per_second:.0} lines a second"
+    );
+    drop(many);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_behind_a_slow_line() {
+    let rig = Rig::start().await;
+    let slow = |at: usize, n: usize| match n == at {
+        true => line_for("m", n, "sim: delay 20s"),
+        false => line_for("m", n, &format!("say {n}")),
+    };
+    // One in the middle of its batch, which goes on behind it; and one at the end, behind which the
+    // next batch goes on.
+    for at in [100, 2_999] {
+        let file: String = (1..=3_000).map(|n| slow(at, n)).collect();
+        let id = rig.submit(file.as_bytes()).await;
+        rig.until(&id, "all others are answered", |batch| {
+            batch.request_counts.as_ref().unwrap().completed == 2_999
+        })
+        .await;
+    }
+    assert!(time_of(&rig, 100).await < 15.0, "it waits for no slow line");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -179,3 +179,55 @@ async fn a_list_of_models_without_an_end_is_not_read_to_it() {
     let error = here.upstream().models().await.unwrap_err();
     assert!(error.to_string().contains("longer than"), "{error}");
 }
+
+fn ok(body: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[tokio::test]
+async fn what_a_model_server_says_of_its_load_is_heard() {
+    let vllm = Scripted::start(ok("vllm:num_requests_waiting{model_name=\"m\"} 7.0\n")).await;
+    let upstream = vllm.upstream();
+    for _ in 0..2 {
+        let load = upstream.load().await.unwrap().of("m").unwrap();
+        assert_eq!((load.waiting, load.places), (7, None));
+    }
+    assert!(vllm.asked()[1].starts_with("GET /metrics HTTP/1.1\r\n"));
+
+    let llama = Scripted::start(ok(r#"[{"id":0,"is_processing":false}]"#)).await;
+    let said = llama.upstream().load().await.unwrap();
+    assert_eq!(said.of("m").unwrap().places, Some(1));
+}
+
+#[tokio::test]
+async fn who_says_nothing_of_its_load_is_left_in_peace() {
+    let silent = Scripted::start(ok("{\"detail\":\"nothing here\"}")).await;
+    let upstream = silent.upstream();
+    for _ in 0..5 {
+        assert!(upstream.load().await.is_none());
+    }
+    assert_eq!(silent.asked().len(), 2, "once each way");
+}
+
+#[tokio::test]
+async fn what_is_left_is_read_off_an_answer() {
+    let answer = ok("{}").replace(
+        "\r\n\r\n",
+        "\r\nx-ratelimit-remaining-requests: 59\r\nx-ratelimit-reset-requests: 6m0s\r\n\
+         x-ratelimit-remaining-tokens: 149984\r\nx-ratelimit-reset-tokens: 6ms\r\n\r\n",
+    );
+    let allowance = send(&Scripted::start(answer).await.upstream(), "{}")
+        .await
+        .allowance();
+    let left = |left: Option<crate::model::allowance::Left>| {
+        let left = left.unwrap();
+        (left.count, left.resets_in.as_millis())
+    };
+    assert_eq!(left(allowance.requests), (59, 360_000));
+    assert_eq!(left(allowance.tokens), (149_984, 6));
+    let reply = send(&Scripted::start(ok("{}")).await.upstream(), "{}").await;
+    assert!(reply.allowance().is_empty());
+}

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::world::{Beyond, Kind, Quota, SETTLED, Script, Seen, ms, run, run_lines, secs};
-use crate::model::knee::{MOST, Why};
+use crate::model::knee::{Load, MOST, Why};
 use crate::model::lane::Pause;
-use crate::model::throttle::Throttle;
+use crate::model::throttle::{Signal, Throttle};
 
 /// Answers against the ideal.
 const ENOUGH: f64 = 0.90;
@@ -245,4 +245,30 @@ fn a_limit_that_is_given_is_kept_and_one_that_bounds_is_not_exceeded() {
     let seen = run(&script, Throttle::up_to(16), secs(20));
     assert_eq!(seen.limits.last().unwrap().1, 16);
     assert_eq!(Throttle::given(5).why(), Why::Given);
+}
+
+#[test]
+fn an_upstream_that_says_that_many_wait_gets_fewer_and_its_places_are_kept_to() {
+    let load = |waiting, places| Load { waiting, places };
+    let mut throttle = Throttle::up_to(MOST);
+    let mut trips = Vec::new();
+    // Answers in no time: it climbs.
+    for n in 0..400u32 {
+        let now = ms(20) * n;
+        let in_flight = throttle.limit();
+        trips.extend((1..=in_flight).map(|crowd| throttle.sent(crowd, now)));
+        for trip in trips.drain(..) {
+            throttle.back(trip, Signal::Answered, 0, now + ms(10));
+        }
+    }
+    let high = throttle.limit();
+    assert!(high > 256, "{high}");
+    throttle.bears(load(high / 8, None), secs(9));
+    assert_eq!(throttle.limit(), high, "a few may wait");
+    throttle.bears(load(high / 2, None), secs(9));
+    assert_eq!(throttle.why(), Why::Waits);
+    assert!((high / 2..=high * 3 / 4).contains(&throttle.limit()));
+    throttle.bears(load(0, Some(4)), secs(19));
+    assert_eq!((throttle.limit(), throttle.why()), (5, Why::Places));
+    assert_eq!(Throttle::given(64).limit(), 64);
 }

@@ -1,0 +1,110 @@
+//! Where each result stands, in a temporary file: sixteen bytes a result.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use super::MAX_FILES;
+use crate::jsonl::Line;
+
+/// Where a result stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    file: u16,
+    offset: u64,
+    length: u32,
+}
+
+impl Place {
+    /// Of the content of a line, without what is around it.
+    pub(super) fn of(file: u16, line: &Line<'_>, content: &[u8]) -> Self {
+        // A BOM stands before the first line; what ends a line is no more than two bytes.
+        let around = line.end - line.start - content.len() as u64;
+        let lead = if around >= 3 { 3 } else { 0 };
+        Self {
+            file,
+            offset: line.start + lead,
+            // A line is read into memory, and no limit of ours is near this.
+            length: u32::try_from(content.len()).expect("a line has less than 4 GiB"),
+        }
+    }
+}
+
+const BYTES: usize = 16;
+
+/// All results, by number.
+#[derive(Debug)]
+pub(super) struct Results {
+    files: Vec<File>,
+    out: BufWriter<File>,
+    places: File,
+    count: u64,
+}
+
+impl Results {
+    pub(super) fn new(dir: &Path) -> io::Result<Self> {
+        let places = tempfile::tempfile_in(dir)?;
+        Ok(Self {
+            files: Vec::new(),
+            out: BufWriter::with_capacity(1 << 16, places.try_clone()?),
+            places,
+            count: 0,
+        })
+    }
+
+    pub(super) fn file(&mut self, file: File) -> io::Result<u16> {
+        if self.files.len() >= MAX_FILES {
+            let message = format!("more than {MAX_FILES} files cannot be merged at once");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        self.files.push(file);
+        Ok(u16::try_from(self.files.len() - 1).expect("there are few"))
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn push(&mut self, place: Place, is_answer: bool) -> io::Result<u64> {
+        let mut bytes = [0; BYTES];
+        bytes[..8].copy_from_slice(&place.offset.to_le_bytes());
+        bytes[8..12].copy_from_slice(&place.length.to_le_bytes());
+        bytes[12..14].copy_from_slice(&place.file.to_le_bytes());
+        bytes[14] = u8::from(is_answer);
+        self.out.write_all(&bytes)?;
+        self.count += 1;
+        Ok(self.count - 1)
+    }
+
+    /// Where a result stands, and whether it is an answer.
+    pub(super) fn get(&mut self, number: u64) -> io::Result<(Place, bool)> {
+        // Of no effect once all is written.
+        self.out.flush()?;
+        let mut bytes = [0; BYTES];
+        read_at(&self.places, number * BYTES as u64, &mut bytes)?;
+        let place = Place {
+            offset: u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")),
+            length: u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes")),
+            file: u16::from_le_bytes(bytes[12..14].try_into().expect("two bytes")),
+        };
+        Ok((place, bytes[14] == 1))
+    }
+
+    /// The result itself, read again.
+    pub(super) fn line(&mut self, number: u64) -> io::Result<Vec<u8>> {
+        let (place, _) = self.get(number)?;
+        let mut line = vec![0; place.length as usize];
+        read_at(
+            &self.files[usize::from(place.file)],
+            place.offset,
+            &mut line,
+        )?;
+        Ok(line)
+    }
+}
+
+/// Nothing is written any more, so it does not matter where the file stands.
+fn read_at(mut file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(bytes)
+}

@@ -1,0 +1,446 @@
+"""Jobs at a provider as people meet them: `status`, `watch`, `fetch` and `cancel` from the folder alone, signals, events,
+limits and second tries of `run --provider`, and what is said when something is wrong. Against the simulated provider."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+import harness
+
+ROWS = 60
+KEY, SECRET = "SIMULATED_PROVIDER_KEY", "sk-simulated-secret"
+QUICK, SLOW = "100ms/300ms/100ms", "100ms/1h/100ms"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv(KEY, SECRET)
+
+
+class Desk:
+    """An input of 60 rows, and a provider that takes 20 a batch."""
+
+    def __init__(self, folder, provider):
+        self.provider = provider
+        self.input = folder / "x.jsonl"
+        harness.samples(self.input, "synthetic", "-n", ROWS)
+        self.folder, self.profiles, self.said = folder / "x.ditto", folder / "profiles.toml", folder / "said"
+        self.output, self.errors, self.report = (folder / f"x.{end}" for end in ("output.jsonl", "errors.jsonl", "report.json"))
+        self.profiles.write_text("[custom]\npoll_seconds = 1\nmax_lines = 20\n")
+        self.way = ("--provider", "custom", "--base-url", provider.base_url, "--api-key-env", KEY, "--profiles", self.profiles)
+
+    def run(self, *flags):
+        return harness.ditto("run", self.input, *self.way, *flags)
+
+    def job(self, command, *flags):
+        """From the folder alone."""
+        return harness.ditto(command, self.folder, *flags)
+
+    def status(self, *flags):
+        done = self.job("status", "--json", *flags)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    @contextlib.contextmanager
+    def running(self, *flags, until=3):
+        """`run` in the background, once it has asked for so many batches."""
+        line = [str(harness.binary()), "run", str(self.input), *map(str, self.way), *map(str, flags)]
+        with open(self.said, "w") as said:
+            process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        try:
+            harness.until("batches were asked for", lambda: self.bill()["calls"].get("create", 0) >= until)
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    def bill(self):
+        return self.provider.get("/sim/stats")["batches"]
+
+    def created(self):
+        return len(self.bill()["batches"])
+
+    def verified(self):
+        done = harness.ditto("verify", self.input, self.output, self.errors)
+        return done.returncode == 0, done.stdout + done.stderr
+
+    def answered(self):
+        return [row["custom_id"] for row in harness.json_lines(self.output)]
+
+    def asked(self):
+        return [row["custom_id"] for row in harness.json_lines(self.input)]
+
+
+@contextlib.contextmanager
+def desk(folder, pace=QUICK, faults=None):
+    misbehaves = ("--batch-fail", faults) if faults else ()
+    with harness.sim("--batch-pace", pace, *misbehaves) as provider:
+        yield Desk(folder, provider)
+
+
+def ended(process, job, by=None):
+    """The exit code, and all that it said."""
+    if by is not None:
+        process.send_signal(by)
+    return process.wait(60), job.said.read_text()
+
+
+def explained(done, code, *words):
+    """It ends with this code, says what happened with these words, and what is safe and next in a hint."""
+    assert done.returncode == code, done.stderr
+    said = done.stderr[done.stderr.index("error: ") :]
+    assert "hint: " in said, said
+    for word in words:
+        assert word in said, said
+
+
+# Jobs by their folder.
+
+
+def test_a_job_is_told_from_its_folder_alone_and_its_key_is_nowhere_in_it(tmp_path):
+    with desk(tmp_path, SLOW) as job:
+        done = job.run("--no-wait")
+        assert done.returncode == 10, done.stderr
+        known = job.status("--offline")
+        assert [shard["state"] for shard in known["shards"]] == ["open"] * 3
+        assert known["way"] == {"base_url": job.provider.base_url, "key": {"env": KEY}}
+        batches = {shard["batch"] for shard in known["shards"]}
+        told = job.status()["shards"]
+        harness.until("lines run", lambda: job.status()["shards"][0]["provider"]["status"] == "in_progress")
+        assert {shard["provider"]["id"] for shard in told} == batches
+        said = harness.ditto("status", job.input)
+        assert said.returncode == 0 and all(batch in said.stdout for batch in batches)
+        assert "nobody works on it" in said.stdout
+        for path in job.folder.rglob("*"):
+            assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
+
+
+def test_a_job_without_its_key_is_told_by_its_ledger_and_says_so(tmp_path, monkeypatch):
+    with desk(tmp_path, SLOW) as job:
+        job.run("--no-wait")
+        monkeypatch.delenv(KEY)
+        told = job.job("status")
+        assert told.returncode == 2 and KEY in told.stderr
+        assert "open as batch" in told.stdout
+        assert job.job("status", "--offline").returncode == 0
+
+
+def test_what_was_sent_and_not_waited_for_is_watched_and_fetched(tmp_path):
+    with desk(tmp_path, "100ms/2s/100ms") as job:
+        assert job.run("--no-wait").returncode == 10
+        explained(job.job("fetch"), 10, "3 of 3 batches have not ended")
+        assert not job.output.exists()
+        explained(job.job("watch"), 10, "nobody works on it")
+        done = job.job("fetch", "--json")
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert (told["answered"], told["unfinished"], told["exit"]) == (ROWS, 0, 0)
+        assert job.verified()[0], job.verified()[1]
+        assert job.run().returncode == 0
+        assert (job.created(), job.bill()["billed"]) == (3, ROWS)
+        assert json.loads(job.job("watch", "--json").stdout) == told
+
+
+def test_a_job_that_is_worked_on_is_looked_at_and_nothing_else(tmp_path):
+    with desk(tmp_path, "100ms/5s/100ms") as job, job.running() as process:
+        told = job.status()
+        assert told["worker"].startswith(f"process {process.pid} on ")
+        harness.until("it says why", lambda: (job.status("--offline")["now"] or {}).get("why") == "3 open")
+        explained(job.job("cancel"), 5, f"process {process.pid}")
+        explained(job.job("fetch"), 5, f"process {process.pid}")
+        explained(job.run(), 5, f"process {process.pid}")
+        watched = job.job("watch")
+        assert watched.returncode == 0, watched.stderr
+        assert "60 of 60 lines answered" in watched.stderr
+        assert ended(process, job)[0] == 0
+
+
+def test_a_cancelled_job_keeps_its_answers_and_buys_nothing_until_it_is_run(tmp_path):
+    with desk(tmp_path, "100ms/8s/100ms") as job:
+        job.run("--no-wait")
+        counts = lambda: [shard["provider"]["request_counts"]["completed"] for shard in job.status()["shards"]]
+        harness.until("some lines of each batch ran", lambda: all(counts()))
+        done = job.job("cancel", "--json")
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads(done.stdout)["cancelled"]) == 3
+        assert "3 batches cancelled" in done.stderr
+        assert job.job("watch").returncode == 10
+        fetched = job.job("fetch", "--json")
+        assert fetched.returncode == 10, fetched.stderr
+        told = json.loads(fetched.stdout)
+        assert told["answered"] + told["failed"] == ROWS and told["unfinished"] == told["failed"] > 0
+        assert job.verified()[0], job.verified()[1]
+        assert job.created() == 3
+        kept = job.answered()
+        done = job.run()
+        assert done.returncode == 0, done.stderr
+        assert job.answered() == job.asked() and set(kept) <= set(job.answered())
+        assert job.bill()["billed"] == job.bill()["billed_distinct"]
+
+
+def test_a_shard_that_a_person_must_decide_about_is_told_by_every_command(tmp_path):
+    with desk(tmp_path, faults="create-lost,list-none") as job:
+        explained(job.run(), 5, "shard 1 cannot be found out", "--adopt 1=BATCH")
+        assert "--create-again 1" in job.job("status").stdout
+        explained(job.job("watch"), 5, "--create-again 1")
+        explained(job.job("fetch"), 5, "--create-again 1")
+        cancelled = job.job("cancel")
+        assert cancelled.returncode == 0 and "no batch of this job is open" in cancelled.stderr
+        done = harness.ditto("run", job.input, "--provider", "custom", "--create-again", 1)
+        assert done.returncode == 0 and job.bill()["billed"] == job.bill()["billed_distinct"] == ROWS
+
+
+def test_a_job_goes_on_after_it_was_moved_together_with_its_input(tmp_path):
+    (tmp_path / "old").mkdir()
+    with desk(tmp_path / "old", "100ms/1s/100ms") as job:
+        job.run("--no-wait")
+        new = tmp_path / "new"
+        (tmp_path / "old").rename(new)
+        assert harness.ditto("watch", new / "x.ditto").returncode == 10
+        done = harness.ditto("fetch", new / "x.jsonl")
+        assert done.returncode == 0, done.stderr
+        assert len(harness.json_lines(new / "x.output.jsonl")) == ROWS
+        assert harness.ditto("run", new / "x.jsonl", "--provider", "custom").returncode == 0
+        assert job.created() == 3
+
+
+def test_a_provider_that_is_away_takes_nothing_from_a_job(tmp_path):
+    with desk(tmp_path, SLOW) as job:
+        job.run("--no-wait")
+    explained(job.job("fetch"), 6, "could not be asked", "nothing is lost")
+    told = job.job("status")
+    assert told.returncode == 6 and told.stdout.count("open as batch") == 3
+    assert not job.output.exists()
+
+
+def test_a_batch_is_told_by_its_id(tmp_path):
+    with desk(tmp_path, "100ms/2s/100ms") as job:
+        job.run("--no-wait")
+        batch, other = [shard["batch"] for shard in job.status("--offline")["shards"]][:2]
+        assert json.loads(harness.ditto("status", batch, "--json", *job.way).stdout)["id"] == batch
+        explained(harness.ditto("fetch", batch, *job.way, cwd=tmp_path), 10, "has not ended")
+        assert harness.ditto("cancel", other, *job.way).returncode == 0
+        assert harness.ditto("watch", other, *job.way).returncode == 10
+        assert harness.ditto("watch", batch, *job.way).returncode == 0
+        fetched = harness.ditto("fetch", batch, *job.way, cwd=tmp_path)
+        assert fetched.returncode == 0, fetched.stderr
+        assert len(harness.json_lines(tmp_path / f"{batch}.output.jsonl")) == 20
+        explained(harness.ditto("fetch", batch, *job.way, cwd=tmp_path), 5, "is there already")
+        assert harness.ditto("cancel", batch, *job.way).returncode == 0, "one that has ended is no failure"
+        assert harness.ditto("status", "batch_none", *job.way).returncode == 3
+
+
+def test_what_is_no_job_is_said(tmp_path):
+    explained(harness.ditto("status", tmp_path / "x.jsonl"), 3, "neither a job's folder nor")
+    explained(harness.ditto("status", "batch_1"), 3, "needs --provider")
+    rows = harness.samples(tmp_path / "x.jsonl", "synthetic", "-n", 2)
+    assert harness.ditto("run", rows, "--upstream", "sim").returncode == 0
+    explained(harness.ditto("status", rows), 3, "is not at a provider")
+
+
+# Stops.
+
+
+@pytest.mark.parametrize(("word", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 10)])
+def test_a_job_that_is_stopped_leaves_its_batches_and_goes_on(tmp_path, word, code):
+    with desk(tmp_path, "100ms/3s/100ms") as job:
+        with job.running() as process:
+            exit, err = ended(process, job, word)
+        assert exit == code and "3 batches at the provider go on" in err, err
+        assert f"ditto-batch run {job.input} --provider custom" in err
+        done = harness.ditto("run", job.input, "--provider", "custom")
+        assert done.returncode == 0, done.stderr
+        bill = job.bill()
+        assert (job.created(), bill["billed"], bill["billed_distinct"]) == (3, ROWS, ROWS)
+
+
+def test_a_job_that_is_stopped_twice_ends_at_once(tmp_path):
+    with desk(tmp_path, SLOW, "create-hung") as job:
+        with job.running(until=1) as process:
+            process.send_signal(signal.SIGINT)
+            harness.until("it was heard", lambda: "stopping" in job.said.read_text())
+            exit, err = ended(process, job, signal.SIGINT)
+        assert exit == 130 and "stopped at once" in err, err
+
+
+def test_batches_are_cancelled_with_their_command_if_that_is_asked(tmp_path):
+    with desk(tmp_path, SLOW) as job:
+        with job.running("--cancel-on-exit") as process:
+            exit, err = ended(process, job, signal.SIGINT)
+        assert exit == 130 and "3 batches cancelled" in err, err
+        statuses = {shard["provider"]["status"] for shard in job.status()["shards"]}
+        assert statuses <= {"cancelling", "cancelled"}
+
+
+# What a run is told to do, and what it tells.
+
+
+def test_events_are_told_one_object_a_line(tmp_path):
+    with desk(tmp_path) as job:
+        done = job.run("--events", "ndjson")
+        assert done.returncode == 0, done.stderr
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        kinds = [event["event"] for event in events]
+        assert (kinds[0], kinds[-1]) == ("planned", "ended")
+        assert {"shard", "batch", "waiting"} <= set(kinds)
+        assert all(event["time"] > 1_600_000_000 and event["job"] == events[0]["job"] for event in events)
+        opened = [event for event in events if event.get("state") == "open"]
+        assert len({event["batch"] for event in opened}) == 3 and {event["shard"] for event in opened} == {1, 2, 3}
+        assert events[-1]["result"]["answered"] == ROWS
+        again = [json.loads(line) for line in job.run("--events", "ndjson").stdout.splitlines()]
+        assert [(event["event"], event["result"]) for event in again] == [("ended", events[-1]["result"])]
+        wrong = [json.loads(line) for line in job.run("--events", "ndjson", "--limit", 5).stdout.splitlines()]
+        assert [(event["event"], event["exit"], event["job"]) for event in wrong] == [("stopped", 5, events[0]["job"])]
+
+
+def test_with_a_summary_on_stdout_events_are_all_of_stderr(tmp_path):
+    with desk(tmp_path) as job:
+        done = job.run("--events", "ndjson", "--json")
+        assert json.loads(done.stdout)["exit"] == 0
+        kinds = [json.loads(line)["event"] for line in done.stderr.splitlines()]
+        assert kinds[0] == "planned" and kinds[-1] == "ended"
+
+
+def test_the_report_names_every_file_batch_and_hash(tmp_path):
+    with desk(tmp_path, faults="line-failed:400") as job:
+        done = job.run("--json")
+        assert done.returncode == 9, done.stderr
+        told, report = json.loads(done.stdout), json.loads(job.report.read_text())
+        assert (report["exit"], report["summary"]["classes"]["bad_request"]) == (9, 1)
+        assert report["summary"]["input_tokens"] == told["input_tokens"] > 0
+        assert report["output"]["bytes"] == job.output.stat().st_size == told["output"]["bytes"]
+        assert report["plan"]["input"]["bytes"] == job.input.stat().st_size and report["version"]
+        for shard in report["shards"]:
+            assert shard["batch"].startswith("batch") and shard["file"] and shard["end"]["status"] == "completed"
+            assert all(len(raw["xxh3"]) == 32 for raw in shard["raw"])
+        assert "by class: ok 59, bad_request 1" in done.stderr
+        assert f"ditto-batch verify {job.input} {job.output} {job.errors}" in done.stderr
+
+
+def test_only_the_first_lines_are_taken_if_that_is_asked(tmp_path):
+    with desk(tmp_path) as job:
+        done = job.run("--limit", 25, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["total"] == 25
+        assert job.answered() == job.asked()[:25] and job.bill()["billed"] == 25
+        explained(job.run(), 5, "--limit was 25", "is all now")
+
+
+def test_failed_lines_are_sent_once_more_and_nothing_that_was_answered_is_lost(tmp_path):
+    with desk(tmp_path, faults="line-failed:500:x2,line-refused:x1") as job:
+        done = job.run("--retries", 0)
+        assert done.returncode == 9, done.stderr
+        assert len(job.answered()) == ROWS - 2
+        before = {row["custom_id"]: row for row in harness.json_lines(job.output)}
+        done = job.run("--only-failed")
+        assert done.returncode == 0, done.stderr
+        assert job.answered() == job.asked() and job.verified()[0]
+        after = {row["custom_id"]: row for row in harness.json_lines(job.output)}
+        assert all(after[name] == row for name, row in before.items())
+        assert job.bill()["billed"] == job.bill()["billed_distinct"] == ROWS
+        assert job.run("--only-failed").returncode == 0 and job.created() == 4
+
+
+def test_lines_that_the_provider_refused_are_sent_once_more_only_if_all_are_meant(tmp_path):
+    with desk(tmp_path, faults="line-failed:400:x1") as job:
+        assert job.run().returncode == 9
+        assert job.run("--only-failed").returncode == 9 and job.created() == 3
+        assert job.run("--only-failed=all").returncode == 0
+        assert job.answered() == job.asked()
+
+
+def test_a_job_that_has_not_ended_has_no_failed_lines_yet(tmp_path):
+    with desk(tmp_path, SLOW) as job:
+        job.run("--no-wait")
+        explained(job.run("--only-failed"), 5, "has not ended")
+
+
+def test_own_uploads_are_deleted_after_the_end_and_results_only_if_asked(tmp_path):
+    with desk(tmp_path) as job:
+        assert job.run().returncode == 0
+        purposes = [file["purpose"] for file in job.provider.get("/v1/files")["data"]]
+        assert purposes and "batch" not in purposes
+        (tmp_path / "again").mkdir()
+        again = Desk(tmp_path / "again", job.provider)
+        assert again.run("--delete-remote-files").returncode == 0
+        assert len(job.provider.get("/v1/files")["data"]) == len(purposes)
+        assert again.verified()[0]
+
+
+# What is wrong is said, with what is safe and what to do.
+
+
+def test_an_input_that_cannot_be_read_is_said(tmp_path):
+    with desk(tmp_path) as job:
+        job.input.unlink()
+        explained(job.run(), 3, "cannot read", "nothing was sent")
+        job.input.mkdir()
+        explained(job.run(), 8, "not a regular file", "nothing was sent")
+        assert job.created() == 0
+
+
+def test_an_input_that_changed_is_said_whether_or_not_the_job_has_ended(tmp_path):
+    with desk(tmp_path, "100ms/1s/100ms") as job:
+        job.run("--no-wait")
+        before = job.input.read_bytes()
+        job.input.write_bytes(before.replace(b"0", b"1", 1))
+        explained(job.run(), 5, "has changed since the job began", "put the old file back")
+        job.input.write_bytes(before)
+        assert job.run().returncode == 0
+        job.input.write_bytes(before + before)
+        explained(job.run(), 5, "has changed since the job began")
+        assert job.created() == 3
+
+
+def test_the_folder_of_another_job_is_left_as_it_is(tmp_path):
+    with desk(tmp_path, SLOW) as job:
+        job.run("--no-wait")
+        other = tmp_path / "x.ndjson"
+        other.write_bytes(job.input.read_bytes())
+        explained(harness.ditto("run", other, *job.way), 5, "is about", "another name")
+        way = list(job.way)
+        way[1] = "openai"
+        explained(harness.ditto("run", job.input, *way), 5, "--provider was custom")
+    (tmp_path / "upstream").mkdir()
+    rows = harness.samples(tmp_path / "upstream" / "y.jsonl", "synthetic", "-n", 2)
+    assert harness.ditto("run", rows, "--upstream", "sim").returncode == 0
+    explained(harness.ditto("run", rows, *job.way), 5)
+
+
+def test_a_provider_that_is_not_known_or_has_no_such_batches_is_said_before_anything_is_made(tmp_path):
+    rows = harness.samples(tmp_path / "x.jsonl", "synthetic", "-n", 2)
+    explained(harness.ditto("run", rows, "--provider", "nobody"), 2, "no provider is known as `nobody`", "openai")
+    profiles = tmp_path / "p.toml"
+    profiles.write_text('[mine]\napi = "own"\nbase_url = "http://127.0.0.1:9/v1"\n')
+    explained(
+        harness.ditto("run", rows, "--provider", "mine", "--api-key-env", KEY, "--profiles", profiles),
+        12, "a batch API of its own", "nothing was sent",
+    )
+    assert sorted(os.listdir(tmp_path)) == ["p.toml", "x.jsonl"]
+
+
+def test_a_wrong_key_is_said(tmp_path, monkeypatch):
+    with desk(tmp_path, faults="key-echoed:always") as job:
+        done = job.run()
+        explained(done, 4, "check the key", "nothing was bought")
+        assert SECRET not in done.stderr
+        monkeypatch.delenv(KEY)
+        explained(job.run(), 2, KEY)
+
+
+def test_a_model_that_the_provider_does_not_have_is_said(tmp_path):
+    with desk(tmp_path, faults="fails:model_not_found:always") as job:
+        explained(job.run(), 12, "does not take the model", "model_not_found", "nothing of this batch was bought")
+        assert job.bill()["billed"] == 0
+
+
+@pytest.mark.parametrize("faults", ["create-quota", "fails:billing_hard_limit_reached:always"])
+def test_an_account_without_quota_is_said(tmp_path, faults):
+    with desk(tmp_path, faults=faults) as job:
+        explained(job.run(), 4, "quota", "was bought")
+        assert job.bill()["billed"] == 0
