@@ -582,7 +582,9 @@ async fn latency_delay_and_writing_speed_add_up() {
     let begun = Instant::now();
     let used = scripted(&sim, "delay 30ms").await.json()["usage"]["completion_tokens"].clone();
     let writing = Duration::from_secs_f64(used.as_u64().unwrap() as f64 / 400.0);
-    assert!(begun.elapsed() >= Duration::from_millis(50) + writing);
+    // A wait is as long on the average, and so sometimes a little shorter.
+    let slack = Duration::from_millis(2);
+    assert!(begun.elapsed() + slack >= Duration::from_millis(50) + writing);
 }
 
 #[tokio::test]
