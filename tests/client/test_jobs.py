@@ -2,6 +2,7 @@
 limits and second tries of `run --provider`, and what is said when something is wrong. Against the simulated provider."""
 
 import contextlib
+import gzip
 import json
 import os
 import signal
@@ -319,7 +320,7 @@ def test_the_report_names_every_file_batch_and_hash(tmp_path):
             assert shard["batch"].startswith("batch") and shard["file"] and shard["end"]["status"] == "completed"
             assert all(len(raw["xxh3"]) == 32 for raw in shard["raw"])
         assert "by class: ok 59, bad_request 1" in done.stderr
-        assert f"ditto-batch verify {job.input} {job.output} {job.errors}" in done.stderr
+        assert f"to prove that nothing is lost: ditto-batch verify {job.folder}\n" in done.stderr
 
 
 def test_only_the_first_lines_are_taken_if_that_is_asked(tmp_path):
@@ -370,6 +371,64 @@ def test_own_uploads_are_deleted_after_the_end_and_results_only_if_asked(tmp_pat
         assert again.run("--delete-remote-files").returncode == 0
         assert len(job.provider.get("/v1/files")["data"]) == len(purposes)
         assert again.verified()[0]
+
+
+# The proof, from the folder or the input alone.
+
+
+def test_a_job_is_proven_from_its_folder_or_its_input_wherever_it_was_moved_to(tmp_path):
+    (tmp_path / "old").mkdir()
+    with desk(tmp_path / "old", faults="line-failed:400") as job:
+        job.run("--no-wait")
+        explained(job.job("verify"), 10, "has not ended yet")
+        explained(harness.ditto("verify", job.input), 10, "has not ended yet")
+        assert job.run().returncode == 9
+    (tmp_path / "old").rename(tmp_path / "new")
+    for subject in ("x.ditto", "x.jsonl"):
+        done = harness.ditto("verify", tmp_path / "new" / subject)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout == (
+            "conserved: 60 requests, 60 results: 59 answered, 1 failed, matched by line number; "
+            "hashes and counts as reported\n"
+        )
+    (tmp_path / "new" / "x.ndjson").write_bytes((tmp_path / "new" / "x.jsonl").read_bytes())
+    explained(harness.ditto("verify", tmp_path / "new" / "x.ndjson"), 5, "is about")
+
+
+@pytest.mark.parametrize("name", ["jsonl", "output.jsonl", "errors.jsonl", "report.json"])
+def test_one_altered_byte_of_a_job_is_found(tmp_path, name):
+    with desk(tmp_path, faults="line-failed:400") as job:
+        assert job.run().returncode == 9
+    place = tmp_path / f"x.{name}"
+    before = bytearray(place.read_bytes())
+    at = before.index(b"0")
+    before[at] = ord("9")
+    place.write_bytes(before)
+    done = job.job("verify")
+    assert done.returncode == 9 and "was altered" in done.stdout, done.stdout + done.stderr
+
+
+def test_of_a_job_with_a_limit_only_its_lines_count(tmp_path):
+    with desk(tmp_path) as job:
+        assert job.run("--limit", 25).returncode == 0
+    files = (job.input, job.output, job.errors)
+    for how in ([job.folder], [job.input], [*files, "--report", job.report]):
+        done = harness.ditto("verify", *how)
+        assert done.returncode == 0 and done.stdout.startswith("conserved: 25 requests, 25 results"), done.stdout
+    rows = job.output.read_bytes().splitlines(keepends=True)
+    job.output.write_bytes(b"".join(rows[:-1]))
+    assert "input line 25 has no result" in job.job("verify").stdout
+
+
+def test_a_packed_input_is_proven_by_what_is_in_it(tmp_path):
+    with desk(tmp_path) as job:
+        packed = tmp_path / "x.jsonl.gz"
+        packed.write_bytes(gzip.compress(job.input.read_bytes()))
+        job.input.unlink()
+        assert harness.ditto("run", packed, *job.way).returncode == 0
+    for how in ([job.folder], [packed], [packed, job.output, job.errors, "--report", job.report]):
+        done = harness.ditto("verify", *how)
+        assert done.returncode == 0 and "as reported" in done.stdout, done.stdout + done.stderr
 
 
 # What is wrong is said, with what is safe and what to do.

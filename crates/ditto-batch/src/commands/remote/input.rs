@@ -36,16 +36,23 @@ pub(super) fn regular(input: &Path, folder: &Path) -> Result<PathBuf> {
 
 /// Where the input is by now, if the job's folder was moved together with it.
 pub(crate) fn find_again(job: &mut Job, kept: &Kept) {
-    if job.about().input.path.exists() {
-        return;
+    let path = whereabouts(job.about(), kept);
+    if path != job.about().input.path {
+        job.input_is_at(path);
+    }
+}
+
+/// Where it is, or where it was if it is not found again.
+pub(crate) fn whereabouts(plan: &Plan, kept: &Kept) -> PathBuf {
+    let then = &plan.input.path;
+    if then.exists() {
+        return then.clone();
     }
     let there = match stays(&kept.input) {
         true => kept.input.clone(),
         false => kept.places.folder.join(UNPACKED),
     };
-    if let Ok(path) = fs::canonicalize(there) {
-        job.input_is_at(path);
-    }
+    fs::canonicalize(there).unwrap_or(then.clone())
 }
 
 /// The input is the one that the job began with. What came by stdin is not asked for again.

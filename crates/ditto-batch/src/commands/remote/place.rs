@@ -35,6 +35,9 @@ pub(crate) struct Results {
     pub(crate) errors: Fingerprint,
     /// From its first command to its results.
     pub(crate) seconds: i64,
+    /// What tells of them; none until it is written.
+    #[serde(default)]
+    pub(crate) report: Option<Fingerprint>,
 }
 
 /// What is told of a job and its files.
@@ -139,19 +142,25 @@ pub(crate) fn results(places: &Places, began: i64, job: &Job) -> Result<Results>
         output: output.sum.fingerprint(),
         errors: errors.sum.fingerprint(),
         seconds: (unix_now() - began).max(0),
+        report: None,
     };
     let report = report(&results, began, job);
     let mut placing = placing(places)?;
     let report_file = Fingerprint::of(&report);
     let new = [&results.output, &results.errors, &report_file];
+    let count = new.len();
     placing.files.extend(new.into_iter().cloned());
     kept::write(&places.folder.join(PLACING), &mark, &placing)?;
     output.place()?;
     errors.place()?;
     write(&places.report, &mark, &report)?;
     // Those before are gone now.
-    placing.files.drain(..placing.files.len() - new.len());
+    placing.files.drain(..placing.files.len() - count);
     kept::write(&places.folder.join(PLACING), &mark, &placing)?;
+    let results = Results {
+        report: Some(report_file),
+        ..results
+    };
     if results.summary.unfinished == 0 {
         kept::write(&places.folder.join(ENDED), &mark, &results)?;
     }

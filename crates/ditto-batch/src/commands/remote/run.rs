@@ -48,7 +48,7 @@ pub(crate) async fn run(
             }
             if events != Events::Err {
                 summarize(&kept.places, &results, err);
-                next_steps(&kept, errand.remote.limit, &results, err);
+                next_steps(&kept, &results, err);
             }
             told.exit
         }
@@ -382,22 +382,18 @@ impl<'a> Told<'a> {
     }
 }
 
-/// Where to look, and how to hold the results against the input, if that is there and whole.
-fn next_steps(kept: &Kept, limit: Option<u64>, results: &Results, err: &mut dyn Write) {
+/// Where to look, and how to hold the results against the input.
+fn next_steps(kept: &Kept, results: &Results, err: &mut dyn Write) {
     let path = |path: &Path| quoted(&path.display().to_string());
-    let errors = path(&kept.places.errors);
     if results.summary.failed > 0 {
+        let errors = path(&kept.places.errors);
         say(err, format_args!("why lines failed is in {errors}"));
     }
-    if limit.is_none() && kept.input != Path::new("-") {
-        let (input, output) = (path(&kept.input), path(&kept.places.output));
-        say(
-            err,
-            format_args!(
-                "to prove that nothing is lost: ditto-batch verify {input} {output} {errors}"
-            ),
-        );
-    }
+    let folder = path(&kept.places.folder);
+    say(
+        err,
+        format_args!("to prove that nothing is lost: ditto-batch verify {folder}"),
+    );
 }
 
 /// The end, for people.
