@@ -281,6 +281,13 @@ def test_batches_are_cancelled_with_their_command_if_that_is_asked(tmp_path):
 # What a run is told to do, and what it tells.
 
 
+def test_a_log_shows_life_and_why_nothing_moves(tmp_path):
+    with desk(tmp_path, SLOW) as job, job.running("--heartbeat", "1s"):
+        # Nothing happens any more, so all that follows is said because time has passed.
+        harness.until("all batches are open", lambda: job.said.read_text().count(" open as batch") == 3)
+        harness.until("time has passed twice", lambda: job.said.read_text().count("0 of 60 lines; 3 open\n") >= 2)
+
+
 def test_events_are_told_one_object_a_line(tmp_path):
     with desk(tmp_path) as job:
         done = job.run("--events", "ndjson")

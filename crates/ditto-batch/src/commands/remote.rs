@@ -11,6 +11,7 @@ pub(super) mod way;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use ditto_llm::jobs::{Failed, Job, JobError, JobErrorKind, Plan, Retries, Settings};
@@ -58,11 +59,14 @@ pub(crate) struct RemoteArgs {
 }
 
 /// How a job at a provider is run.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct GoingArgs {
     /// Tell what happens as JSON, one object a line: on stdout, or on stderr together with --json
     #[arg(long, value_name = "FORM", requires = "provider")]
     pub(crate) events: Option<EventForm>,
+    /// Without a terminal say at least this often how far it is, and why nothing moves if nothing does
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = crate::duration::parse, requires = "provider")]
+    pub(crate) heartbeat: Duration,
     /// Send the failed lines of a job that has ended once more: those that failed in passing, or `=all`
     /// those that the provider has refused, too
     #[arg(

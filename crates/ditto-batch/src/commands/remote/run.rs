@@ -116,7 +116,8 @@ async fn work(
     require_all(&job, errand.remote.strict)?;
     errand.decide(&mut job)?;
     let provider = kept.way.provider(&job.about().profile)?;
-    let mut talk = Talk::new(&job, kept.places.folder.clone(), events, out, err);
+    let folder = kept.places.folder.clone();
+    let mut talk = Talk::new(&job, folder, events, going.heartbeat, out, err);
     let ended = follow(&mut job, &provider, going, &mut signals, &mut talk).await;
     talk.finish();
     match ended? {
