@@ -433,6 +433,10 @@ def test_a_packed_input_is_proven_by_what_is_in_it(tmp_path):
         packed.write_bytes(gzip.compress(job.input.read_bytes()))
         job.input.unlink()
         assert harness.ditto("run", packed, *job.way).returncode == 0
+    beside = harness.ditto("verify", packed.name, cwd=tmp_path)
+    assert beside.returncode == 0, beside.stderr
+    job.input.write_bytes(gzip.decompress(packed.read_bytes()))
+    explained(job.run(), 5, "is about", "x.jsonl.gz")
     for how in ([job.folder], [packed], [packed, job.output, job.errors, "--report", job.report]):
         done = harness.ditto("verify", *how)
         assert done.returncode == 0 and "as reported" in done.stdout, done.stdout + done.stderr
@@ -476,6 +480,58 @@ def test_the_folder_of_another_job_is_left_as_it_is(tmp_path):
     rows = harness.samples(tmp_path / "upstream" / "y.jsonl", "synthetic", "-n", 2)
     assert harness.ditto("run", rows, "--upstream", "sim").returncode == 0
     explained(harness.ditto("run", rows, *job.way), 5)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"x\n[]\n"])
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz"])
+def test_an_input_with_nothing_to_send_leaves_no_folder_and_is_run_once_it_is_mended(tmp_path, name, content):
+    pack = gzip.compress if name.endswith(".gz") else bytes
+    with desk(tmp_path) as job:
+        rows = job.input.read_bytes()
+        job.input.unlink()
+        job.input = tmp_path / name
+        job.input.write_bytes(pack(content))
+        explained(job.run(), 12, "nothing was sent")
+        assert not job.folder.exists()
+        job.input.write_bytes(pack(rows))
+        assert job.run().returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (("-e", "none/x"), 8, "there is no folder"),
+        (("-o", "both", "-e", "both"), 2, "would both be"),
+        (("-o", "x.jsonl"), 2, "would both be"),
+        (("-o", "there"), 5, "is there already"),
+        (("-o", "/proc/x"), 8, "cannot write"),
+    ],
+)
+def test_a_place_that_takes_no_results_is_said_before_anything_is_sent(tmp_path, flags, code, said):
+    (tmp_path / "there").touch()
+    with desk(tmp_path) as job:
+        line = ("run", job.input, *job.way)
+        explained(harness.ditto(*line, *flags, cwd=tmp_path), code, said)
+        assert job.created() == 0 and not job.folder.exists()
+        assert harness.ditto(*line, "--no-wait", cwd=tmp_path).returncode == 10
+        explained(harness.ditto(*line, *flags, cwd=tmp_path), code, said)
+        explained(harness.ditto(*line, "-e", "x.ditto/e", cwd=tmp_path), 2, "job's own folder")
+        # Nothing of that was kept.
+        assert harness.ditto(*line, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [(None, 3, "cannot read the key file"), (b"", 2, "is empty"), (b"a\nb\n", 2, "characters that no key has")],
+)
+def test_a_key_file_that_holds_no_key_is_said_before_anything_is_made(tmp_path, content, code, said):
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+    with desk(tmp_path) as job:
+        way = [flag for flag in job.way if flag not in ("--api-key-env", KEY)]
+        explained(harness.ditto("run", job.input, *way, "--api-key-file", file), code, said, "nothing was sent")
+        assert not job.folder.exists()
 
 
 def test_a_provider_that_is_not_known_or_has_no_such_batches_is_said_before_anything_is_made(tmp_path):

@@ -257,12 +257,19 @@ impl Errand {
     fn job(&self, kept: &Kept) -> Result<Job> {
         let folder = &kept.places.folder;
         let job = match Job::open(folder) {
-            Err(error) if error.kind() == JobErrorKind::Missing => self.planned(kept)?,
+            Err(error) if error.kind() == JobErrorKind::Missing => {
+                self.planned(kept)
+                    .inspect_err(|failure| match failure.exit {
+                        exit::REFUSED => input::discard(folder),
+                        _ => {}
+                    })?
+            }
             opened => {
                 let mut job = opened.map_err(failure)?;
                 self.require_same(&job, kept)?;
                 input::find_again(&mut job, kept);
-                input::require_same(&self.input, &job)?;
+                let named = Kept::read(folder)?.map_or(self.input.clone(), |before| before.input);
+                input::require_same(&self.input, &named, &job)?;
                 job
             }
         };

@@ -104,6 +104,11 @@ impl JobError {
                 DittoError::Http(_) | DittoError::Incomplete { .. } => {
                     (JobErrorKind::Away, "nothing recorded is lost; run again")
                 }
+                DittoError::InvalidResponse(_) => (
+                    JobErrorKind::Away,
+                    "nothing recorded is lost; look at the address, something else than the API answers \
+                     there, then run again",
+                ),
                 _ => (
                     JobErrorKind::Unexpected,
                     "nothing recorded is lost; run again",

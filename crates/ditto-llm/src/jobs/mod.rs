@@ -210,7 +210,8 @@ impl Job {
             )
             .hint("nothing was changed; open it, or name another folder"));
         }
-        let (plan, round) = first_pass::plan(settings, folder)?;
+        let planned = first_pass::plan(settings, folder);
+        let (plan, round) = planned.inspect_err(|_| folder::discard(folder))?;
         let ledger = Ledger::open(folder)?;
         let job = Self::new(folder, plan, vec![round], ledger, held);
         Ok(Self {

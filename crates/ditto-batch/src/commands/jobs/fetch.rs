@@ -95,7 +95,7 @@ async fn collected(
     let job = Job::open(&places.folder).map_err(failure)?;
     let mut job = job.with_retries(Retries::new(kept.retries));
     input::find_again(&mut job, kept);
-    place::require_free(places)?;
+    place::require_good(&kept.input, places)?;
     let provider = kept.way.provider(&job.about().profile)?;
     let mut unheard = false;
     let ended = tokio::select! {

@@ -42,6 +42,13 @@ pub(crate) fn find_again(job: &mut Job, kept: &Kept) {
     }
 }
 
+/// Takes back what was unpacked for a job that came to nothing, and the folder if nothing else is in it.
+pub(super) fn discard(folder: &Path) {
+    // What stays is litter, and the next command writes over it.
+    let _ = fs::remove_file(folder.join(UNPACKED));
+    let _ = fs::remove_dir(folder);
+}
+
 /// Where it is, or where it was if it is not found again.
 pub(crate) fn whereabouts(plan: &Plan, kept: &Kept) -> PathBuf {
     let then = &plan.input.path;
@@ -56,7 +63,8 @@ pub(crate) fn whereabouts(plan: &Plan, kept: &Kept) -> PathBuf {
 }
 
 /// The input is the one that the job began with. What came by stdin is not asked for again.
-pub(super) fn require_same(input: &Path, job: &Job) -> Result<()> {
+/// `named` is what that one was called.
+pub(super) fn require_same(input: &Path, named: &Path, job: &Job) -> Result<()> {
     let plan = job.about();
     if input == Path::new("-") {
         return job.check_input().map_err(failure);
@@ -64,7 +72,7 @@ pub(super) fn require_same(input: &Path, job: &Job) -> Result<()> {
     if stays(input) {
         let there = found(input)?;
         if there != plan.input.path {
-            return Err(other_job(input, plan));
+            return Err(other_job(input, named, plan));
         }
         return job.check_input().map_err(failure);
     }
@@ -88,10 +96,13 @@ fn stays(input: &Path) -> bool {
     input != Path::new("-") && Compression::of(input).is_none()
 }
 
-fn other_job(input: &Path, plan: &Plan) -> Failure {
+fn other_job(input: &Path, named: &Path, plan: &Plan) -> Failure {
+    let about = match stays(named) {
+        true => plan.input.path.display(),
+        false => named.display(),
+    };
     let message = format!(
-        "the job in this folder is about {} and not about {}",
-        plan.input.path.display(),
+        "the job in this folder is about {about} and not about {}",
         input.display()
     );
     Failure::new(exit::CONFLICT, message)

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::kept::{self, Places};
 use super::talk::unix_now;
 use super::{events, failure};
+use crate::commands::run::places::{check_apart, check_writable};
 use crate::exit;
 use crate::failure::{Failure, Result};
 use crate::fingerprint::{Fingerprint, Sum};
@@ -102,8 +103,21 @@ pub(super) fn forget_end(places: &Places) -> Result<()> {
     fs::remove_file(&path).map_err(|e| Failure::file("cannot remove", &path, &e))
 }
 
+/// Each place is one of its own, outside of the job's folder, free, and can be written: said before
+/// anything is paid for.
+pub(crate) fn require_good(input: &Path, places: &Places) -> Result<()> {
+    let results = [
+        ("the answers", places.output.as_path()),
+        ("the errors", places.errors.as_path()),
+        ("the report", places.report.as_path()),
+    ];
+    check_apart(input, &places.folder, results)?;
+    require_free(places)?;
+    check_writable(results, &Mark::new())
+}
+
 /// Nothing stands in the places but what this job put there.
-pub(crate) fn require_free(places: &Places) -> Result<()> {
+fn require_free(places: &Places) -> Result<()> {
     let ours = placing(places)?.files;
     for place in [&places.output, &places.errors, &places.report] {
         if fs::symlink_metadata(place).is_err() {

@@ -99,7 +99,7 @@ async fn work(
         // Said before anything is read or made.
         let profile = errand.remote.profiles.named(&errand.provider)?;
         kept.way.provider(&profile)?;
-        place::require_free(&kept.places)?;
+        place::require_good(&kept.input, &kept.places)?;
     }
     let mut job = {
         let (errand, kept) = (errand.clone(), kept.clone());
@@ -111,8 +111,8 @@ async fn work(
         return Ok((kept, results));
     }
     require_reopened(&job, going, &kept)?;
+    place::require_good(&kept.input, &kept.places)?;
     kept.write()?;
-    place::require_free(&kept.places)?;
     require_all(&job, errand.remote.strict)?;
     errand.decide(&mut job)?;
     let provider = kept.way.provider(&job.about().profile)?;

@@ -53,8 +53,7 @@ pub(super) fn prove(folder: &Path) -> Result<Finding> {
 pub(super) fn prove_of_input(folder: &Path, input: &Path) -> Result<Finding> {
     let ended = ended(folder)?;
     let same = |a: &Path, b: &Path| a.canonicalize().ok() == b.canonicalize().ok();
-    // What was packed stands unpacked in the folder itself.
-    if !same(&ended.input, input) && !ended.input.starts_with(folder) {
+    if !same(&ended.input, input) {
         let message = format!(
             "the job in {} is about {} and not about {}",
             folder.display(),
@@ -107,8 +106,12 @@ fn at_provider(folder: &Path) -> Result<Ended> {
     let results = results.ok_or_else(|| not_ended(folder))?;
     let plan = view.about();
     let said = Reported::of(&results, plan);
-    let input = whereabouts(plan, &kept);
-    let source = Source::open_plain(&input)?.first_lines(said.first_lines);
+    // What was packed is held to what the job has read, of which the folder has a copy.
+    let input = match kept.input.exists() {
+        true => kept.input.clone(),
+        false => whereabouts(plan, &kept),
+    };
+    let source = Source::open(&input)?.first_lines(said.first_lines);
     let report = Fingerprint::of(&read(&kept.places.report)?);
     Ok(Ended {
         sources: sources(source, &kept.places.output, &kept.places.errors)?,
