@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -147,6 +149,16 @@ def test_what_was_sent_and_not_waited_for_is_watched_and_fetched(tmp_path):
         assert json.loads(job.job("watch", "--json").stdout) == told
 
 
+def test_results_that_are_fetched_to_another_place_are_found_there(tmp_path):
+    with desk(tmp_path) as job:
+        assert job.run("--no-wait").returncode == 10
+        assert job.job("watch").returncode == 10
+        assert job.job("fetch", "-o", tmp_path / "answers").returncode == 0
+        assert not job.output.exists()
+        assert job.job("verify").returncode == 0, job.job("verify").stderr
+        assert job.run().returncode == 0
+
+
 def test_a_job_that_is_worked_on_is_looked_at_and_nothing_else(tmp_path):
     with desk(tmp_path, "100ms/5s/100ms") as job, job.running() as process:
         told = job.status()
@@ -233,7 +245,8 @@ def test_a_batch_is_told_by_its_id(tmp_path):
         assert len(harness.json_lines(tmp_path / f"{batch}.output.jsonl")) == 20
         explained(harness.ditto("fetch", batch, *job.way, cwd=tmp_path), 5, "is there already")
         assert harness.ditto("cancel", batch, *job.way).returncode == 0, "one that has ended is no failure"
-        assert harness.ditto("status", "batch_none", *job.way).returncode == 3
+        for command in ("status", "watch", "fetch", "cancel"):
+            explained(harness.ditto(command, "batch_none", *job.way), 3, "known only to the account")
 
 
 def test_what_is_no_job_is_said(tmp_path):
@@ -454,6 +467,16 @@ def test_an_input_that_cannot_be_read_is_said(tmp_path):
         assert job.created() == 0
 
 
+def test_an_input_that_is_gone_when_its_results_are_fetched_loses_none(tmp_path):
+    with desk(tmp_path) as job:
+        job.run("--no-wait")
+        assert job.job("watch").returncode == 10
+        away = job.input.rename(tmp_path / "away")
+        explained(job.job("fetch"), 3, "cannot read", "nothing recorded is lost")
+        away.rename(job.input)
+        assert job.job("fetch").returncode == 0 and job.created() == 3
+
+
 def test_an_input_that_changed_is_said_whether_or_not_the_job_has_ended(tmp_path):
     with desk(tmp_path, "100ms/1s/100ms") as job:
         job.run("--no-wait")
@@ -553,6 +576,41 @@ def test_a_wrong_key_is_said(tmp_path, monkeypatch):
         assert SECRET not in done.stderr
         monkeypatch.delenv(KEY)
         explained(job.run(), 2, KEY)
+
+
+def test_a_key_that_is_taken_back_while_a_job_runs_is_said_and_costs_nothing(tmp_path):
+    with desk(tmp_path, SLOW) as job:
+        job.run("--no-wait")
+    with harness.sim("--batch-pace", SLOW, "--batch-fail", "key-echoed:always") as refuses:
+        way = ("--base-url", refuses.base_url, "--api-key-env", KEY)
+        for command in ("status", "watch", "fetch"):
+            explained(job.job(command, *way), 4, "check the key")
+        done = job.job("cancel", *way)
+        explained(done, 4, "no batch cancelled", "nothing that was answered is lost")
+        assert done.stderr.count("goes on: ") == 3 and done.stderr.count("hint: ") == 1
+
+
+def test_an_answer_that_is_none_of_the_apis_is_said(tmp_path):
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            page = b"<!doctype html><html>Sign in</html>"
+            self.send_response(200)
+            self.send_header("content-length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        way = ("--provider", "custom", "--base-url", f"http://127.0.0.1:{server.server_port}/v1")
+        for command in ("status", "fetch", "cancel"):
+            explained(harness.ditto(command, "batch_1", *way), 6, "look at the address")
+        server.shutdown()
 
 
 def test_a_model_that_the_provider_does_not_have_is_said(tmp_path):

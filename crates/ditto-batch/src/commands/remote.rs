@@ -355,6 +355,9 @@ pub(crate) fn resuming(kept: &Kept, plan: &Plan) -> String {
     )
 }
 
+/// Where the message alone says what is to be mended.
+const MEND: &str = "nothing recorded is lost; mend that, then give the same command again";
+
 pub(crate) fn failure(error: JobError) -> Failure {
     let exit = match error.kind() {
         JobErrorKind::Refused => exit::REFUSED,
@@ -366,10 +369,7 @@ pub(crate) fn failure(error: JobError) -> Failure {
         _ => exit::UNEXPECTED,
     };
     let failure = Failure::new(exit, error.to_string());
-    match error.what_next() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    failure.hint(error.what_next().unwrap_or(MEND))
 }
 
 #[cfg(test)]

@@ -147,7 +147,7 @@ fn placing(places: &Places) -> Result<Placing> {
 /// If we stop in between, the next command writes them again.
 pub(crate) fn results(places: &Places, began: i64, job: &Job) -> Result<Results> {
     require_free(places)?;
-    let mark = Mark::new();
+    let mark = Mark::of_job(&job.about().key);
     let mut output = Hashing::begin(&places.output, &mark)?;
     let mut errors = Hashing::begin(&places.errors, &mark)?;
     let summary = job.export(&mut output, &mut errors).map_err(failure)?;

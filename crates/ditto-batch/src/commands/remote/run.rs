@@ -253,7 +253,7 @@ fn unsettled(job: &Job, kept: &Kept, ended: &Ended, signal: Option<Signal>) -> F
     let resume = resuming(kept, job.about());
     let open = job.shards().filter(|shard| job.state(shard).is_enqueued());
     let open = open.count() as u64;
-    let go = if open == 1 { "goes" } else { "go" };
+    let go = if open < 2 { "goes" } else { "go" };
     let open = batches(open);
     match ended {
         Ended::NeedsDecision(shards) => undecided(shards, &resume),
@@ -304,9 +304,10 @@ fn exit_of(signal: Option<Signal>) -> u8 {
     }
 }
 
-/// `1 batch`, `3 batches`.
+/// `no batch`, `1 batch`, `3 batches`.
 pub(crate) fn batches(count: u64) -> String {
     match count {
+        0 => "no batch".to_owned(),
         1 => "1 batch".to_owned(),
         _ => format!("{} batches", grouped(count)),
     }
