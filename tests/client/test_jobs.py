@@ -257,6 +257,15 @@ def test_what_is_no_job_is_said(tmp_path):
     explained(harness.ditto("status", rows), 3, "is not at a provider")
 
 
+def test_nothing_is_decided_about_a_shard_that_waits_for_no_decision(tmp_path):
+    with desk(tmp_path, SLOW) as job:
+        job.run("--no-wait")
+        explained(job.run("--create-again", 1), 5, "shard 1 waits for no decision: it is open")
+        explained(job.run("--adopt", "1=batch_x"), 5, "shard 1 waits for no decision")
+        explained(job.run("--adopt", "9=batch_x"), 3, "this job has no shard 9")
+        assert job.created() == 3
+
+
 # Stops.
 
 
@@ -488,6 +497,23 @@ def test_an_input_that_changed_is_said_whether_or_not_the_job_has_ended(tmp_path
         job.input.write_bytes(before + before)
         explained(job.run(), 5, "has changed since the job began")
         assert job.created() == 3
+
+
+def test_another_standard_input_is_not_taken_for_the_one_that_a_job_began_with(tmp_path):
+    with desk(tmp_path) as job:
+        rows = job.input.read_text()
+        line = ("run", "-", *job.way)
+        assert harness.ditto(*line, stdin=rows, cwd=tmp_path).returncode == 0
+        assert harness.ditto("verify", tmp_path / "stdin.ditto").returncode == 0
+        for same in (rows, "", None):
+            assert harness.ditto(*line, stdin=same, cwd=tmp_path).returncode == 0
+        explained(harness.ditto(*line, stdin=rows[:-1], cwd=tmp_path), 5, "is not what this job began with")
+
+
+def test_a_file_where_the_jobs_folder_would_be_is_said(tmp_path):
+    with desk(tmp_path) as job:
+        job.folder.touch()
+        explained(job.run(), 5, "is no folder", "nothing was sent")
 
 
 def test_the_folder_of_another_job_is_left_as_it_is(tmp_path):

@@ -26,7 +26,7 @@ STOPS = {
 
 # Rows that are paid twice, at most, and why.
 PAID_TWICE = {
-    "create-doubled": (20, "two batches are made, and one is told"),
+    "create-doubled": (ROWS, "two batches are made of the one that these rows are, and one is told"),
     "line-renamed": (1, "billed, and the answer carries no id of ours"),
     "line-id-null": (1, "billed, and the answer carries no id"),
     "line-unreadable": (1, "billed, and the row cannot be read"),

@@ -233,6 +233,14 @@ impl Errand {
     /// What the job's folder keeps, with what was typed before it.
     fn kept(&self) -> Result<Kept> {
         let beside = super::run::beside(&self.input);
+        if beside.folder.exists() && !beside.folder.is_dir() {
+            let message = format!(
+                "{} is there already and is no folder",
+                beside.folder.display()
+            );
+            return Err(Failure::new(exit::CONFLICT, message)
+                .hint("nothing was sent; the job keeps what it knows there: move that file away"));
+        }
         let old = match beside.folder.is_dir() {
             true => Kept::read(&beside.folder)?,
             false => None,

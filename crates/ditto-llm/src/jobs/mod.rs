@@ -364,6 +364,7 @@ impl Job {
     ///
     /// The shard is not stuck, or the disk refuses.
     pub fn adopt(&mut self, shard: u32, batch: impl Into<String>) -> Result<()> {
+        self.require_stuck(shard)?;
         let at = clock::unix_seconds(&*self.clock);
         let batch = batch.into();
         self.ledger.step(shard, Step::Adopted { batch, at })
@@ -375,8 +376,30 @@ impl Job {
     ///
     /// The shard is not stuck, or the disk refuses.
     pub fn create_again(&mut self, shard: u32) -> Result<()> {
+        self.require_stuck(shard)?;
         let why = "somebody looked at the provider's and found none".to_owned();
         self.ledger.step(shard, Step::NotCreated { why })
+    }
+
+    /// A person decides only about what cannot be found out: a shard whose create was just broken off is
+    /// looked for first.
+    fn require_stuck(&self, number: u32) -> Result<()> {
+        let Some(shard) = self.shards().find(|shard| shard.number == number) else {
+            let message = format!("this job has no shard {number}");
+            return Err(JobError::new(JobErrorKind::Missing, message)
+                .hint("nothing was changed; a run that needs a decision names the shard"));
+        };
+        match self.state(shard) {
+            State::Stuck { .. } => Ok(()),
+            state => Err(JobError::new(
+                JobErrorKind::Conflict,
+                format!(
+                    "shard {number} waits for no decision: it is {}",
+                    state.name()
+                ),
+            )
+            .hint("nothing was changed; run again without deciding about it")),
+        }
     }
 
     /// Writes one line for every request, in the order of the input: answers to `output`, all else

@@ -1,7 +1,7 @@
 //! The input of a job over a provider: a file that stays, unpacked if it has to be.
 
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use ditto_llm::jobs::{Job, Plan};
@@ -62,11 +62,13 @@ pub(crate) fn whereabouts(plan: &Plan, kept: &Kept) -> PathBuf {
     fs::canonicalize(there).unwrap_or(then.clone())
 }
 
-/// The input is the one that the job began with. What came by stdin is not asked for again.
+/// The input is the one that the job began with. What came by stdin is not asked for again, but if there
+/// is something it must be the same.
 /// `named` is what that one was called.
 pub(super) fn require_same(input: &Path, named: &Path, job: &Job) -> Result<()> {
     let plan = job.about();
     if input == Path::new("-") {
+        require_same_stdin(plan)?;
         return job.check_input().map_err(failure);
     }
     if stays(input) {
@@ -81,6 +83,23 @@ pub(super) fn require_same(input: &Path, named: &Path, job: &Job) -> Result<()> 
         true => Ok(()),
         false => Err(changed(input)),
     }
+}
+
+fn require_same_stdin(plan: &Plan) -> Result<()> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return Ok(());
+    }
+    let there = Fingerprint::read(stdin.lock())
+        .map_err(|e| Failure::file("cannot read", Path::new("standard input"), &e))?;
+    if there.bytes == 0 || (there.bytes, &there.xxh3) == (plan.input.bytes, &plan.input.xxh3) {
+        return Ok(());
+    }
+    let message = "standard input is not what this job began with";
+    Err(Failure::new(exit::CONFLICT, message).hint(
+        "nothing was sent and nothing is lost; write the other into a file, to be a job of its own, or give \
+         nothing to go on with this one",
+    ))
 }
 
 /// Where it is: the job is run from anywhere.
