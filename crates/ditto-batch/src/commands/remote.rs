@@ -266,11 +266,11 @@ impl Errand {
         let folder = &kept.places.folder;
         let job = match Job::open(folder) {
             Err(error) if error.kind() == JobErrorKind::Missing => {
-                self.planned(kept)
-                    .inspect_err(|failure| match failure.exit {
-                        exit::REFUSED => input::discard(folder),
-                        _ => {}
-                    })?
+                self.planned(kept).inspect_err(|failure| {
+                    if failure.exit == exit::REFUSED {
+                        input::discard(folder);
+                    }
+                })?
             }
             opened => {
                 let mut job = opened.map_err(failure)?;

@@ -22,14 +22,14 @@ pub enum Told {
     /// A shard has gone a step further.
     Stepped {
         /// Which.
-        shard: Shard,
+        shard: Box<Shard>,
         /// How far it is now.
-        state: State,
+        state: Box<State>,
     },
     /// The provider told how a batch stands.
     Polled {
         /// Whose it is.
-        shard: Shard,
+        shard: Box<Shard>,
         /// How it stands.
         batch: Box<Batch>,
     },
@@ -62,11 +62,11 @@ impl From<&Event<'_>> for Told {
     fn from(event: &Event<'_>) -> Self {
         match *event {
             Event::Stepped { shard, state } => Self::Stepped {
-                shard: shard.clone(),
-                state: state.clone(),
+                shard: Box::new(shard.clone()),
+                state: Box::new(state.clone()),
             },
             Event::Polled { shard, batch } => Self::Polled {
-                shard: shard.clone(),
+                shard: Box::new(shard.clone()),
                 batch: Box::new(batch.clone()),
             },
             Event::Weather { what, error } => Self::Weather {
