@@ -2,10 +2,13 @@
 limits and second tries of `run --provider`, and what is said when something is wrong. Against the simulated provider."""
 
 import contextlib
+import gzip
 import json
 import os
 import signal
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -146,6 +149,16 @@ def test_what_was_sent_and_not_waited_for_is_watched_and_fetched(tmp_path):
         assert json.loads(job.job("watch", "--json").stdout) == told
 
 
+def test_results_that_are_fetched_to_another_place_are_found_there(tmp_path):
+    with desk(tmp_path) as job:
+        assert job.run("--no-wait").returncode == 10
+        assert job.job("watch").returncode == 10
+        assert job.job("fetch", "-o", tmp_path / "answers").returncode == 0
+        assert not job.output.exists()
+        assert job.job("verify").returncode == 0, job.job("verify").stderr
+        assert job.run().returncode == 0
+
+
 def test_a_job_that_is_worked_on_is_looked_at_and_nothing_else(tmp_path):
     with desk(tmp_path, "100ms/5s/100ms") as job, job.running() as process:
         told = job.status()
@@ -232,7 +245,8 @@ def test_a_batch_is_told_by_its_id(tmp_path):
         assert len(harness.json_lines(tmp_path / f"{batch}.output.jsonl")) == 20
         explained(harness.ditto("fetch", batch, *job.way, cwd=tmp_path), 5, "is there already")
         assert harness.ditto("cancel", batch, *job.way).returncode == 0, "one that has ended is no failure"
-        assert harness.ditto("status", "batch_none", *job.way).returncode == 3
+        for command in ("status", "watch", "fetch", "cancel"):
+            explained(harness.ditto(command, "batch_none", *job.way), 3, "known only to the account")
 
 
 def test_what_is_no_job_is_said(tmp_path):
@@ -241,6 +255,15 @@ def test_what_is_no_job_is_said(tmp_path):
     rows = harness.samples(tmp_path / "x.jsonl", "synthetic", "-n", 2)
     assert harness.ditto("run", rows, "--upstream", "sim").returncode == 0
     explained(harness.ditto("status", rows), 3, "is not at a provider")
+
+
+def test_nothing_is_decided_about_a_shard_that_waits_for_no_decision(tmp_path):
+    with desk(tmp_path, SLOW) as job:
+        job.run("--no-wait")
+        explained(job.run("--create-again", 1), 5, "shard 1 waits for no decision: it is open")
+        explained(job.run("--adopt", "1=batch_x"), 5, "shard 1 waits for no decision")
+        explained(job.run("--adopt", "9=batch_x"), 3, "this job has no shard 9")
+        assert job.created() == 3
 
 
 # Stops.
@@ -278,6 +301,13 @@ def test_batches_are_cancelled_with_their_command_if_that_is_asked(tmp_path):
 
 
 # What a run is told to do, and what it tells.
+
+
+def test_a_log_shows_life_and_why_nothing_moves(tmp_path):
+    with desk(tmp_path, SLOW) as job, job.running("--heartbeat", "1s"):
+        # Nothing happens any more, so all that follows is said because time has passed.
+        harness.until("all batches are open", lambda: job.said.read_text().count(" open as batch") == 3)
+        harness.until("time has passed twice", lambda: job.said.read_text().count("0 of 60 lines; 3 open\n") >= 2)
 
 
 def test_events_are_told_one_object_a_line(tmp_path):
@@ -319,7 +349,7 @@ def test_the_report_names_every_file_batch_and_hash(tmp_path):
             assert shard["batch"].startswith("batch") and shard["file"] and shard["end"]["status"] == "completed"
             assert all(len(raw["xxh3"]) == 32 for raw in shard["raw"])
         assert "by class: ok 59, bad_request 1" in done.stderr
-        assert f"ditto-batch verify {job.input} {job.output} {job.errors}" in done.stderr
+        assert f"to prove that nothing is lost: ditto-batch verify {job.folder}\n" in done.stderr
 
 
 def test_only_the_first_lines_are_taken_if_that_is_asked(tmp_path):
@@ -372,6 +402,68 @@ def test_own_uploads_are_deleted_after_the_end_and_results_only_if_asked(tmp_pat
         assert again.verified()[0]
 
 
+# The proof, from the folder or the input alone.
+
+
+def test_a_job_is_proven_from_its_folder_or_its_input_wherever_it_was_moved_to(tmp_path):
+    (tmp_path / "old").mkdir()
+    with desk(tmp_path / "old", faults="line-failed:400") as job:
+        job.run("--no-wait")
+        explained(job.job("verify"), 10, "has not ended yet")
+        explained(harness.ditto("verify", job.input), 10, "has not ended yet")
+        assert job.run().returncode == 9
+    (tmp_path / "old").rename(tmp_path / "new")
+    for subject in ("x.ditto", "x.jsonl"):
+        done = harness.ditto("verify", tmp_path / "new" / subject)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout == (
+            "conserved: 60 requests, 60 results: 59 answered, 1 failed, matched by line number; "
+            "hashes and counts as reported\n"
+        )
+    (tmp_path / "new" / "x.ndjson").write_bytes((tmp_path / "new" / "x.jsonl").read_bytes())
+    explained(harness.ditto("verify", tmp_path / "new" / "x.ndjson"), 5, "is about")
+
+
+@pytest.mark.parametrize("name", ["jsonl", "output.jsonl", "errors.jsonl", "report.json"])
+def test_one_altered_byte_of_a_job_is_found(tmp_path, name):
+    with desk(tmp_path, faults="line-failed:400") as job:
+        assert job.run().returncode == 9
+    place = tmp_path / f"x.{name}"
+    before = bytearray(place.read_bytes())
+    at = before.index(b"0")
+    before[at] = ord("9")
+    place.write_bytes(before)
+    done = job.job("verify")
+    assert done.returncode == 9 and "was altered" in done.stdout, done.stdout + done.stderr
+
+
+def test_of_a_job_with_a_limit_only_its_lines_count(tmp_path):
+    with desk(tmp_path) as job:
+        assert job.run("--limit", 25).returncode == 0
+    files = (job.input, job.output, job.errors)
+    for how in ([job.folder], [job.input], [*files, "--report", job.report]):
+        done = harness.ditto("verify", *how)
+        assert done.returncode == 0 and done.stdout.startswith("conserved: 25 requests, 25 results"), done.stdout
+    rows = job.output.read_bytes().splitlines(keepends=True)
+    job.output.write_bytes(b"".join(rows[:-1]))
+    assert "input line 25 has no result" in job.job("verify").stdout
+
+
+def test_a_packed_input_is_proven_by_what_is_in_it(tmp_path):
+    with desk(tmp_path) as job:
+        packed = tmp_path / "x.jsonl.gz"
+        packed.write_bytes(gzip.compress(job.input.read_bytes()))
+        job.input.unlink()
+        assert harness.ditto("run", packed, *job.way).returncode == 0
+    beside = harness.ditto("verify", packed.name, cwd=tmp_path)
+    assert beside.returncode == 0, beside.stderr
+    job.input.write_bytes(gzip.decompress(packed.read_bytes()))
+    explained(job.run(), 5, "is about", "x.jsonl.gz")
+    for how in ([job.folder], [packed], [packed, job.output, job.errors, "--report", job.report]):
+        done = harness.ditto("verify", *how)
+        assert done.returncode == 0 and "as reported" in done.stdout, done.stdout + done.stderr
+
+
 # What is wrong is said, with what is safe and what to do.
 
 
@@ -382,6 +474,16 @@ def test_an_input_that_cannot_be_read_is_said(tmp_path):
         job.input.mkdir()
         explained(job.run(), 8, "not a regular file", "nothing was sent")
         assert job.created() == 0
+
+
+def test_an_input_that_is_gone_when_its_results_are_fetched_loses_none(tmp_path):
+    with desk(tmp_path) as job:
+        job.run("--no-wait")
+        assert job.job("watch").returncode == 10
+        away = job.input.rename(tmp_path / "away")
+        explained(job.job("fetch"), 3, "cannot read", "nothing recorded is lost")
+        away.rename(job.input)
+        assert job.job("fetch").returncode == 0 and job.created() == 3
 
 
 def test_an_input_that_changed_is_said_whether_or_not_the_job_has_ended(tmp_path):
@@ -397,6 +499,23 @@ def test_an_input_that_changed_is_said_whether_or_not_the_job_has_ended(tmp_path
         assert job.created() == 3
 
 
+def test_another_standard_input_is_not_taken_for_the_one_that_a_job_began_with(tmp_path):
+    with desk(tmp_path) as job:
+        rows = job.input.read_text()
+        line = ("run", "-", *job.way)
+        assert harness.ditto(*line, stdin=rows, cwd=tmp_path).returncode == 0
+        assert harness.ditto("verify", tmp_path / "stdin.ditto").returncode == 0
+        for same in (rows, "", None):
+            assert harness.ditto(*line, stdin=same, cwd=tmp_path).returncode == 0
+        explained(harness.ditto(*line, stdin=rows[:-1], cwd=tmp_path), 5, "is not what this job began with")
+
+
+def test_a_file_where_the_jobs_folder_would_be_is_said(tmp_path):
+    with desk(tmp_path) as job:
+        job.folder.touch()
+        explained(job.run(), 5, "is no folder", "nothing was sent")
+
+
 def test_the_folder_of_another_job_is_left_as_it_is(tmp_path):
     with desk(tmp_path, SLOW) as job:
         job.run("--no-wait")
@@ -410,6 +529,58 @@ def test_the_folder_of_another_job_is_left_as_it_is(tmp_path):
     rows = harness.samples(tmp_path / "upstream" / "y.jsonl", "synthetic", "-n", 2)
     assert harness.ditto("run", rows, "--upstream", "sim").returncode == 0
     explained(harness.ditto("run", rows, *job.way), 5)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"x\n[]\n"])
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz"])
+def test_an_input_with_nothing_to_send_leaves_no_folder_and_is_run_once_it_is_mended(tmp_path, name, content):
+    pack = gzip.compress if name.endswith(".gz") else bytes
+    with desk(tmp_path) as job:
+        rows = job.input.read_bytes()
+        job.input.unlink()
+        job.input = tmp_path / name
+        job.input.write_bytes(pack(content))
+        explained(job.run(), 12, "nothing was sent")
+        assert not job.folder.exists()
+        job.input.write_bytes(pack(rows))
+        assert job.run().returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (("-e", "none/x"), 8, "there is no folder"),
+        (("-o", "both", "-e", "both"), 2, "would both be"),
+        (("-o", "x.jsonl"), 2, "would both be"),
+        (("-o", "there"), 5, "is there already"),
+        (("-o", "/proc/x"), 8, "cannot write"),
+    ],
+)
+def test_a_place_that_takes_no_results_is_said_before_anything_is_sent(tmp_path, flags, code, said):
+    (tmp_path / "there").touch()
+    with desk(tmp_path) as job:
+        line = ("run", job.input, *job.way)
+        explained(harness.ditto(*line, *flags, cwd=tmp_path), code, said)
+        assert job.created() == 0 and not job.folder.exists()
+        assert harness.ditto(*line, "--no-wait", cwd=tmp_path).returncode == 10
+        explained(harness.ditto(*line, *flags, cwd=tmp_path), code, said)
+        explained(harness.ditto(*line, "-e", "x.ditto/e", cwd=tmp_path), 2, "job's own folder")
+        # Nothing of that was kept.
+        assert harness.ditto(*line, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [(None, 3, "cannot read the key file"), (b"", 2, "is empty"), (b"a\nb\n", 2, "characters that no key has")],
+)
+def test_a_key_file_that_holds_no_key_is_said_before_anything_is_made(tmp_path, content, code, said):
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+    with desk(tmp_path) as job:
+        way = [flag for flag in job.way if flag not in ("--api-key-env", KEY)]
+        explained(harness.ditto("run", job.input, *way, "--api-key-file", file), code, said, "nothing was sent")
+        assert not job.folder.exists()
 
 
 def test_a_provider_that_is_not_known_or_has_no_such_batches_is_said_before_anything_is_made(tmp_path):
@@ -431,6 +602,41 @@ def test_a_wrong_key_is_said(tmp_path, monkeypatch):
         assert SECRET not in done.stderr
         monkeypatch.delenv(KEY)
         explained(job.run(), 2, KEY)
+
+
+def test_a_key_that_is_taken_back_while_a_job_runs_is_said_and_costs_nothing(tmp_path):
+    with desk(tmp_path, SLOW) as job:
+        job.run("--no-wait")
+    with harness.sim("--batch-pace", SLOW, "--batch-fail", "key-echoed:always") as refuses:
+        way = ("--base-url", refuses.base_url, "--api-key-env", KEY)
+        for command in ("status", "watch", "fetch"):
+            explained(job.job(command, *way), 4, "check the key")
+        done = job.job("cancel", *way)
+        explained(done, 4, "no batch cancelled", "nothing that was answered is lost")
+        assert done.stderr.count("goes on: ") == 3 and done.stderr.count("hint: ") == 1
+
+
+def test_an_answer_that_is_none_of_the_apis_is_said(tmp_path):
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            page = b"<!doctype html><html>Sign in</html>"
+            self.send_response(200)
+            self.send_header("content-length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        way = ("--provider", "custom", "--base-url", f"http://127.0.0.1:{server.server_port}/v1")
+        for command in ("status", "fetch", "cancel"):
+            explained(harness.ditto(command, "batch_1", *way), 6, "look at the address")
+        server.shutdown()
 
 
 def test_a_model_that_the_provider_does_not_have_is_said(tmp_path):

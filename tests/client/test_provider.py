@@ -23,7 +23,7 @@ STOPS = {
 
 # Rows that are paid twice, at most, and why.
 PAID_TWICE = {
-    "create-doubled": (ROWS, "two batches are made, and one is told"),
+    "create-doubled": (ROWS, "two batches are made of the one that these rows are, and one is told"),
     "output-null": (ROWS, "the answers are billed, and the file of them is never named"),
     "output-gone": (ROWS, "the answers are billed, and the file of them is not there"),
     "line-lost": (1, "billed, and there is no row"),

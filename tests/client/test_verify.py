@@ -254,7 +254,9 @@ def test_a_report_whose_counts_were_altered_is_found(job):
 
 
 def test_an_input_alone_is_asked_for_its_results(job):
-    done = harness.ditto("verify", job.with_name("job.jsonl"))
+    alone = job.with_name("alone.jsonl")
+    alone.write_bytes(job.with_name("job.jsonl").read_bytes())
+    done = harness.ditto("verify", alone)
 
     assert done.returncode == 2
     assert "where are its results?" in done.stderr

@@ -14,6 +14,9 @@ use crate::printer::{say, show};
 pub(crate) const MAKE_SPACE: &str =
     "nothing recorded is lost; make space and run the same command again";
 
+/// Of an answer that is none of the API's: a page for people, a proxy's word.
+const NOT_THE_API: &str = "look at the address: something else than the API answers there";
+
 /// The end of a command before its work was done.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -138,14 +141,20 @@ impl From<ditto_server::Error> for Failure {
 /// A server, or the way to it, said no.
 impl From<DittoError> for Failure {
     fn from(error: DittoError) -> Self {
-        Self::new(exit_of(&error), error.to_string())
+        let failure = Self::new(exit_of(&error), error.to_string());
+        match error {
+            DittoError::InvalidResponse(_) => failure.hint(NOT_THE_API),
+            _ => failure,
+        }
     }
 }
 
 fn exit_of(error: &DittoError) -> u8 {
     match error {
         DittoError::Api { status, .. } => exit_of_status(*status),
-        DittoError::Http(_) | DittoError::Incomplete { .. } => exit::AWAY,
+        DittoError::Http(_) | DittoError::Incomplete { .. } | DittoError::InvalidResponse(_) => {
+            exit::AWAY
+        }
         DittoError::Io(error) if error.kind() == io::ErrorKind::NotFound => exit::NOT_FOUND,
         DittoError::Io(_) => exit::LOCAL_IO,
         DittoError::InvalidRequest(_) | DittoError::InvalidConfig(_) => exit::USAGE,

@@ -27,6 +27,12 @@ impl Mark {
         Self(format!("{:016x}", RandomState::new().hash_one(())))
     }
 
+    /// The mark of a job that has a name which no other has: a command that is killed is cleaned up after
+    /// by the next.
+    pub(crate) fn of_job(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
     /// Of a job that began before there were marks.
     pub(crate) fn is_none(&self) -> bool {
         self.0.is_empty()

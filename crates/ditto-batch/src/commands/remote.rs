@@ -11,6 +11,7 @@ pub(super) mod way;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use ditto_llm::jobs::{Failed, Job, JobError, JobErrorKind, Plan, Retries, Settings};
@@ -58,11 +59,14 @@ pub(crate) struct RemoteArgs {
 }
 
 /// How a job at a provider is run.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct GoingArgs {
     /// Tell what happens as JSON, one object a line: on stdout, or on stderr together with --json
     #[arg(long, value_name = "FORM", requires = "provider")]
     pub(crate) events: Option<EventForm>,
+    /// Without a terminal say at least this often how far it is, and why nothing moves if nothing does
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = crate::duration::parse, requires = "provider")]
+    pub(crate) heartbeat: Duration,
     /// Send the failed lines of a job that has ended once more: those that failed in passing, or `=all`
     /// those that the provider has refused, too
     #[arg(
@@ -229,6 +233,14 @@ impl Errand {
     /// What the job's folder keeps, with what was typed before it.
     fn kept(&self) -> Result<Kept> {
         let beside = super::run::beside(&self.input);
+        if beside.folder.exists() && !beside.folder.is_dir() {
+            let message = format!(
+                "{} is there already and is no folder",
+                beside.folder.display()
+            );
+            return Err(Failure::new(exit::CONFLICT, message)
+                .hint("nothing was sent; the job keeps what it knows there: move that file away"));
+        }
         let old = match beside.folder.is_dir() {
             true => Kept::read(&beside.folder)?,
             false => None,
@@ -253,12 +265,19 @@ impl Errand {
     fn job(&self, kept: &Kept) -> Result<Job> {
         let folder = &kept.places.folder;
         let job = match Job::open(folder) {
-            Err(error) if error.kind() == JobErrorKind::Missing => self.planned(kept)?,
+            Err(error) if error.kind() == JobErrorKind::Missing => {
+                self.planned(kept).inspect_err(|failure| {
+                    if failure.exit == exit::REFUSED {
+                        input::discard(folder);
+                    }
+                })?
+            }
             opened => {
                 let mut job = opened.map_err(failure)?;
                 self.require_same(&job, kept)?;
                 input::find_again(&mut job, kept);
-                input::require_same(&self.input, &job)?;
+                let named = Kept::read(folder)?.map_or(self.input.clone(), |before| before.input);
+                input::require_same(&self.input, &named, &job)?;
                 job
             }
         };
@@ -344,6 +363,9 @@ pub(crate) fn resuming(kept: &Kept, plan: &Plan) -> String {
     )
 }
 
+/// Where the message alone says what is to be mended.
+const MEND: &str = "nothing recorded is lost; mend that, then give the same command again";
+
 pub(crate) fn failure(error: JobError) -> Failure {
     let exit = match error.kind() {
         JobErrorKind::Refused => exit::REFUSED,
@@ -355,10 +377,7 @@ pub(crate) fn failure(error: JobError) -> Failure {
         _ => exit::UNEXPECTED,
     };
     let failure = Failure::new(exit, error.to_string());
-    match error.what_next() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    failure.hint(error.what_next().unwrap_or(MEND))
 }
 
 #[cfg(test)]

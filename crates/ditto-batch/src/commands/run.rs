@@ -8,7 +8,7 @@ mod export;
 mod folder;
 mod input;
 pub(super) mod job;
-mod places;
+pub(super) mod places;
 mod preview;
 mod progress;
 mod settings;

@@ -4,6 +4,7 @@ mod batch;
 mod claim;
 mod finding;
 mod job;
+mod report;
 mod source;
 
 use std::io::{self, Write};
@@ -17,8 +18,8 @@ use crate::failure::{Failure, Result};
 
 /// Prove that every request has exactly one result.
 ///
-/// Give the files of a batch, or the folder X.ditto of a job of `run`, or the id of a batch of a
-/// server. Exit 0: it is proven. Exit 9: it is not, and the first ten offences are named.
+/// Give the files of a batch, or the folder X.ditto or the input X.jsonl of a job of `run`, or the id
+/// of a batch of a server. Exit 0: it is proven. Exit 9: it is not, and the first ten offences are named.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct VerifyArgs {
     /// The requests, or a job's folder, or the id of a batch. One of the files may be `-`, and
@@ -65,6 +66,9 @@ fn prove(args: &VerifyArgs, err: &mut dyn Write) -> Result<Finding> {
     }
     if subject.is_dir() {
         return job::prove(subject);
+    }
+    if let Some(folder) = job::folder_of(subject) {
+        return job::prove_of_input(&folder, subject);
     }
     if !subject.exists()
         && let Some(id) = batch_id(args)

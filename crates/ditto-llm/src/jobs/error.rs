@@ -22,6 +22,9 @@ struct Why {
     source: Option<DittoError>,
 }
 
+/// Of a disk that is full.
+const MAKE_SPACE: &str = "nothing recorded is lost; make space, then run again";
+
 /// What to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -63,7 +66,11 @@ impl JobError {
             io::ErrorKind::NotFound => JobErrorKind::Missing,
             _ => JobErrorKind::LocalIo,
         };
-        Self::new(kind, format!("{what} {}: {error}", path.display()))
+        let failed = Self::new(kind, format!("{what} {}: {error}", path.display()));
+        match is_full(error) {
+            true => failed.hint(MAKE_SPACE),
+            false => failed,
+        }
     }
 
     /// A file of the job's own that is not what the job wrote.
@@ -100,10 +107,16 @@ impl JobError {
             ),
             Some(_) => (JobErrorKind::Away, "nothing recorded is lost; run again"),
             None => match &error {
+                DittoError::Io(error) if is_full(error) => (JobErrorKind::LocalIo, MAKE_SPACE),
                 DittoError::Io(_) => (JobErrorKind::LocalIo, "nothing recorded is lost; run again"),
                 DittoError::Http(_) | DittoError::Incomplete { .. } => {
                     (JobErrorKind::Away, "nothing recorded is lost; run again")
                 }
+                DittoError::InvalidResponse(_) => (
+                    JobErrorKind::Away,
+                    "nothing recorded is lost; look at the address, something else than the API answers \
+                     there, then run again",
+                ),
                 _ => (
                     JobErrorKind::Unexpected,
                     "nothing recorded is lost; run again",
@@ -126,6 +139,11 @@ impl JobError {
     pub fn what_next(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 fn names_model(error: &DittoError) -> bool {

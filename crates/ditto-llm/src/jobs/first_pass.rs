@@ -31,7 +31,7 @@ const MAX_COUNTED: usize = 100;
 /// comes last: without it there is no job.
 pub(crate) fn plan(settings: &Settings, folder: &Path) -> Result<(Plan, Round)> {
     let input = Input::open(&settings.input)?;
-    let mut pass = Pass::new(settings, folder, input.bom)?;
+    let mut pass = Pass::new(settings, folder, &input)?;
     let longest = longest_line(&settings.profile);
     let identity = input.each_line(longest, |line| pass.line(line))?;
     let (plan, round) = pass.finish(identity)?;
@@ -46,6 +46,19 @@ pub(crate) fn longest_line(profile: &Profile) -> u64 {
         .max_line_bytes
         .min(profile.max_file_bytes)
         .min(LONGEST_LINE)
+}
+
+/// Lines that go first and alone. A small job has none: they would be a batch more for nothing.
+fn canary(settings: &Settings, input: &Input) -> Result<Option<u64>> {
+    let Some(threshold) = settings.canary_over else {
+        return Ok(settings.canary);
+    };
+    let limited = settings.limit.is_some_and(|limit| limit <= threshold);
+    if settings.canary.is_none() || limited {
+        return Ok(None);
+    }
+    let large = input.has_more_requests_than(threshold)?;
+    Ok(settings.canary.filter(|_| large))
 }
 
 struct Pass<'a> {
@@ -64,7 +77,7 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(settings: &'a Settings, folder: &'a Path, bom: u64) -> Result<Self> {
+    fn new(settings: &'a Settings, folder: &'a Path, input: &Input) -> Result<Self> {
         let profile = &settings.profile;
         let fill = Fill {
             model: settings.model.clone(),
@@ -88,10 +101,10 @@ impl<'a> Pass<'a> {
         let key = new_key();
         Ok(Self {
             settings,
-            bom,
+            bom: input.bom,
             fill,
             checker: Checker::new(rules, IdSet::new(folder, IdSet::DEFAULT_IN_MEMORY)),
-            planner: Planner::new(folder, profile, limits).canary(settings.canary),
+            planner: Planner::new(folder, profile, limits).canary(canary(settings, input)?),
             withheld: Withheld::create(folder, &key)?,
             key,
             faults: Vec::new(),

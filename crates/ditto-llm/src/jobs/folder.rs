@@ -1,8 +1,8 @@
 //! The job's folder: read by its owner only, and held by one process at a time.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::error::{JobError, JobErrorKind, Result};
@@ -38,6 +38,19 @@ pub(crate) fn begin(folder: &Path) -> Result<Held> {
     Ok(held)
 }
 
+/// Takes back what a plan has made that came to nothing, as whoever holds the folder. Whoever opened
+/// the lock meanwhile finds that it is not there any more.
+pub(crate) fn discard(folder: &Path) {
+    // What cannot be removed is litter, and the next plan writes over it.
+    for part in ["shards", "raw"] {
+        let _ = fs::remove_dir_all(folder.join(part));
+    }
+    for file in [super::WITHHELD, super::WITHHELD_INDEX, LOCK] {
+        let _ = fs::remove_file(folder.join(file));
+    }
+    let _ = fs::remove_dir(folder);
+}
+
 /// Holds the folder of a job that was planned.
 pub(crate) fn hold(folder: &Path) -> Result<Held> {
     let path = folder.join(LOCK);
@@ -54,6 +67,11 @@ pub(crate) fn hold(folder: &Path) -> Result<Held> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(in_use(folder, &mut lock)),
         Err(TryLockError::Error(e)) => return Err(JobError::file("cannot lock", &path, &e)),
+    }
+    // Its holder may have removed it while we were waiting to open it: another one would not meet us.
+    let inode = |metadata: io::Result<fs::Metadata>| metadata.ok().map(|there| there.ino());
+    if inode(fs::symlink_metadata(&path)) != inode(lock.metadata()) {
+        return Err(in_use(folder, &mut lock));
     }
     // Only to be told to others: the lock itself is the system's, and goes with the process.
     let tell = |lock: &mut File| -> std::io::Result<()> {

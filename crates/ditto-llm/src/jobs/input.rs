@@ -90,6 +90,29 @@ impl Input {
         })
     }
 
+    /// Whether more than so many lines are not blank. Reads no further than it takes to know.
+    pub(crate) fn has_more_requests_than(&self, count: u64) -> Result<bool> {
+        // What a longer line holds does not matter here.
+        let mut splitter = LineSplitter::new(BUFFER);
+        let mut buffer = vec![0; BUFFER];
+        let (mut offset, mut requests) = (0, 0);
+        let mut note = |line: Line<'_>| {
+            requests += u64::from(!line.is_blank());
+            // Not an error: the end of the reading.
+            if requests > count { Err(()) } else { Ok(()) }
+        };
+        loop {
+            let length = self.read_at(&mut buffer, offset)?;
+            if length == 0 {
+                return Ok(splitter.finish(note).is_err());
+            }
+            offset += length as u64;
+            if splitter.feed(&buffer[..length], &mut note).is_err() {
+                return Ok(true);
+            }
+        }
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         loop {
             match self.file.read_at(buffer, offset) {

@@ -32,6 +32,7 @@ mod class;
 mod clock;
 mod create;
 mod error;
+mod events;
 mod export;
 mod fetch;
 mod first_pass;
@@ -68,6 +69,7 @@ pub use self::cancel::Cancelled;
 pub use self::class::{Again, Class};
 pub use self::clock::{Clock, SystemClock};
 pub use self::error::{JobError, JobErrorKind, Result};
+pub use self::events::Told;
 pub use self::export::Summary;
 use self::folder::Held;
 pub use self::input::InputIdentity;
@@ -209,7 +211,8 @@ impl Job {
             )
             .hint("nothing was changed; open it, or name another folder"));
         }
-        let (plan, round) = first_pass::plan(settings, folder)?;
+        let planned = first_pass::plan(settings, folder);
+        let (plan, round) = planned.inspect_err(|_| folder::discard(folder))?;
         let ledger = Ledger::open(folder)?;
         let job = Self::new(folder, plan, vec![round], ledger, held);
         Ok(Self {
@@ -362,6 +365,7 @@ impl Job {
     ///
     /// The shard is not stuck, or the disk refuses.
     pub fn adopt(&mut self, shard: u32, batch: impl Into<String>) -> Result<()> {
+        self.require_stuck(shard)?;
         let at = clock::unix_seconds(&*self.clock);
         let batch = batch.into();
         self.ledger.step(shard, Step::Adopted { batch, at })
@@ -374,6 +378,7 @@ impl Job {
     ///
     /// The shard is neither stuck nor at its end, or the disk refuses.
     pub fn create_again(&mut self, shard: u32) -> Result<()> {
+        self.require_stuck(shard)?;
         let why = "somebody looked at the provider's and found none".to_owned();
         let step = match self.ledger.state(shard) {
             // Nothing came of it: its lines are missing, and go into the next round.
@@ -381,6 +386,27 @@ impl Job {
             _ => Step::NotCreated { why },
         };
         self.ledger.step(shard, step)
+    }
+
+    /// A person decides only about what cannot be found out: a shard whose create was just broken off is
+    /// looked for first.
+    fn require_stuck(&self, number: u32) -> Result<()> {
+        let Some(shard) = self.shards().find(|shard| shard.number == number) else {
+            let message = format!("this job has no shard {number}");
+            return Err(JobError::new(JobErrorKind::Missing, message)
+                .hint("nothing was changed; a run that needs a decision names the shard"));
+        };
+        match self.state(shard) {
+            State::Stuck { .. } => Ok(()),
+            state => Err(JobError::new(
+                JobErrorKind::Conflict,
+                format!(
+                    "shard {number} waits for no decision: it is {}",
+                    state.name()
+                ),
+            )
+            .hint("nothing was changed; run again without deciding about it")),
+        }
     }
 
     /// Writes one line for every request, in the order of the input: answers to `output`, all else

@@ -216,6 +216,8 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
                     }
                 }
             }
+            // Whoever reads the events as a stream holds no more of them than one turn tells.
+            tokio::task::yield_now().await;
         }
     }
 

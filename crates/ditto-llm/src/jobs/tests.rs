@@ -612,6 +612,27 @@ async fn a_canary_that_dies_stops_the_job_before_the_rest_is_bought() {
     assert_eq!((results.summary.failed, fake.ran()), (100, 2));
 }
 
+#[test]
+fn a_job_under_the_threshold_is_one_batch_and_one_over_it_has_lines_that_go_first() {
+    let planned = |lines, limit| {
+        let desk = Desk::new("\n \n".to_owned() + &(1..=lines).map(good).collect::<String>());
+        let settings = Settings {
+            canary: Some(20),
+            canary_over: Some(30),
+            limit,
+            ..desk.settings()
+        };
+        let job = Job::plan(&settings, &desk.home()).unwrap();
+        let shards = shards(&job).into_iter();
+        shards
+            .map(|shard| (shard.lines, shard.canary))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(planned(30, None), [(30, false)]);
+    assert_eq!(planned(31, None), [(20, true), (11, false)]);
+    assert_eq!(planned(31, Some(30)), [(30, false)]);
+}
+
 #[tokio::test]
 async fn an_input_that_changed_is_not_sent() {
     let (desk, fake) = (Desk::of_lines(4), Fake::ok());

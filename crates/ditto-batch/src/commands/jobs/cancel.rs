@@ -9,8 +9,9 @@ use ditto_llm::profiles::Profile;
 use ditto_llm::{Batch, DittoError};
 use serde_json::{Value, json};
 
-use super::target::{Target, TargetArgs, view};
+use super::target::{Target, TargetArgs, of_batch, view};
 use crate::commands::api;
+use crate::commands::remote::events::first_line;
 use crate::commands::remote::kept::Kept;
 use crate::commands::remote::{batches, failure, resuming};
 use crate::exit;
@@ -108,7 +109,10 @@ async fn cancelled(job: &Job, kept: &Kept, err: &mut dyn Write) -> Result<Vec<Va
             Err(failure) => {
                 say(
                     err,
-                    format_args!("shard {shard}: {id} goes on: {}", failure.message),
+                    format_args!(
+                        "shard {shard}: {id} goes on: {}",
+                        first_line(&failure.message)
+                    ),
                 );
                 refused = refused.or(Some(failure));
             }
@@ -116,7 +120,13 @@ async fn cancelled(job: &Job, kept: &Kept, err: &mut dyn Write) -> Result<Vec<Va
     }
     match refused {
         None => Ok(told),
-        Some(failure) => Err(failure.hint("the others are cancelled; give the same command again")),
+        Some(failure) => Err(Failure::new(failure.exit, first_line(&failure.message)).hint(
+            format!(
+                "{} cancelled, and nothing that was answered is lost; mend that, then give the same \
+                 command again",
+                batches(told.len() as u64)
+            ),
+        )),
     }
 }
 
@@ -137,7 +147,7 @@ async fn outcome(
     };
     match provider.batches().retrieve(id).await {
         Ok(answer) if profile.status(&answer.batch.status).is_terminal() => Ok(answer.batch),
-        _ => Err(Failure::from(error)),
+        _ => Err(of_batch(error)),
     }
 }
 

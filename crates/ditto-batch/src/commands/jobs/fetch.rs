@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use ditto_llm::jobs::{Ended, Event, Job, Retries};
 
-use super::target::{Target, TargetArgs, view};
+use super::target::{Target, TargetArgs, of_batch, view};
 use crate::commands::api;
 use crate::commands::batches::exit_of;
 use crate::commands::remote::kept::{Kept, Places};
@@ -95,7 +95,13 @@ async fn collected(
     let job = Job::open(&places.folder).map_err(failure)?;
     let mut job = job.with_retries(Retries::new(kept.retries));
     input::find_again(&mut job, kept);
-    place::require_free(places)?;
+    place::require_good(&kept.input, places)?;
+    // Later commands look where the results are.
+    let kept = Kept {
+        places: places.clone(),
+        ..kept.clone()
+    };
+    kept.write()?;
     let provider = kept.way.provider(&job.about().profile)?;
     let mut unheard = false;
     let ended = tokio::select! {
@@ -110,11 +116,11 @@ async fn collected(
     match ended {
         Ended::Idle | Ended::Settled => {}
         Ended::NeedsDecision(shards) => {
-            return Err(undecided(&shards, &resuming(kept, job.about())));
+            return Err(undecided(&shards, &resuming(&kept, job.about())));
         }
         Ended::Underway | Ended::Stopped => return Err(underway(&job, unheard)),
     }
-    let (resume, began, places) = (resuming(kept, job.about()), kept.began, places.clone());
+    let (resume, began, places) = (resuming(&kept, job.about()), kept.began, places.clone());
     let (job, results) = unless_stopped(signals, move || {
         place::results(&places, began, &job).map(|results| (job, results))
     })
@@ -153,7 +159,12 @@ fn underway(job: &Job, unheard: bool) -> Failure {
 
 async fn batch(args: &FetchArgs, id: &str, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
     let (provider, profile) = args.target.provider()?;
-    let mut batch = provider.batches().retrieve(id).await?.batch;
+    let mut batch = provider
+        .batches()
+        .retrieve(id)
+        .await
+        .map_err(of_batch)?
+        .batch;
     batch.status = profile.status(&batch.status);
     let place = |given: &Option<PathBuf>, which: &str| {
         given

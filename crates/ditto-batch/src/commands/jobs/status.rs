@@ -10,7 +10,7 @@ use ditto_llm::jobs::{Provider, Shard, State, View};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use super::target::{Target, TargetArgs, view};
+use super::target::{self, Target, TargetArgs, view};
 use crate::commands::api;
 use crate::commands::remote::kept::{Kept, Now};
 use crate::commands::remote::place::{Results, noted};
@@ -63,7 +63,12 @@ pub(crate) async fn status(args: &StatusArgs, out: &mut dyn Write, err: &mut dyn
 
 async fn batch(args: &StatusArgs, id: &str, out: &mut dyn Write) -> Result<u8> {
     let (provider, _) = args.target.provider()?;
-    let batch = provider.batches().retrieve(id).await?.batch;
+    let batch = provider
+        .batches()
+        .retrieve(id)
+        .await
+        .map_err(target::of_batch)?
+        .batch;
     match args.json {
         true => api::show(out, &batch)?,
         false => say(out, of_batch(&batch)),

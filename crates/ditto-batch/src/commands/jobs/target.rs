@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use ditto_llm::DittoError;
 use ditto_llm::jobs::{Provider, View};
 use ditto_llm::profiles::Profile;
 
@@ -89,6 +90,18 @@ impl TargetArgs {
             "`ditto-batch run X.jsonl --provider NAME` makes the folder X.ditto; the id of a batch needs \
              --provider NAME",
         )
+    }
+}
+
+/// Why a provider does not tell of a batch.
+pub(super) fn of_batch(error: DittoError) -> Failure {
+    let failure = Failure::from(error);
+    match failure.exit {
+        exit::NOT_FOUND => failure.hint(
+            "nothing was changed; look at the id and at --provider: a batch is known only to the account \
+             that made it",
+        ),
+        _ => failure,
     }
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use ditto_llm::{Batch, BatchStatus};
 
 use super::status::{Standing, of_batch};
-use super::target::{Target, TargetArgs, view};
+use super::target::{self, Target, TargetArgs, view};
 use crate::commands::api;
 use crate::commands::batches::exit_of;
 use crate::commands::remote::{Told, place, resuming, summarize, undecided};
@@ -135,7 +135,7 @@ async fn batch(args: &WatchArgs, id: &str, out: &mut dyn Write, err: &mut dyn Wr
                 }
             }
             Err(error) if error.is_transient() => say(err, format_args!("trying again: {error}")),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(target::of_batch(error)),
         }
         tokio::time::sleep(profile.poll_interval()).await;
     }

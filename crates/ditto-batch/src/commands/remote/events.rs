@@ -101,6 +101,6 @@ pub(crate) fn about(shard: &Shard, state: &State) -> Value {
 }
 
 /// The hints of an error are about one call; these are about a job.
-pub(super) fn first_line(text: &str) -> &str {
+pub(crate) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }

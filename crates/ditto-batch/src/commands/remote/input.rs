@@ -1,7 +1,7 @@
 //! The input of a job over a provider: a file that stays, unpacked if it has to be.
 
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use ditto_llm::jobs::{Job, Plan};
@@ -36,28 +36,45 @@ pub(super) fn regular(input: &Path, folder: &Path) -> Result<PathBuf> {
 
 /// Where the input is by now, if the job's folder was moved together with it.
 pub(crate) fn find_again(job: &mut Job, kept: &Kept) {
-    if job.about().input.path.exists() {
-        return;
+    let path = whereabouts(job.about(), kept);
+    if path != job.about().input.path {
+        job.input_is_at(path);
+    }
+}
+
+/// Takes back what was unpacked for a job that came to nothing, and the folder if nothing else is in it.
+pub(super) fn discard(folder: &Path) {
+    // What stays is litter, and the next command writes over it.
+    let _ = fs::remove_file(folder.join(UNPACKED));
+    let _ = fs::remove_dir(folder);
+}
+
+/// Where it is, or where it was if it is not found again.
+pub(crate) fn whereabouts(plan: &Plan, kept: &Kept) -> PathBuf {
+    let then = &plan.input.path;
+    if then.exists() {
+        return then.clone();
     }
     let there = match stays(&kept.input) {
         true => kept.input.clone(),
         false => kept.places.folder.join(UNPACKED),
     };
-    if let Ok(path) = fs::canonicalize(there) {
-        job.input_is_at(path);
-    }
+    fs::canonicalize(there).unwrap_or(then.clone())
 }
 
-/// The input is the one that the job began with. What came by stdin is not asked for again.
-pub(super) fn require_same(input: &Path, job: &Job) -> Result<()> {
+/// The input is the one that the job began with. What came by stdin is not asked for again, but if there
+/// is something it must be the same.
+/// `named` is what that one was called.
+pub(super) fn require_same(input: &Path, named: &Path, job: &Job) -> Result<()> {
     let plan = job.about();
     if input == Path::new("-") {
+        require_same_stdin(plan)?;
         return job.check_input().map_err(failure);
     }
     if stays(input) {
         let there = found(input)?;
         if there != plan.input.path {
-            return Err(other_job(input, plan));
+            return Err(other_job(input, named, plan));
         }
         return job.check_input().map_err(failure);
     }
@@ -66,6 +83,23 @@ pub(super) fn require_same(input: &Path, job: &Job) -> Result<()> {
         true => Ok(()),
         false => Err(changed(input)),
     }
+}
+
+fn require_same_stdin(plan: &Plan) -> Result<()> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return Ok(());
+    }
+    let there = Fingerprint::read(stdin.lock())
+        .map_err(|e| Failure::file("cannot read", Path::new("standard input"), &e))?;
+    if there.bytes == 0 || (there.bytes, &there.xxh3) == (plan.input.bytes, &plan.input.xxh3) {
+        return Ok(());
+    }
+    let message = "standard input is not what this job began with";
+    Err(Failure::new(exit::CONFLICT, message).hint(
+        "nothing was sent and nothing is lost; write the other into a file, to be a job of its own, or give \
+         nothing to go on with this one",
+    ))
 }
 
 /// Where it is: the job is run from anywhere.
@@ -81,10 +115,13 @@ fn stays(input: &Path) -> bool {
     input != Path::new("-") && Compression::of(input).is_none()
 }
 
-fn other_job(input: &Path, plan: &Plan) -> Failure {
+fn other_job(input: &Path, named: &Path, plan: &Plan) -> Failure {
+    let about = match stays(named) {
+        true => plan.input.path.display(),
+        false => named.display(),
+    };
     let message = format!(
-        "the job in this folder is about {} and not about {}",
-        plan.input.path.display(),
+        "the job in this folder is about {about} and not about {}",
         input.display()
     );
     Failure::new(exit::CONFLICT, message)

@@ -122,7 +122,8 @@ impl Kept {
             retries: self.retries,
             max_enqueued_tokens: self.max_enqueued_tokens,
         };
-        write(&folder.join(KEPT), &Mark::new(), &kept)
+        // Only its holder writes in the folder.
+        write(&folder.join(KEPT), &Mark::of_job(KEPT), &kept)
     }
 }
 

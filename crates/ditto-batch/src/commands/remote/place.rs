@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::kept::{self, Places};
 use super::talk::unix_now;
 use super::{events, failure};
+use crate::commands::run::places::{check_apart, check_writable};
 use crate::exit;
 use crate::failure::{Failure, Result};
 use crate::fingerprint::{Fingerprint, Sum};
@@ -35,6 +36,9 @@ pub(crate) struct Results {
     pub(crate) errors: Fingerprint,
     /// From its first command to its results.
     pub(crate) seconds: i64,
+    /// What tells of them; none until it is written.
+    #[serde(default)]
+    pub(crate) report: Option<Fingerprint>,
 }
 
 /// What is told of a job and its files.
@@ -99,8 +103,21 @@ pub(super) fn forget_end(places: &Places) -> Result<()> {
     fs::remove_file(&path).map_err(|e| Failure::file("cannot remove", &path, &e))
 }
 
+/// Each place is one of its own, outside of the job's folder, free, and can be written: said before
+/// anything is paid for.
+pub(crate) fn require_good(input: &Path, places: &Places) -> Result<()> {
+    let results = [
+        ("the answers", places.output.as_path()),
+        ("the errors", places.errors.as_path()),
+        ("the report", places.report.as_path()),
+    ];
+    check_apart(input, &places.folder, results)?;
+    require_free(places)?;
+    check_writable(results, &Mark::new())
+}
+
 /// Nothing stands in the places but what this job put there.
-pub(crate) fn require_free(places: &Places) -> Result<()> {
+fn require_free(places: &Places) -> Result<()> {
     let ours = placing(places)?.files;
     for place in [&places.output, &places.errors, &places.report] {
         if fs::symlink_metadata(place).is_err() {
@@ -130,7 +147,7 @@ fn placing(places: &Places) -> Result<Placing> {
 /// If we stop in between, the next command writes them again.
 pub(crate) fn results(places: &Places, began: i64, job: &Job) -> Result<Results> {
     require_free(places)?;
-    let mark = Mark::new();
+    let mark = Mark::of_job(&job.about().key);
     let mut output = Hashing::begin(&places.output, &mark)?;
     let mut errors = Hashing::begin(&places.errors, &mark)?;
     let summary = job.export(&mut output, &mut errors).map_err(failure)?;
@@ -139,19 +156,25 @@ pub(crate) fn results(places: &Places, began: i64, job: &Job) -> Result<Results>
         output: output.sum.fingerprint(),
         errors: errors.sum.fingerprint(),
         seconds: (unix_now() - began).max(0),
+        report: None,
     };
     let report = report(&results, began, job);
     let mut placing = placing(places)?;
     let report_file = Fingerprint::of(&report);
     let new = [&results.output, &results.errors, &report_file];
+    let count = new.len();
     placing.files.extend(new.into_iter().cloned());
     kept::write(&places.folder.join(PLACING), &mark, &placing)?;
     output.place()?;
     errors.place()?;
     write(&places.report, &mark, &report)?;
     // Those before are gone now.
-    placing.files.drain(..placing.files.len() - new.len());
+    placing.files.drain(..placing.files.len() - count);
     kept::write(&places.folder.join(PLACING), &mark, &placing)?;
+    let results = Results {
+        report: Some(report_file),
+        ..results
+    };
     if results.summary.unfinished == 0 {
         kept::write(&places.folder.join(ENDED), &mark, &results)?;
     }

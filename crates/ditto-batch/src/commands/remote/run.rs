@@ -48,7 +48,7 @@ pub(crate) async fn run(
             }
             if events != Events::Err {
                 summarize(&kept.places, &results, err);
-                next_steps(&kept, errand.remote.limit, &results, err);
+                next_steps(&kept, &results, err);
             }
             told.exit
         }
@@ -99,7 +99,7 @@ async fn work(
         // Said before anything is read or made.
         let profile = errand.remote.profiles.named(&errand.provider)?;
         kept.way.provider(&profile)?;
-        place::require_free(&kept.places)?;
+        place::require_good(&kept.input, &kept.places)?;
     }
     let mut job = {
         let (errand, kept) = (errand.clone(), kept.clone());
@@ -111,12 +111,13 @@ async fn work(
         return Ok((kept, results));
     }
     require_reopened(&job, going, &kept)?;
+    place::require_good(&kept.input, &kept.places)?;
     kept.write()?;
-    place::require_free(&kept.places)?;
     require_all(&job, errand.remote.strict)?;
     errand.decide(&mut job)?;
     let provider = kept.way.provider(&job.about().profile)?;
-    let mut talk = Talk::new(&job, kept.places.folder.clone(), events, out, err);
+    let folder = kept.places.folder.clone();
+    let mut talk = Talk::new(&job, folder, events, going.heartbeat, out, err);
     let ended = follow(&mut job, &provider, going, &mut signals, &mut talk).await;
     talk.finish();
     match ended? {
@@ -252,7 +253,7 @@ fn unsettled(job: &Job, kept: &Kept, ended: &Ended, signal: Option<Signal>) -> F
     let resume = resuming(kept, job.about());
     let open = job.shards().filter(|shard| job.state(shard).is_enqueued());
     let open = open.count() as u64;
-    let go = if open == 1 { "goes" } else { "go" };
+    let go = if open < 2 { "goes" } else { "go" };
     let open = batches(open);
     match ended {
         Ended::NeedsDecision(shards) => undecided(shards, &resume),
@@ -303,9 +304,10 @@ fn exit_of(signal: Option<Signal>) -> u8 {
     }
 }
 
-/// `1 batch`, `3 batches`.
+/// `no batch`, `1 batch`, `3 batches`.
 pub(crate) fn batches(count: u64) -> String {
     match count {
+        0 => "no batch".to_owned(),
         1 => "1 batch".to_owned(),
         _ => format!("{} batches", grouped(count)),
     }
@@ -382,22 +384,18 @@ impl<'a> Told<'a> {
     }
 }
 
-/// Where to look, and how to hold the results against the input, if that is there and whole.
-fn next_steps(kept: &Kept, limit: Option<u64>, results: &Results, err: &mut dyn Write) {
+/// Where to look, and how to hold the results against the input.
+fn next_steps(kept: &Kept, results: &Results, err: &mut dyn Write) {
     let path = |path: &Path| quoted(&path.display().to_string());
-    let errors = path(&kept.places.errors);
     if results.summary.failed > 0 {
+        let errors = path(&kept.places.errors);
         say(err, format_args!("why lines failed is in {errors}"));
     }
-    if limit.is_none() && kept.input != Path::new("-") {
-        let (input, output) = (path(&kept.input), path(&kept.places.output));
-        say(
-            err,
-            format_args!(
-                "to prove that nothing is lost: ditto-batch verify {input} {output} {errors}"
-            ),
-        );
-    }
+    let folder = path(&kept.places.folder);
+    say(
+        err,
+        format_args!("to prove that nothing is lost: ditto-batch verify {folder}"),
+    );
 }
 
 /// The end, for people.

@@ -15,8 +15,6 @@ use super::kept::Now;
 use super::progress::Progress;
 use crate::printer::{counted, grouped, say, show};
 
-/// Without a terminal: at least this often, so that a log shows life.
-const HEARTBEAT: Duration = Duration::from_secs(60);
 /// What other commands are told is no older than this, and not written more often.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
@@ -71,6 +69,8 @@ pub(super) struct Talk<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
     events: Events,
+    /// Without a terminal people are told at least this often, so that a log shows life.
+    heartbeat: Duration,
     bar: Option<ProgressBar>,
     folder: PathBuf,
     key: String,
@@ -88,6 +88,7 @@ impl<'a> Talk<'a> {
         job: &Job,
         folder: PathBuf,
         events: Events,
+        heartbeat: Duration,
         out: &'a mut dyn Write,
         err: &'a mut dyn Write,
     ) -> Self {
@@ -101,6 +102,7 @@ impl<'a> Talk<'a> {
             out,
             err,
             events,
+            heartbeat,
             bar: bar(events),
             folder,
             key: plan.key.clone(),
@@ -138,7 +140,7 @@ impl<'a> Talk<'a> {
             bar.set_length(self.progress.total().max(1));
             bar.set_position(self.progress.done());
             bar.set_message(self.progress.rest(now));
-        } else if self.said.elapsed() >= HEARTBEAT && self.events == Events::Unasked {
+        } else if self.said.elapsed() >= self.heartbeat && self.events == Events::Unasked {
             let sentence = self.progress.sentence(now);
             self.say(&sentence);
         }
@@ -236,6 +238,8 @@ mod tests {
 
     const LINE: &str = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[]}}"#;
 
+    const HEARTBEAT: Duration = Duration::from_secs(60);
+
     fn told(events: Events, quiet_for: Duration) -> (String, String, Option<Now>) {
         let folder = tempfile::tempdir().unwrap();
         let (input, home) = (folder.path().join("x.jsonl"), folder.path().join("x.ditto"));
@@ -243,7 +247,7 @@ mod tests {
         let profile = Profiles::embedded().get("openai").cloned().unwrap();
         let job = Job::plan(&Settings::new(input, profile), &home).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut talk = Talk::new(&job, home.clone(), events, &mut out, &mut err);
+        let mut talk = Talk::new(&job, home.clone(), events, HEARTBEAT, &mut out, &mut err);
         let event = Event::Waiting {
             time: quiet_for,
             why: "1 open",

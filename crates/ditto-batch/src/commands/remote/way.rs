@@ -1,5 +1,6 @@
 //! The way to a provider: its address, and where its key stands. Never the key itself.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -51,6 +52,16 @@ pub(crate) enum KeyAt {
     Nowhere,
 }
 
+impl fmt::Display for KeyAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Profile | Self::Nowhere => f.write_str("the variable"),
+            Self::Env(name) => write!(f, "the variable {name}"),
+            Self::File(path) => write!(f, "the file {}", path.display()),
+        }
+    }
+}
+
 impl Way {
     /// What was typed goes before what the job has kept.
     pub(crate) fn new(args: &WayArgs, kept: Option<&Self>) -> Self {
@@ -74,7 +85,18 @@ impl Way {
     pub(crate) fn provider(&self, profile: &Profile) -> Result<Provider> {
         // What cannot work with any key is said first.
         self.with_key(profile, "")?;
-        self.with_key(profile, self.key(profile)?.expose_secret().trim())
+        let key = self.key(profile)?;
+        let key = key.expose_secret().trim();
+        // A second line, or what a word processor makes of a dash.
+        if !key.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
+            return Err(
+                Failure::usage("the key has characters that no key has").hint(format!(
+                    "nothing was sent; {} must hold the key alone, on one line",
+                    self.key
+                )),
+            );
+        }
+        self.with_key(profile, key)
     }
 
     fn with_key(&self, profile: &Profile, key: &str) -> Result<Provider> {

@@ -95,12 +95,12 @@ pub(crate) fn beside(folder: &Path) -> io::Result<PathBuf> {
 fn no_job(folder: &Path) -> Failure {
     Failure::new(
         exit::NOT_FOUND,
-        format!("{} is not the folder of a job: there is no job.json in it", folder.display()),
+        format!("{} is not the folder of a job: it has neither job.json nor plan.json", folder.display()),
     )
     .hint("`ditto-batch run X.jsonl` makes the folder X.ditto; or name the files: ditto-batch verify INPUT OUTPUT ERRORS")
 }
 
-fn not_ended(folder: &Path) -> Failure {
+pub(crate) fn not_ended(folder: &Path) -> Failure {
     Failure::new(
         exit::NOT_FINISHED,
         format!("the job in {} has not ended yet", folder.display()),

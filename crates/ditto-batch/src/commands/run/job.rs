@@ -86,7 +86,7 @@ impl Job {
         if !settings.folder.join(JOB).exists() {
             // What cannot work is said before a folder is made.
             require_input(settings)?;
-            places::check_apart(settings)?;
+            places::check_apart(&settings.input, &settings.folder, settings.results())?;
             places::check_free(settings, &Placed::default())?;
         }
         let held = folder::hold(&settings.folder)?;
@@ -121,13 +121,13 @@ impl Job {
 
     /// Looks at the places of the results. The mark is written down before anything is called by it.
     fn take_places(&mut self, settings: &Settings) -> Result<()> {
-        places::check_apart(settings)?;
+        places::check_apart(&settings.input, &settings.folder, settings.results())?;
         places::check_free(settings, &self.known.placed)?;
         if self.known.mark.is_none() {
             self.known.mark = Mark::new();
             self.save()?;
         }
-        places::check_writable(settings, &self.known.mark)
+        places::check_writable(settings.results(), &self.known.mark)
     }
 
     /// Where the engine keeps what is in progress.

@@ -13,6 +13,9 @@ use crate::failure::{Failure, Result};
 use crate::fingerprint::Fingerprint;
 use crate::whole_file::{Mark, Readers, WholeFile, folder_of};
 
+const ANOTHER_PLACE: &str =
+    "no line was sent by this command; make the place, or name another with -o and -e";
+
 /// What of its results a job has put in their places, each noted before it stands there.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Placed {
@@ -22,22 +25,21 @@ pub(crate) struct Placed {
     pub(crate) errors: Option<String>,
 }
 
+/// Where results go, in the order in which they are told.
+pub(crate) type Results<'a> = [(&'static str, &'a Path); 3];
+
 /// Every place is its own. A wrong one is said now, not after the last answer.
-pub(crate) fn check_apart(settings: &Settings) -> Result<()> {
-    let results = [
-        ("the answers", &settings.output),
-        ("the errors", &settings.errors),
-        ("the report", &settings.report),
-    ];
-    let mut taken = vec![("the input", whole(&settings.input).unwrap_or_default())];
-    let folder = whole(&settings.folder)?;
+pub(crate) fn check_apart(input: &Path, folder: &Path, results: Results<'_>) -> Result<()> {
+    let mut taken = vec![("the input", whole(input).unwrap_or_default())];
+    let own = whole(folder)?;
     for (what, path) in results {
         let place = whole(path)?;
-        if place.starts_with(&folder) {
+        if place.starts_with(&own) {
             return Err(Failure::usage(format!(
                 "{what} would go into the job's own folder {}",
-                settings.folder.display()
-            )));
+                folder.display()
+            ))
+            .hint("nothing was sent; name another place with -o and -e"));
         }
         if let Some((other, _)) = taken.iter().find(|(_, taken)| *taken == place) {
             return Err(Failure::usage(format!(
@@ -71,8 +73,8 @@ pub(crate) fn check_free(settings: &Settings, placed: &Placed) -> Result<()> {
 }
 
 /// Each place can be written. Under the job's mark, so by whoever holds its folder.
-pub(crate) fn check_writable(settings: &Settings, mark: &Mark) -> Result<()> {
-    for path in [&settings.output, &settings.errors, &settings.report] {
+pub(crate) fn check_writable(results: Results<'_>, mark: &Mark) -> Result<()> {
+    for (_, path) in results {
         WholeFile::begin(path, mark, Readers::AsUsual)
             .map(drop)
             .map_err(|e| of_a_place("cannot write", path, &e))?;
@@ -121,8 +123,10 @@ pub(crate) fn whole(path: &Path) -> Result<PathBuf> {
 
 /// "Not found" is the exit code of an input or a batch; a place is the disk's.
 fn of_a_place(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    let failure = Failure::file(what, path, error);
     Failure {
         exit: exit::LOCAL_IO,
-        ..Failure::file(what, path, error)
+        hint: failure.hint.or(Some(ANOTHER_PLACE.to_owned())),
+        ..failure
     }
 }

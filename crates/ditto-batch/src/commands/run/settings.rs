@@ -40,6 +40,15 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Where results go.
+    pub(super) fn results(&self) -> super::places::Results<'_> {
+        [
+            ("the answers", &self.output),
+            ("the errors", &self.errors),
+            ("the report", &self.report),
+        ]
+    }
+
     pub(crate) fn new(args: &RunArgs) -> Result<Self> {
         let places = beside(&args.input);
         Ok(Self {

@@ -6,8 +6,8 @@ use ditto_llm::verify::VerifyReport;
 use ditto_llm::wire::Batch;
 use serde::Serialize;
 
+use super::report::Reported;
 use super::source::Proof;
-use crate::commands::run::summary::Summary;
 use crate::fingerprint::Fingerprint;
 use crate::printer::{counted, grouped};
 
@@ -32,11 +32,11 @@ pub(crate) enum Difference {
 }
 
 /// What the report of a job says.
-pub(crate) fn of_report(said: &Summary, proof: &Proof) -> Vec<Difference> {
+pub(crate) fn of_report(said: &Reported, proof: &Proof) -> Vec<Difference> {
     let files = [
-        ("input", said.input.fingerprint(), Some(&proof.input)),
-        ("output", said.output.fingerprint(), Some(&proof.output)),
-        ("errors", said.errors.fingerprint(), proof.errors.as_ref()),
+        ("input", &said.input, Some(proof.input_like(&said.input))),
+        ("output", &said.output, Some(&proof.output)),
+        ("errors", &said.errors, proof.errors.as_ref()),
     ];
     let altered = files
         .into_iter()
@@ -55,7 +55,7 @@ pub(crate) fn of_report(said: &Summary, proof: &Proof) -> Vec<Difference> {
         (
             "output",
             "lines of the output",
-            said.output.lines,
+            said.output_lines,
             found.output_lines,
         ),
         (
@@ -67,7 +67,7 @@ pub(crate) fn of_report(said: &Summary, proof: &Proof) -> Vec<Difference> {
         (
             "errors",
             "lines of the errors",
-            said.errors.lines,
+            said.error_lines,
             found.error_lines,
         ),
         ("errors", "failed lines", said.failed, found.error_lines),
@@ -83,12 +83,12 @@ pub(crate) fn of_report(said: &Summary, proof: &Proof) -> Vec<Difference> {
 
 pub(crate) fn other_bytes(
     file: &'static str,
-    said: Fingerprint,
+    said: &Fingerprint,
     found: &Fingerprint,
 ) -> Option<Difference> {
-    (said != *found).then(|| Difference::OtherBytes {
+    (said != found).then(|| Difference::OtherBytes {
         file,
-        said,
+        said: said.clone(),
         found: found.clone(),
     })
 }

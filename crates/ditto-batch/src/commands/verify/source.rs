@@ -24,7 +24,10 @@ pub(crate) struct Sources {
 #[derive(Debug)]
 pub(crate) struct Proof {
     pub(crate) report: VerifyReport,
+    /// As it is stored.
     pub(crate) input: Fingerprint,
+    /// As it is meant, if it is stored packed.
+    pub(crate) unpacked_input: Option<Fingerprint>,
     pub(crate) output: Fingerprint,
     /// `None` if there was no error file.
     pub(crate) errors: Option<Fingerprint>,
@@ -51,12 +54,24 @@ impl Sources {
                 .find_map(|source| source.failure.take());
             unread.unwrap_or_else(|| Failure::io("cannot keep the ids in a temporary file", &error))
         })?;
+        let unpacked_input = self.input.unpacked()?;
         Ok(Proof {
             report,
             input: self.input.finish()?,
+            unpacked_input,
             output: self.output.finish()?,
             errors: self.errors.map(Source::finish).transpose()?,
         })
+    }
+}
+
+impl Proof {
+    /// The input as the one who said this has read it: jobs at a provider unpack theirs first.
+    pub(crate) fn input_like(&self, said: &Fingerprint) -> &Fingerprint {
+        let unpacked = self.unpacked_input.as_ref();
+        unpacked
+            .filter(|unpacked| *unpacked == said)
+            .unwrap_or(&self.input)
     }
 }
 
@@ -67,7 +82,10 @@ pub(crate) struct Source {
     /// As it is stored.
     raw: Shared,
     /// As it is meant.
-    reader: Box<dyn Read>,
+    meant: Shared,
+    is_packed: bool,
+    /// Lines that are still to be read, if not all are.
+    lines_left: Option<u64>,
     /// Why it could not be read.
     failure: Option<Failure>,
 }
@@ -82,10 +100,14 @@ impl Source {
         let Some(compression) = Compression::of(path) else {
             return Ok(plain);
         };
-        let reader = compression
+        let unpacked = compression
             .unpack(plain.raw.clone())
             .map_err(|e| Failure::file("cannot read", path, &e))?;
-        Ok(Self { reader, ..plain })
+        Ok(Self {
+            meant: Shared::new(unpacked),
+            is_packed: true,
+            ..plain
+        })
     }
 
     /// A file as it is, whatever its name says.
@@ -99,13 +121,32 @@ impl Source {
     }
 
     pub(crate) fn new(name: String, source: impl Read + 'static) -> Self {
-        let raw = Shared(Rc::new(RefCell::new(Hashed::new(Box::new(source)))));
+        let raw = Shared::new(Box::new(source));
         Self {
             name,
-            reader: Box::new(raw.clone()),
+            meant: raw.clone(),
             raw,
+            is_packed: false,
+            lines_left: None,
             failure: None,
         }
+    }
+
+    /// Only so many of its lines are read as lines; its fingerprint is that of the whole file.
+    pub(crate) fn first_lines(self, lines: Option<u64>) -> Self {
+        Self {
+            lines_left: lines,
+            ..self
+        }
+    }
+
+    /// The fingerprint of the file as it is meant, if that is not how it is stored.
+    fn unpacked(&mut self) -> Result<Option<Fingerprint>> {
+        if !self.is_packed {
+            return Ok(None);
+        }
+        io::copy(&mut self.meant, &mut io::sink()).map_err(|e| unread(&self.name, e))?;
+        Ok(Some(self.meant.0.borrow().fingerprint()))
     }
 
     /// The fingerprint of the file as it is stored. What an unpacker left unread belongs to it.
@@ -118,14 +159,34 @@ impl Source {
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.reader.read(buffer) {
+        if self.lines_left == Some(0) {
+            return Ok(0);
+        }
+        match self.meant.read(buffer) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 let kind = error.kind();
                 self.failure = Some(unread(&self.name, error));
                 Err(kind.into())
             }
+            Ok(length) => Ok(self.within_lines(&buffer[..length])),
             result => result,
         }
+    }
+}
+
+impl Source {
+    /// How much of what was read belongs to lines that are to be read.
+    fn within_lines(&mut self, read: &[u8]) -> usize {
+        let Some(left) = &mut self.lines_left else {
+            return read.len();
+        };
+        for (at, _) in read.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+            *left -= 1;
+            if *left == 0 {
+                return at + 1;
+            }
+        }
+        read.len()
     }
 }
 
@@ -146,6 +207,12 @@ fn unread(name: &str, error: io::Error) -> Failure {
 /// The bytes as stored, read by an unpacker, and by us for what it leaves.
 #[derive(Clone)]
 struct Shared(Rc<RefCell<Hashed<Box<dyn Read>>>>);
+
+impl Shared {
+    fn new(source: Box<dyn Read>) -> Self {
+        Self(Rc::new(RefCell::new(Hashed::new(source))))
+    }
+}
 
 impl Read for Shared {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -1,5 +1,7 @@
 //! What a job does when somebody asks: stop, look, fetch, cancel, once more.
 
+use futures_util::StreamExt as _;
+
 use super::*;
 
 async fn collected(job: &mut Job, fake: &Fake) -> Ended {
@@ -177,4 +179,62 @@ async fn uploads_of_shards_that_were_cut_anew_are_deleted_as_well() {
     let names = || job.shards().map(|shard| job.state(shard).name());
     assert!(names().any(|name| name == "dissolved"));
     assert_eq!(fake.world().deleted.len(), names().count());
+}
+
+/// The steps of each shard. Which shard is looked at first is left to chance.
+fn steps(told: &[Told]) -> BTreeMap<u32, Vec<&str>> {
+    let mut steps: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for told in told {
+        if let Told::Stepped { shard, state } = told {
+            steps.entry(shard.number).or_default().push(state.name());
+        }
+    }
+    steps
+}
+
+#[tokio::test]
+async fn events_come_as_a_stream_as_they_come_to_an_observer_and_end_with_the_end() {
+    let (desk, fake) = (Desk::of_lines(5).lines_a_shard(2), Fake::ok());
+    let (mut heard, mut job) = (Vec::new(), desk.plan(&fake));
+    let observer = |event: &Event<'_>| heard.push(Told::from(event));
+    job.run(&fake.provider(), observer).await.unwrap();
+
+    let (desk, fake) = (Desk::of_lines(5).lines_a_shard(2), Fake::ok());
+    let (provider, mut job) = (fake.provider(), desk.plan(&fake));
+    let told: Vec<_> = job.events(&provider).map(Result::unwrap).collect().await;
+    assert!(matches!(told.last(), Some(Told::Ended(Ended::Settled))));
+    assert_eq!(steps(&told), steps(&heard));
+    assert_eq!(desk.results(&job).answered(), up_to(5));
+}
+
+#[tokio::test]
+async fn a_job_whose_events_are_not_read_waits_and_goes_on_where_it_was() {
+    let (desk, fake) = (Desk::of_lines(6).lines_a_shard(2), Fake::ok());
+    let (provider, mut job) = (fake.provider(), desk.plan(&fake));
+    {
+        let mut events = std::pin::pin!(job.events(&provider));
+        // The first shard is about to be uploaded.
+        assert!(matches!(
+            events.next().await,
+            Some(Ok(Told::Stepped { .. }))
+        ));
+    }
+    assert_eq!(fake.ran(), 0);
+    let told: Vec<_> = job.events(&provider).collect().await;
+    assert!(matches!(told.last(), Some(Ok(Told::Ended(Ended::Settled)))));
+    assert_eq!(
+        (desk.results(&job).answered(), fake.most_billed()),
+        (up_to(6), 1)
+    );
+}
+
+#[tokio::test]
+async fn a_job_that_fails_says_so_as_the_last_of_its_events() {
+    let (desk, fake) = (Desk::of_lines(4), Fake::ok());
+    let (provider, mut job) = (fake.provider(), desk.plan(&fake));
+    std::fs::write(&desk.input, "other").unwrap();
+    let mut told: Vec<_> = job.events(&provider).collect().await;
+    let error = told.pop().unwrap().unwrap_err();
+    assert_eq!(error.kind(), JobErrorKind::Conflict);
+    assert!(told.iter().all(Result::is_ok));
 }

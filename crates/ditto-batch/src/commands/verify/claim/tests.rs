@@ -1,6 +1,6 @@
 use super::*;
 use crate::commands::run::job::InputIdentity;
-use crate::commands::run::summary::ResultFile;
+use crate::commands::run::summary::{ResultFile, Summary};
 use ditto_llm::verify::{Files, verify};
 
 fn print(text: &str) -> Fingerprint {
@@ -26,6 +26,7 @@ fn found() -> Proof {
     Proof {
         report: verify(files, &std::env::temp_dir()).unwrap(),
         input: print(&input),
+        unpacked_input: None,
         output: print(&output),
         errors: Some(print(errors)),
     }
@@ -62,7 +63,7 @@ fn reported(proof: &Proof) -> Summary {
 }
 
 fn differences(said: &Summary, proof: &Proof) -> Vec<String> {
-    let differences = of_report(said, proof);
+    let differences = of_report(&Reported::from(said), proof);
     differences.iter().map(ToString::to_string).collect()
 }
 
