@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::{JobError, JobErrorKind, Result};
+use super::ledger::Learned;
 use super::outgoing::{Request, hash_of};
 use super::plan::{Form, Round, Shard};
 use super::runs::{self, Run, RunWriter};
@@ -26,15 +27,22 @@ pub(crate) struct ShardLimits {
 
 impl ShardLimits {
     pub(crate) fn of(profile: &Profile, max_tokens: Option<u64>) -> Self {
-        let least = |a: Option<u64>, b: Option<u64>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (one, other) => one.or(other),
-        };
+        let tokens = [profile.max_enqueued_tokens, max_tokens];
         Self {
             lines: profile.max_lines,
             bytes: profile.max_file_bytes,
-            tokens: least(profile.max_enqueued_tokens, max_tokens),
+            tokens: tokens.into_iter().flatten().min(),
             embedding_inputs: profile.max_embedding_inputs,
+        }
+    }
+
+    /// Below what was learned of the provider's.
+    pub(crate) fn within(self, learned: Learned) -> Self {
+        let tokens = [self.tokens, learned.max_enqueued_tokens];
+        Self {
+            lines: self.lines.min(learned.max_lines.unwrap_or(u64::MAX)),
+            tokens: tokens.into_iter().flatten().min(),
+            ..self
         }
     }
 }

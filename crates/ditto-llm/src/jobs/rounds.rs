@@ -35,7 +35,7 @@ pub(crate) fn plan_next(
         .map(|shard| shard.number + 1)
         .max()
         .unwrap_or(1);
-    let limits = ShardLimits::of(&plan.profile, max_tokens);
+    let limits = ShardLimits::of(&plan.profile, max_tokens).within(ledger.learned());
     let mut planner = Planner::new(folder, &plan.profile, limits)
         .round(last.number + 1, next_number)
         .rename_all(plan.renames);
@@ -84,12 +84,17 @@ pub(crate) fn terms<'a>(rounds: &[Round], ledger: &Ledger, retries: &'a Retries)
 }
 
 /// Whether one of the last rounds brought a line to its end. A provider that expires or loses every
-/// line would otherwise be asked for ever.
+/// line would otherwise be asked for ever. Of rounds of which nothing ran, since they were cut anew,
+/// there are only few.
 fn is_fruitful(rounds: &[Round], ledger: &Ledger) -> bool {
     let first = ledger.reopened().map_or(0, |reopened| reopened.from_round);
     let since = rounds.partition_point(|round| round.number < first);
-    let rounds = &rounds[since..];
-    let brought = |round: &Round| {
+    let ran = |round: &&Round| {
+        let mut shards = round.shards.iter();
+        shards.any(|shard| *ledger.state(shard.number) != State::Dissolved)
+    };
+    let rounds: Vec<_> = rounds[since..].iter().filter(ran).collect();
+    let brought = |round: &&Round| {
         round
             .shards
             .iter()

@@ -2,6 +2,7 @@
 
 mod asked;
 mod fake;
+mod limits;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -395,23 +396,21 @@ async fn results_that_the_provider_has_lost_are_asked_again() {
 
 #[tokio::test]
 async fn results_that_had_their_time_are_paid_again_only_if_a_person_says_so() {
-    let (desk, fake) = (Desk::of_lines(4), Fake::ok());
+    let (desk, fake) = (Desk::of_lines(7).lines_a_shard(4), Fake::ok());
     let mut job = desk.plan(&fake);
     let run = job.run(&fake.provider(), losing(&fake, 90_000)).await;
-    let error = run.unwrap_err();
-    assert_eq!(error.kind(), JobErrorKind::Missing);
-    let hint = error.what_next().unwrap_or_default();
-    assert!(
-        hint.contains("--create-again 1 to pay for its 4 lines"),
-        "{hint}"
-    );
+    // The other shard is done first.
+    assert_eq!(run.unwrap(), Ended::NeedsDecision(vec![1]));
+    let names: Vec<_> = job.shards().map(|shard| job.state(shard).name()).collect();
+    assert_eq!(names, ["ended", "joined"]);
     drop(job);
     let mut job = desk.open(&fake);
-    assert!(job.run(&fake.provider(), |_| {}).await.is_err());
+    let again = job.run(&fake.provider(), |_| {}).await.unwrap();
+    assert_eq!(again, Ended::NeedsDecision(vec![1]));
     assert_eq!(fake.most_billed(), 1);
     job.create_again(1).unwrap();
-    assert_eq!(desk.finish(&mut job, &fake).await.answered(), up_to(4));
-    assert_eq!(fake.most_billed(), 2);
+    assert_eq!(desk.finish(&mut job, &fake).await.answered(), up_to(7));
+    assert_eq!((fake.ran(), fake.most_billed()), (3, 2));
 }
 
 #[tokio::test]
