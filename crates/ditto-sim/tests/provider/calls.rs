@@ -209,6 +209,15 @@ async fn lists_have_other_shapes_and_orders() {
     let page = batches.list(Some(1), None).await.unwrap();
     assert_eq!(page.batches[0].id, "batch_sim_000001");
 
+    rig.fault("list-paged:cursor");
+    let page = rig.get("/v1/batches?cursor=batch_sim_000003").await.json();
+    assert_eq!(page["data"][0]["id"], "batch_sim_000002");
+    assert_eq!(page["paging"]["next_cursor"], "batch_sim_000002");
+    rig.fault("list-paged:offset");
+    let page = rig.get("/api/paas/v4/batches?after=2").await.json();
+    assert_eq!(page["data"][0]["id"], "batch_sim_000001");
+    assert_eq!(page["has_more"], false);
+
     rig.fault("list-loops");
     let path = "/v1/batches?limit=1&after=batch_sim_000003";
     let page = rig.get(path).await.json();

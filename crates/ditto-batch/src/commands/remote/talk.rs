@@ -251,6 +251,7 @@ fn stepped(shard: &Shard, state: &State) -> String {
             grouped(shard.lines)
         ),
         State::Stuck { why, .. } => format!(": {why}"),
+        State::Dissolved => ": its lines go out in smaller ones".to_owned(),
         _ => String::new(),
     };
     format!("shard {} {}{detail}", shard.number, state.name())
