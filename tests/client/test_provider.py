@@ -30,7 +30,7 @@ SAYS = {
     "fails:always": ("shard 1: server_error: The batch failed, as asked for.", "batches failed: server_error"),
     "max-lines:70": ("too_many_tasks: The batch has 300 lines, too many.",),
     "stuck": ("is past its window, and was cancelled",),
-    "stuck,cancel-slow": ("that will end cannot be found out", "--adopt 1=", "--create-again 1"),
+    "stuck,cancel-slow": ("shard 1 cannot be found out", "--adopt 1=", "--create-again 1"),
 }
 
 # A window that a test can see the end of.

@@ -104,9 +104,7 @@ pub(crate) fn export(
         };
         written.map_err(|e| JobError::file("cannot write", Path::new("the results"), &e))
     })?;
-    if (identity.bytes, &identity.xxh3) != (plan.input.bytes, &plan.input.xxh3) {
-        return Err(spool::changed(plan));
-    }
+    spool::require_unchanged(plan, &identity)?;
     Ok(export.summary)
 }
 

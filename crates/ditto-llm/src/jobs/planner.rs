@@ -8,6 +8,7 @@ use super::ledger::Learned;
 use super::outgoing::{Request, hash_of};
 use super::plan::{Form, Round, Shard};
 use super::runs::{self, Run, RunWriter};
+use crate::jsonl::Line;
 use crate::profiles::Profile;
 
 /// Past so many runs a shard is copied rather than read in pieces.
@@ -93,6 +94,19 @@ pub(crate) struct Place<'a> {
     pub(crate) bytes: u64,
     /// Without.
     pub(crate) content: &'a [u8],
+}
+
+impl<'a> Place<'a> {
+    /// Of a line with this content; before the first stands a BOM of so many bytes.
+    pub(crate) fn of(line: &Line<'_>, content: &'a [u8], bom: u64) -> Self {
+        let bom = if line.number == 1 { bom } else { 0 };
+        Self {
+            number: line.number,
+            offset: line.start + bom,
+            bytes: line.end - line.start - bom,
+            content,
+        }
+    }
 }
 
 /// Bytes that a line may gain when it is named otherwise.

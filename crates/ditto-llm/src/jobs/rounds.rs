@@ -54,18 +54,9 @@ pub(crate) fn plan_next(
             return Err(spool::changed(plan));
         };
         let request = Request::read(content, &fill).ok_or_else(|| spool::changed(plan))?;
-        let bom = if line.number == 1 { input.bom } else { 0 };
-        let place = Place {
-            number: line.number,
-            offset: line.start + bom,
-            bytes: line.end - line.start - bom,
-            content,
-        };
-        planner.add(&place, &request, false)
+        planner.add(&Place::of(line, content, input.bom), &request, false)
     })?;
-    if (identity.bytes, &identity.xxh3) != (plan.input.bytes, &plan.input.xxh3) {
-        return Err(spool::changed(plan));
-    }
+    spool::require_unchanged(plan, &identity)?;
     let round = planner.finish()?;
     if round.shards.is_empty() {
         return Ok(None);

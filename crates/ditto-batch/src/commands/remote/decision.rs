@@ -14,7 +14,7 @@ pub(crate) fn undecided(shards: &[(&Shard, &State)], resume: &str) -> Failure {
     let unclear: Vec<_> = shards.iter().filter_map(unclear).collect();
     if let Some((first, why)) = unclear.first() {
         messages.push(format!(
-            "whether there is a batch for {} that will end cannot be found out ({why})",
+            "whether there is a batch that will end for {} cannot be found out ({why})",
             named(unclear.iter().map(|(number, _)| *number))
         ));
         hints.push(format!(
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(failure.exit, exit::CONFLICT);
         assert_eq!(
             failure.message,
-            "whether there is a batch for shards 1, 2 that will end cannot be found out (no list); the results of \
+            "whether there is a batch that will end for shards 1, 2 cannot be found out (no list); the results of \
              shard 3 are gone at the provider; all others are done"
         );
         let hint = failure.hint.unwrap();
