@@ -68,6 +68,16 @@ pub enum Content<'a> {
 }
 
 impl Line<'_> {
+    /// Where its content begins in the stream.
+    pub(crate) fn content_start(&self) -> u64 {
+        let Content::Bytes(bytes) = self.content else {
+            return self.start;
+        };
+        // A BOM stands before the first line; what ends a line is no more than two bytes.
+        let around = self.end - self.start - bytes.len() as u64;
+        self.start + if around >= 3 { 3 } else { 0 }
+    }
+
     /// Whether the line holds only spaces, tabs and carriage returns: no request, but a number.
     #[must_use]
     pub fn is_blank(&self) -> bool {

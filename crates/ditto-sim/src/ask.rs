@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::address::below_prefix;
 use crate::envelope::Complaint;
 
 /// The endpoints that a model would answer.
@@ -20,12 +21,12 @@ pub(crate) enum Endpoint {
 
 impl Endpoint {
     pub(crate) fn at(path: &str) -> Option<Self> {
-        match path {
-            "/v1/chat/completions" => Some(Self::ChatCompletions),
-            "/v1/completions" => Some(Self::Completions),
-            "/v1/embeddings" => Some(Self::Embeddings),
-            "/v1/responses" => Some(Self::Responses),
-            "/v1/moderations" => Some(Self::Moderations),
+        match below_prefix(path)? {
+            "chat/completions" => Some(Self::ChatCompletions),
+            "completions" => Some(Self::Completions),
+            "embeddings" => Some(Self::Embeddings),
+            "responses" => Some(Self::Responses),
+            "moderations" => Some(Self::Moderations),
             _ => None,
         }
     }

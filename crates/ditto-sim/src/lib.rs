@@ -31,6 +31,7 @@
 //! It is not a model and checks no key. On disk it holds the files of batches, in a temporary folder
 //! that goes with it.
 
+mod address;
 mod answer;
 mod ask;
 mod body;

@@ -1,5 +1,6 @@
 //! `ditto-batch plan`, and what it shares with `run --provider`: a file through a provider's batch API.
 
+mod decision;
 pub(super) mod events;
 pub(super) mod input;
 pub(super) mod kept;
@@ -16,8 +17,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use ditto_llm::jobs::{Failed, Job, JobError, JobErrorKind, Plan, Retries, Settings};
 
+pub(crate) use self::decision::undecided;
 use self::kept::{Kept, Places};
-pub(crate) use self::run::{Told, batches, run, stopped, summarize, undecided, unless_stopped};
+pub(crate) use self::run::{Told, batches, run, standing, stopped, summarize, unless_stopped};
 use self::talk::EventForm;
 use self::way::{Way, WayArgs};
 use crate::exit;
@@ -50,10 +52,10 @@ pub(crate) struct RemoteArgs {
     /// Refuse the whole input (exit 12) if one line is refused, before anything is sent
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Decide about a shard whose create had no answer: this is its batch
+    /// Decide about a shard whose create had no answer, or whose batch does not end: this is its batch
     #[arg(long, value_name = "SHARD=BATCH", value_parser = adoption)]
     pub(crate) adopt: Option<(u32, String)>,
-    /// Decide about a shard whose create had no answer: it has no batch, create it again
+    /// Decide about a shard that has no batch, or whose results are gone: create it again, and pay for it
     #[arg(long, value_name = "SHARD")]
     pub(crate) create_again: Option<u32>,
 }

@@ -12,6 +12,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod numbered;
 mod parts;
 
 use std::{
@@ -23,6 +24,7 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+pub(crate) use self::numbered::{Numbered, read_at};
 pub(crate) use self::parts::{PARTS, Parts, Record};
 
 /// Ids that were seen, each with the line of its first use.

@@ -1,7 +1,6 @@
 //! The step that costs money, and what is done when nobody knows whether it was taken.
 
 use super::error::{JobError, Result};
-use super::ledger::Learned;
 use super::look::{Listed, Look, METADATA_KEY, Resolution, Wanted};
 use super::plan::Shard;
 use super::provider::Provider;
@@ -79,9 +78,10 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
                 });
                 Ok(())
             }
-            Refusal::Full { why, limit } => {
+            Refusal::Over { why, limit } if turn::has_another_way(shard, limit) => {
+                self.refused(shard, &why);
                 self.step(shard, Step::NotCreated { why })?;
-                self.full(shard, limit)
+                self.over(shard, limit)
             }
             Refusal::Passing(asked) => {
                 let failures = self
@@ -102,42 +102,11 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
                 }
             }
             Refusal::FileGone => self.step(shard, Step::FileGone),
-            Refusal::Final => {
+            Refusal::Final | Refusal::Over { .. } => {
                 self.step(shard, Step::NotCreated { why })?;
                 Err(JobError::provider("cannot create a batch", error))
             }
         }
-    }
-
-    /// The provider has no room for the shard. If it never will, its lines go out in smaller ones.
-    pub(super) fn full(&mut self, shard: &Shard, limit: Option<u64>) -> Result<()> {
-        let others = self.job.rounds.iter().flat_map(|round| &round.shards);
-        let alone = !others
-            .filter(|other| other.number != shard.number)
-            .any(|other| self.job.ledger.state(other.number).is_enqueued());
-        let too_large = limit.is_some_and(|limit| shard.tokens > limit);
-        if shard.lines > 1 && (too_large || (alone && limit.is_none())) {
-            // Our count of tokens is an estimate; without a word of the provider's, half is tried.
-            let most = limit
-                .map_or(shard.tokens / 2, |limit| limit - limit / 5)
-                .max(1);
-            let learned = Learned {
-                max_enqueued_tokens: Some(most),
-            };
-            self.job.ledger.learn(learned)?;
-            let why = "it has more tokens than the provider takes at once".to_owned();
-            return self.step(shard, Step::Dissolved { why });
-        }
-        if let Some(limit) = limit {
-            let learned = Learned {
-                max_enqueued_tokens: Some(limit),
-            };
-            if self.job.ledger.learned() != learned {
-                self.job.ledger.learn(learned)?;
-            }
-        }
-        self.full_until = self.now() + self.job.plan.profile.full_seconds.cast_signed();
-        Ok(())
     }
 
     /// There was an intent, and no answer was recorded.

@@ -40,6 +40,21 @@ pub enum Told {
         /// Why it failed.
         error: String,
     },
+    /// A batch was past its window and was cancelled; lines without an answer go out again.
+    Cancelled {
+        /// Whose it is.
+        shard: Box<Shard>,
+        /// The batch.
+        batch: String,
+    },
+    /// The provider says why a batch has failed as a whole, why there is none, or why its results cannot
+    /// be had.
+    Refused {
+        /// Whose it is.
+        shard: Box<Shard>,
+        /// A code and a sentence, as far as there are any.
+        why: String,
+    },
     /// Nothing can be done for so long.
     Waiting {
         /// How long.
@@ -72,6 +87,14 @@ impl From<&Event<'_>> for Told {
             Event::Weather { what, error } => Self::Weather {
                 what: what.to_owned(),
                 error: error.to_string(),
+            },
+            Event::Cancelled { shard, batch } => Self::Cancelled {
+                shard: Box::new(shard.clone()),
+                batch: batch.to_owned(),
+            },
+            Event::Refused { shard, why } => Self::Refused {
+                shard: Box::new(shard.clone()),
+                why: why.to_owned(),
             },
             Event::Waiting { time, why } => Self::Waiting {
                 time,

@@ -55,6 +55,9 @@ pub struct Summary {
     pub unknown: u64,
     /// Lines of the provider's files that are no results.
     pub unreadable: u64,
+    /// What the provider said of batches that failed as a whole, with how many batches.
+    #[serde(default)]
+    pub failed_for: BTreeMap<String, u64>,
 }
 
 impl Summary {
@@ -101,9 +104,7 @@ pub(crate) fn export(
         };
         written.map_err(|e| JobError::file("cannot write", Path::new("the results"), &e))
     })?;
-    if (identity.bytes, &identity.xxh3) != (plan.input.bytes, &plan.input.xxh3) {
-        return Err(spool::changed(plan));
-    }
+    spool::require_unchanged(plan, &identity)?;
     Ok(export.summary)
 }
 
@@ -210,6 +211,7 @@ impl Export<'_> {
 fn sums(rounds: &[Round], ledger: &Ledger) -> Summary {
     let mut summary = Summary {
         rounds: rounds.last().map_or(0, |round| round.number),
+        failed_for: ledger.reasons().clone(),
         ..Summary::default()
     };
     for shard in rounds.iter().flat_map(|round| &round.shards) {

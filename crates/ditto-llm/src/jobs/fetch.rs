@@ -13,7 +13,6 @@ use super::plan::Shard;
 use super::run::{Event, Runner, blocking};
 use super::state::{End, RawFile, RawKind, State, Step};
 use super::turn::{self, Verdict};
-use crate::error::DittoError;
 use crate::jsonl::{Content, Line, LineSplitter};
 
 impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
@@ -40,7 +39,9 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
                         return Ok(());
                     }
                     if !turn::lost_them(&end, now) {
-                        return Err(gone(&shard, error));
+                        self.refused(&shard, &format!("a file of results is gone: {error}"));
+                        self.leave(number);
+                        return Ok(());
                     }
                     (self.observer)(&Event::Weather {
                         what: "the provider has lost results, whose lines go out again",
@@ -87,14 +88,6 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         self.rest(shard.number, pause);
         Ok(true)
     }
-}
-
-fn gone(shard: &Shard, error: DittoError) -> JobError {
-    let (number, lines) = (shard.number, shard.lines);
-    JobError::provider("a file of results is gone at the provider", error).hint(format!(
-        "what is here is kept; ask the provider for it, or give the same command with --create-again {number} \
-         to pay for its {lines} lines again"
-    ))
 }
 
 /// A file of results as it came.

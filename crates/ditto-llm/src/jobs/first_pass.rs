@@ -160,13 +160,7 @@ impl<'a> Pass<'a> {
             self.planner.set_endpoint(endpoint);
         }
         self.count_model(&request.model);
-        let bom = if line.number == 1 { self.bom } else { 0 };
-        let place = Place {
-            number: line.number,
-            offset: line.start + bom,
-            bytes: line.end - line.start - bom,
-            content,
-        };
+        let place = Place::of(line, content, self.bom);
         self.planner.add(&place, &request, repeats)
     }
 

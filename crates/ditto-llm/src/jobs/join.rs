@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -17,7 +16,7 @@ use super::plan::{Form, Plan, Shard, write_whole};
 use super::runs::Runs;
 use super::spool;
 use super::state::{Joined, RawKind};
-use crate::ids::{IdHasher, PARTS, Parts, Record as Keyed};
+use crate::ids::{IdHasher, Numbered, PARTS, Parts, Record as Keyed};
 use crate::jsonl::{Content, Line, LineSplitter};
 use crate::wire::ResultLine;
 
@@ -318,12 +317,9 @@ fn readable(file: u8, line: &Line<'_>) -> Option<(ResultLine, Text)> {
         return None;
     };
     let result: ResultLine = serde_json::from_slice(bytes).ok()?;
-    // A BOM stands before the first line; what ends a line is no more than two bytes.
-    let around = line.end - line.start - bytes.len() as u64;
-    let lead = if around >= 3 { 3 } else { 0 };
     let text = Text {
         file,
-        offset: line.start + lead,
+        offset: line.content_start(),
         length: u32::try_from(bytes.len()).ok()?,
     };
     Some((result, text))
@@ -352,51 +348,27 @@ fn usage_in(body: &str) -> Option<(u64, u64)> {
 }
 
 /// Where each result is, by number, on disk.
-struct Results {
-    out: BufWriter<File>,
-    file: File,
-    count: u64,
-    flushed: bool,
-}
-
-const RESULT_BYTES: usize = 16;
+struct Results(Numbered<16>);
 
 impl Results {
     fn new(folder: &Path) -> Result<Self> {
-        let open = || {
-            let file = tempfile::tempfile_in(folder)?;
-            Ok((file.try_clone()?, file))
-        };
-        let (out, file) =
-            open().map_err(|e: io::Error| JobError::file("cannot sort results in", folder, &e))?;
-        Ok(Self {
-            out: BufWriter::with_capacity(1 << 16, out),
-            file,
-            count: 0,
-            flushed: true,
-        })
+        match Numbered::new(folder) {
+            Ok(numbered) => Ok(Self(numbered)),
+            Err(e) => Err(JobError::file("cannot sort results in", folder, &e)),
+        }
     }
 
     fn push(&mut self, text: Text, class: Class) -> io::Result<u64> {
-        let mut bytes = [0; RESULT_BYTES];
+        let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&text.offset.to_le_bytes());
         bytes[8..12].copy_from_slice(&text.length.to_le_bytes());
         bytes[12] = text.file;
         bytes[13] = class.to_byte();
-        self.out.write_all(&bytes)?;
-        self.flushed = false;
-        self.count += 1;
-        Ok(self.count - 1)
+        self.0.push(bytes)
     }
 
     fn get(&mut self, number: u64) -> io::Result<(Text, Class)> {
-        if !self.flushed {
-            self.out.flush()?;
-            self.flushed = true;
-        }
-        let mut bytes = [0; RESULT_BYTES];
-        self.file
-            .read_exact_at(&mut bytes, number * RESULT_BYTES as u64)?;
+        let bytes = self.0.get(number)?;
         let text = Text {
             offset: u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")),
             length: u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes")),

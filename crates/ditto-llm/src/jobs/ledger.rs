@@ -33,19 +33,27 @@ pub(crate) struct Ledger {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
     states: BTreeMap<u32, State>,
-    /// Batches of a shard that have failed before anything ran; the shard goes on under a new key.
+    /// Batches of a shard that have failed before anything ran, or were given up; the shard goes on under
+    /// a new key.
     spent: BTreeMap<u32, Vec<String>>,
     /// Files of a shard that were uploaded.
     uploaded: BTreeMap<u32, Vec<String>>,
     learned: Learned,
     reopened: Option<Reopened>,
+    reasons: BTreeMap<String, u64>,
 }
+
+/// Reasons for which batches have failed that are told apart: a provider may put a number into each.
+const MAX_REASONS: usize = 20;
 
 /// What was learned of the provider's limits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Learned {
     /// Tokens that may be enqueued.
     pub(crate) max_enqueued_tokens: Option<u64>,
+    /// Lines of a batch.
+    #[serde(default)]
+    pub(crate) max_lines: Option<u64>,
 }
 
 /// The job had ended, and was asked to send lines that have failed once more.
@@ -100,6 +108,7 @@ impl Known {
                     let after = state
                         .after(&step)
                         .map_err(|e| damaged(format!("shard {shard}: {e}")))?;
+                    known.hear(&step);
                     known.take(shard, after);
                 }
                 Entry::Learned { learned } => known.learned = learned,
@@ -114,14 +123,26 @@ impl Known {
         self.states.get(&shard).unwrap_or(&State::Planned)
     }
 
+    /// Notes why batches have failed as a whole.
+    fn hear(&mut self, step: &Step) {
+        let why = match step {
+            Step::Full { why } => Some(why.as_str()),
+            Step::Ended { end } => end.failed_for(),
+            _ => None,
+        };
+        let Some(why) = why else { return };
+        if self.reasons.contains_key(why) || self.reasons.len() < MAX_REASONS {
+            *self.reasons.entry(why.to_owned()).or_default() += 1;
+        }
+    }
+
     fn take(&mut self, shard: u32, after: State) {
         let before = self.states.insert(shard, after);
-        let State::Uploaded { file } = self.state(shard) else {
-            return;
-        };
-        match before {
-            Some(State::Open { batch, .. }) => self.spent.entry(shard).or_default().push(batch),
-            Some(State::Uploading) => {
+        match (before, self.state(shard)) {
+            (Some(State::Open { batch, .. }), State::Uploaded { .. } | State::Stuck { .. }) => {
+                self.spent.entry(shard).or_default().push(batch);
+            }
+            (Some(State::Uploading), State::Uploaded { file }) => {
                 let file = file.clone();
                 self.uploaded.entry(shard).or_default().push(file);
             }
@@ -186,6 +207,11 @@ impl Ledger {
         self.known.learned
     }
 
+    /// What the provider said of batches that failed as a whole, with how many.
+    pub(crate) fn reasons(&self) -> &BTreeMap<String, u64> {
+        &self.known.reasons
+    }
+
     /// The last time that the job was opened anew, if it ever was.
     pub(crate) fn reopened(&self) -> Option<Reopened> {
         self.known.reopened
@@ -197,12 +223,16 @@ impl Ledger {
             self.state(shard).clone().after(&step).map_err(|e| {
                 JobError::new(JobErrorKind::Unexpected, format!("shard {shard}: {e}"))
             })?;
-        self.append(&Entry::Step { shard, step })?;
+        let entry = Entry::Step { shard, step };
+        self.append(&entry)?;
+        if let Entry::Step { step, .. } = &entry {
+            self.known.hear(step);
+        }
         self.known.take(shard, after);
         Ok(())
     }
 
-    /// Batches of the shard that have failed before anything ran.
+    /// Batches of the shard that have failed before anything ran, or were given up.
     pub(crate) fn spent(&self, shard: u32) -> &[String] {
         self.known.spent.get(&shard).map_or(&[], Vec::as_slice)
     }
@@ -284,6 +314,7 @@ mod tests {
         }
         let learned = Learned {
             max_enqueued_tokens: Some(9),
+            max_lines: Some(7),
         };
         ledger.learn(learned).unwrap();
         drop(ledger);

@@ -40,9 +40,12 @@ mod folder;
 mod index;
 mod input;
 mod join;
+mod late;
 mod ledger;
+mod limits;
 mod look;
 mod outgoing;
+mod over;
 mod plan;
 mod planner;
 mod provider;
@@ -371,8 +374,8 @@ impl Job {
         self.ledger.step(shard, Step::Adopted { batch, at })
     }
 
-    /// Decides about a shard that is stuck: it has no batch. If it has one, it is paid for twice. Of one
-    /// whose results are gone at the provider: its lines are to be paid for again.
+    /// Decides about a shard that is stuck: it has no batch, or none that will end. If it has one, it is
+    /// paid for twice. Of one whose results are gone at the provider: its lines are to be paid for again.
     ///
     /// # Errors
     ///

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::{JobError, JobErrorKind, Result};
+use super::ledger::Learned;
 use super::outgoing::{Request, hash_of};
 use super::plan::{Form, Round, Shard};
 use super::runs::{self, Run, RunWriter};
+use crate::jsonl::Line;
 use crate::profiles::Profile;
 
 /// Past so many runs a shard is copied rather than read in pieces.
@@ -26,15 +28,22 @@ pub(crate) struct ShardLimits {
 
 impl ShardLimits {
     pub(crate) fn of(profile: &Profile, max_tokens: Option<u64>) -> Self {
-        let least = |a: Option<u64>, b: Option<u64>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (one, other) => one.or(other),
-        };
+        let tokens = [profile.max_enqueued_tokens, max_tokens];
         Self {
             lines: profile.max_lines,
             bytes: profile.max_file_bytes,
-            tokens: least(profile.max_enqueued_tokens, max_tokens),
+            tokens: tokens.into_iter().flatten().min(),
             embedding_inputs: profile.max_embedding_inputs,
+        }
+    }
+
+    /// Below what was learned of the provider's.
+    pub(crate) fn within(self, learned: Learned) -> Self {
+        let tokens = [self.tokens, learned.max_enqueued_tokens];
+        Self {
+            lines: self.lines.min(learned.max_lines.unwrap_or(u64::MAX)),
+            tokens: tokens.into_iter().flatten().min(),
+            ..self
         }
     }
 }
@@ -85,6 +94,19 @@ pub(crate) struct Place<'a> {
     pub(crate) bytes: u64,
     /// Without.
     pub(crate) content: &'a [u8],
+}
+
+impl<'a> Place<'a> {
+    /// Of a line with this content; before the first stands a BOM of so many bytes.
+    pub(crate) fn of(line: &Line<'_>, content: &'a [u8], bom: u64) -> Self {
+        let bom = if line.number == 1 { bom } else { 0 };
+        Self {
+            number: line.number,
+            offset: line.start + bom,
+            bytes: line.end - line.start - bom,
+            content,
+        }
+    }
 }
 
 /// Bytes that a line may gain when it is named otherwise.

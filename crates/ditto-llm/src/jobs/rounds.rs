@@ -35,7 +35,7 @@ pub(crate) fn plan_next(
         .map(|shard| shard.number + 1)
         .max()
         .unwrap_or(1);
-    let limits = ShardLimits::of(&plan.profile, max_tokens);
+    let limits = ShardLimits::of(&plan.profile, max_tokens).within(ledger.learned());
     let mut planner = Planner::new(folder, &plan.profile, limits)
         .round(last.number + 1, next_number)
         .rename_all(plan.renames);
@@ -54,18 +54,9 @@ pub(crate) fn plan_next(
             return Err(spool::changed(plan));
         };
         let request = Request::read(content, &fill).ok_or_else(|| spool::changed(plan))?;
-        let bom = if line.number == 1 { input.bom } else { 0 };
-        let place = Place {
-            number: line.number,
-            offset: line.start + bom,
-            bytes: line.end - line.start - bom,
-            content,
-        };
-        planner.add(&place, &request, false)
+        planner.add(&Place::of(line, content, input.bom), &request, false)
     })?;
-    if (identity.bytes, &identity.xxh3) != (plan.input.bytes, &plan.input.xxh3) {
-        return Err(spool::changed(plan));
-    }
+    spool::require_unchanged(plan, &identity)?;
     let round = planner.finish()?;
     if round.shards.is_empty() {
         return Ok(None);
@@ -84,12 +75,17 @@ pub(crate) fn terms<'a>(rounds: &[Round], ledger: &Ledger, retries: &'a Retries)
 }
 
 /// Whether one of the last rounds brought a line to its end. A provider that expires or loses every
-/// line would otherwise be asked for ever.
+/// line would otherwise be asked for ever. Of rounds of which nothing ran, since they were cut anew,
+/// there are only few.
 fn is_fruitful(rounds: &[Round], ledger: &Ledger) -> bool {
     let first = ledger.reopened().map_or(0, |reopened| reopened.from_round);
     let since = rounds.partition_point(|round| round.number < first);
-    let rounds = &rounds[since..];
-    let brought = |round: &Round| {
+    let ran = |round: &&Round| {
+        let mut shards = round.shards.iter();
+        shards.any(|shard| *ledger.state(shard.number) != State::Dissolved)
+    };
+    let rounds: Vec<_> = rounds[since..].iter().filter(ran).collect();
+    let brought = |round: &&Round| {
         round
             .shards
             .iter()

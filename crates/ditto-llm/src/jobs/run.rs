@@ -53,6 +53,21 @@ pub enum Event<'a> {
         /// Why it failed.
         error: &'a DittoError,
     },
+    /// A batch was past its window and was cancelled; lines without an answer go out again.
+    Cancelled {
+        /// Whose it is.
+        shard: &'a Shard,
+        /// The batch.
+        batch: &'a str,
+    },
+    /// The provider says why a batch has failed as a whole, why there is none, or why its results cannot
+    /// be had.
+    Refused {
+        /// Whose it is.
+        shard: &'a Shard,
+        /// A code and a sentence, as far as there are any.
+        why: &'a str,
+    },
     /// Nothing can be done for so long.
     Waiting {
         /// How long.
@@ -74,8 +89,9 @@ pub enum Event<'a> {
 pub enum Ended {
     /// Every line has its result.
     Settled,
-    /// Whether these shards have batches cannot be found out: look at the provider's, then
-    /// [`Job::adopt`] or [`Job::create_again`]. All others are settled.
+    /// Whether these shards have batches that will end cannot be found out: look at the provider's, then
+    /// [`Job::adopt`] or [`Job::create_again`]. Or their batches have ended, and the results are gone: get
+    /// them back and run again, or [`Job::create_again`]. All others are settled.
     NeedsDecision(Vec<u32>),
     /// Of [`Job::advance`] and [`Job::collect`]: now only waiting helps.
     Underway,
@@ -104,7 +120,13 @@ pub(super) struct Pace {
     pub(super) failures: u32,
     pub(super) looks: Vec<Look>,
     /// Since when what does not agree is looked at again.
-    disagrees_since: Option<i64>,
+    pub(super) disagrees_since: Option<i64>,
+    /// When the window of its batch ended, which has not.
+    pub(super) window_ended: Option<i64>,
+    /// When its batch was first cancelled for that.
+    pub(super) cancelled_at: Option<i64>,
+    /// Its results are gone: a person decides, and this run leaves it alone.
+    is_left: bool,
 }
 
 pub(super) struct Runner<'a, F> {
@@ -268,8 +290,23 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
                     .map_or(0, |pace| pace.not_before),
             })
             .filter(|one| one.shard.round == round.number || !one.state.is_at_rest())
-            .filter(|one| self.reach != Reach::Collect || one.state.is_sent())
+            .filter(|one| self.sends() || one.state.is_sent())
+            .filter(|one| !self.is_left(one.shard.number))
             .collect()
+    }
+
+    /// Whether anything is done at the provider but looking and fetching.
+    pub(super) fn sends(&self) -> bool {
+        self.reach != Reach::Collect
+    }
+
+    fn is_left(&self, shard: u32) -> bool {
+        self.paces.get(&shard).is_some_and(|pace| pace.is_left)
+    }
+
+    /// Nothing more is done with the shard by this run; the others go on.
+    pub(super) fn leave(&mut self, shard: u32) {
+        self.paces.entry(shard).or_default().is_left = true;
     }
 
     fn room(&self) -> Room {
@@ -304,6 +341,10 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         let pace = self.paces.entry(shard.number).or_default();
         (pace.not_before, pace.failures) = (0, 0);
         Ok(())
+    }
+
+    pub(super) fn refused(&mut self, shard: &Shard, why: &str) {
+        (self.observer)(&Event::Refused { shard, why });
     }
 
     pub(super) fn rest(&mut self, shard: u32, seconds: i64) {
@@ -341,6 +382,10 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
         let time = Duration::from_secs(seconds);
         let away_for = self.away_since.map(|since| self.now() - since);
         let why = turn::why_waiting(&self.standings(), &self.room(), self.now(), away_for);
+        let why = match self.about_late() {
+            Some(late) => format!("{why}; {late}"),
+            None => why,
+        };
         (self.observer)(&Event::Waiting { time, why: &why });
         self.job.clock.sleep(time).await;
     }
@@ -381,7 +426,6 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
             return Ok(());
         };
         let now = self.now();
-        let open_for = now - since;
         let batch = match self.provider.batches.retrieve(&batch).await {
             Ok(answer) => answer.batch,
             // One that was just created, or a look that went to a part which does not know it yet.
@@ -397,23 +441,23 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
             batch: &batch,
         });
         match turn::judge(&batch, &self.job.plan.profile, now) {
-            Verdict::Wait => {
-                let pause = turn::poll_pause(&self.job.plan.profile, open_for, fastrand::f64());
-                self.rest(number, pause);
-                self.paces.entry(number).or_default().disagrees_since = None;
-                Ok(())
-            }
-            Verdict::Full { why, limit } => {
+            Verdict::Wait => self.goes_on(&shard, &batch, since).await,
+            Verdict::Over { end, limit } if turn::has_another_way(&shard, limit) => {
+                let why = end.message.unwrap_or_default();
+                self.refused(&shard, &why);
                 self.step(&shard, Step::Full { why })?;
-                self.full(&shard, limit)
+                self.over(&shard, limit)
             }
             Verdict::LookAgain(_) if self.still_disagrees(number, now) => {
                 self.rest(number, turn::second_look_pause(&self.job.plan.profile));
                 Ok(())
             }
-            Verdict::LookAgain(end) | Verdict::Ended(end) => {
+            Verdict::LookAgain(end) | Verdict::Ended(end) | Verdict::Over { end, .. } => {
                 // What has ended makes room.
                 self.full_until = 0;
+                if let Some(why) = end.failed_for() {
+                    self.refused(&shard, why);
+                }
                 self.step(&shard, Step::Ended { end })
             }
         }
@@ -518,17 +562,13 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
             }
         }
         let job = &mut *self.job;
-        let max_tokens = [
-            job.max_enqueued_tokens,
-            job.ledger.learned().max_enqueued_tokens,
-        ];
         let next = rounds::plan_next(
             &job.folder,
             &job.plan,
             &job.rounds,
             &job.ledger,
             &job.retries,
-            max_tokens.into_iter().flatten().min(),
+            job.max_enqueued_tokens,
         )?;
         let Some(round) = next else { return Ok(false) };
         let lines = round.shards.iter().map(|shard| shard.lines).sum();
@@ -553,12 +593,14 @@ impl<F: FnMut(&Event<'_>)> Runner<'_, F> {
 
     /// This end, unless a person must decide first.
     fn ended_as(&self, ended: Ended) -> Ended {
-        let is_stuck = |shard: &&Shard| matches!(self.job.state(shard), State::Stuck { .. });
-        let stuck = self.job.shards().filter(is_stuck);
-        let stuck: Vec<u32> = stuck.map(|shard| shard.number).collect();
-        match stuck.is_empty() {
+        let is_open = |shard: &&Shard| {
+            self.is_left(shard.number) || matches!(self.job.state(shard), State::Stuck { .. })
+        };
+        let open = self.job.shards().filter(is_open);
+        let open: Vec<u32> = open.map(|shard| shard.number).collect();
+        match open.is_empty() {
             true => ended,
-            false => Ended::NeedsDecision(stuck),
+            false => Ended::NeedsDecision(open),
         }
     }
 }

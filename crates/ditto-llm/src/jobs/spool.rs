@@ -4,7 +4,7 @@ use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use super::error::{JobError, JobErrorKind, Result};
-use super::input::Input;
+use super::input::{Input, InputIdentity};
 use super::outgoing::{Request, hash_of, stand_in};
 use super::plan::{Form, Plan, Shard, write_whole};
 use super::runs::{Run, Runs};
@@ -91,6 +91,14 @@ pub(crate) fn changed(plan: &Plan) -> JobError {
         "nothing of the change was sent and all results are kept; put the old file back, or move the \
          job's folder away to begin anew",
     )
+}
+
+/// What was read to its end is what was planned.
+pub(crate) fn require_unchanged(plan: &Plan, read: &InputIdentity) -> Result<()> {
+    match (read.bytes, &read.xxh3) == (plan.input.bytes, &plan.input.xxh3) {
+        true => Ok(()),
+        false => Err(changed(plan)),
+    }
 }
 
 /// Every line of a shard with its number in the input.

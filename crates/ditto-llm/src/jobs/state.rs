@@ -72,11 +72,11 @@ pub enum State {
     /// Too large for the provider, or refused by it before anything was bought: its lines go into
     /// another round.
     Dissolved,
-    /// Whether there is a batch cannot be found out; a person must decide.
+    /// Whether there is a batch, or whether it will ever end, cannot be found out; a person must decide.
     Stuck {
         /// The file.
         file: String,
-        /// When the create was begun, in unix seconds.
+        /// When the create was begun or had its answer, in unix seconds.
         at: i64,
         /// Why.
         why: String,
@@ -103,6 +103,15 @@ pub struct End {
     /// When that was learned, in unix seconds.
     #[serde(default)]
     pub at: Option<i64>,
+}
+
+impl End {
+    /// What the provider says of a batch that failed as a whole.
+    #[must_use]
+    pub fn failed_for(&self) -> Option<&str> {
+        let has_failed = self.status == "failed";
+        self.message.as_deref().filter(|_| has_failed)
+    }
 }
 
 /// A file of the provider's in the job's folder.
@@ -209,14 +218,15 @@ pub enum Step {
         /// Now, in unix seconds.
         at: i64,
     },
-    /// It cannot be found out whether there is a batch.
+    /// It cannot be found out whether there is a batch, or it will not end.
     Stuck {
         /// Why.
         why: String,
     },
     /// The file is gone at the provider.
     FileGone,
-    /// The provider is full: the batch has failed before anything ran, its file is still there.
+    /// The batch was over a limit of the provider's and has failed before anything ran; its file is
+    /// still there.
     Full {
         /// What it said.
         why: String,
@@ -286,7 +296,13 @@ impl State {
             (Self::Creating { file, .. } | Self::Stuck { file, .. }, Step::NotCreated { .. }) => {
                 Self::Uploaded { file }
             }
-            (Self::Creating { file, at }, Step::Stuck { why }) => Self::Stuck { file, at, why },
+            (
+                Self::Creating { file, at }
+                | Self::Open {
+                    file, since: at, ..
+                },
+                Step::Stuck { why },
+            ) => Self::Stuck { file, at, why },
             (Self::Uploaded { .. } | Self::Creating { .. }, Step::FileGone) => Self::Planned,
             (Self::Open { file, .. }, Step::Full { .. }) => Self::Uploaded { file },
             (Self::Open { file, batch, .. }, Step::Ended { end })
@@ -496,7 +512,7 @@ mod tests {
             "creating",
             "created>open not_created>uploaded adopted>open stuck>stuck file_gone>planned",
         ),
-        ("open", "full>uploaded ended>ended"),
+        ("open", "stuck>stuck full>uploaded ended>ended"),
         ("ended", "ended_anew>ended fetched>fetched"),
         ("fetched", "joined>joined"),
         ("joined", ""),

@@ -2,6 +2,7 @@
 
 mod asked;
 mod fake;
+mod limits;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -395,23 +396,24 @@ async fn results_that_the_provider_has_lost_are_asked_again() {
 
 #[tokio::test]
 async fn results_that_had_their_time_are_paid_again_only_if_a_person_says_so() {
-    let (desk, fake) = (Desk::of_lines(4), Fake::ok());
+    let (desk, fake) = (Desk::of_lines(7).lines_a_shard(4), Fake::ok());
     let mut job = desk.plan(&fake);
     let run = job.run(&fake.provider(), losing(&fake, 90_000)).await;
-    let error = run.unwrap_err();
-    assert_eq!(error.kind(), JobErrorKind::Missing);
-    let hint = error.what_next().unwrap_or_default();
-    assert!(
-        hint.contains("--create-again 1 to pay for its 4 lines"),
-        "{hint}"
-    );
+    // Of two, whichever ended first; the other one is done.
+    let Ended::NeedsDecision(gone) = run.unwrap() else {
+        panic!("nobody decided");
+    };
+    let mut names: Vec<_> = job.shards().map(|shard| job.state(shard).name()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["ended", "joined"]);
     drop(job);
     let mut job = desk.open(&fake);
-    assert!(job.run(&fake.provider(), |_| {}).await.is_err());
-    assert_eq!(fake.most_billed(), 1);
-    job.create_again(1).unwrap();
-    assert_eq!(desk.finish(&mut job, &fake).await.answered(), up_to(4));
-    assert_eq!(fake.most_billed(), 2);
+    let again = job.run(&fake.provider(), |_| {}).await.unwrap();
+    assert_eq!(again, Ended::NeedsDecision(gone.clone()));
+    assert_eq!((gone.len(), fake.most_billed()), (1, 1));
+    job.create_again(gone[0]).unwrap();
+    assert_eq!(desk.finish(&mut job, &fake).await.answered(), up_to(7));
+    assert_eq!((fake.ran(), fake.most_billed()), (3, 2));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limits::{self, Limit};
 use super::plan::Shard;
 use super::state::{End, State};
 use crate::error::DittoError;
@@ -149,12 +150,9 @@ pub(crate) enum Verdict {
     Ended(End),
     /// It has ended, but what it says does not agree with itself; it may be seen in a moment.
     LookAgain(End),
-    /// The provider had no room for it, and nothing of it ran.
-    Full { why: String, limit: Option<u64> },
+    /// It was over a limit of the provider's, and nothing of it ran.
+    Over { end: End, limit: Limit },
 }
-
-/// How long after the end of its window a batch of unknown status is given up.
-const OVERDUE: i64 = 2 * 3600;
 
 /// Reads a batch.
 pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
@@ -164,17 +162,6 @@ pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
     let ended = status.is_terminal() || is_over(batch, &status, profile, now);
     if !ended {
         return Verdict::Wait;
-    }
-    if status == BatchStatus::Failed
-        && !has_files
-        && let Some(why) = &message
-        && says_full(batch, why)
-    {
-        let limit = limit_in(why);
-        return Verdict::Full {
-            why: why.clone(),
-            limit,
-        };
     }
     let counts = batch.request_counts.unwrap_or_default();
     let end = End {
@@ -190,6 +177,13 @@ pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
         counted: counts.completed.saturating_add(counts.failed),
         at: Some(now),
     };
+    if status == BatchStatus::Failed
+        && !has_files
+        && let Some(why) = &end.message
+        && let Some(limit) = limits::named(first_code(batch), why)
+    {
+        return Verdict::Over { end, limit };
+    }
     let lacks_output = counts.completed > 0 && batch.output_file_id.is_none();
     let may_have_none = matches!(
         status,
@@ -199,6 +193,14 @@ pub(crate) fn judge(batch: &Batch, profile: &Profile, now: i64) -> Verdict {
     match lacks_output || lacks_all {
         true => Verdict::LookAgain(end),
         false => Verdict::Ended(end),
+    }
+}
+
+/// Whether a shard over this limit may do better later or in pieces.
+pub(crate) fn has_another_way(shard: &Shard, limit: Limit) -> bool {
+    match limit {
+        Limit::Enqueued(_) => true,
+        Limit::Lines(_) => shard.lines > 1,
     }
 }
 
@@ -222,7 +224,9 @@ fn is_over(batch: &Batch, status: &BatchStatus, profile: &Profile, now: i64) -> 
         batch.expired_at,
         batch.cancelled_at,
     ];
-    let overdue = profile.expires && batch.expires_at.is_some_and(|at| now > at + OVERDUE);
+    // Twice the time after which it is cancelled for being late.
+    let patience = 2 * profile.overdue_seconds.cast_signed();
+    let overdue = profile.expires && batch.expires_at.is_some_and(|at| now > at + patience);
     times.iter().any(Option::is_some) || batch.output_file_id.is_some() || overdue
 }
 
@@ -251,47 +255,8 @@ fn faults_of(batch: &Batch) -> Vec<(u64, String, String)> {
         .collect()
 }
 
-fn says_full(batch: &Batch, why: &str) -> bool {
-    let code = batch
-        .errors
-        .as_ref()
-        .and_then(|errors| errors.data.first())
-        .and_then(|first| first.code.as_deref());
-    is_full_code(code, why)
-}
-
-fn is_full_code(code: Option<&str>, message: &str) -> bool {
-    let message = message.to_lowercase();
-    matches!(code, Some("token_limit_exceeded" | "batch_limit_exceeded"))
-        || message.contains("token_limit_exceeded")
-        || message.contains("enqueued token")
-}
-
-/// The limit that a message names: `Limit: 2,000,000 enqueued tokens`, `limit of 30K`.
-fn limit_in(message: &str) -> Option<u64> {
-    let lower = message.to_lowercase();
-    let behind = lower.find("limit: ").map(|at| at + 7);
-    let behind = behind.or_else(|| lower.find("limit of ").map(|at| at + 9))?;
-    let rest = &lower[behind..];
-    let digits: String = rest
-        .chars()
-        .take_while(|c| c.is_ascii_digit() || *c == ',')
-        .filter(char::is_ascii_digit)
-        .collect();
-    let unit = match rest
-        .trim_start_matches(|c: char| c.is_ascii_digit() || c == ',')
-        .chars()
-        .next()
-    {
-        Some('k') => 1_000,
-        Some('m') => 1_000_000,
-        _ => 1,
-    };
-    digits
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(unit)
-        .filter(|limit| *limit > 0)
+fn first_code(batch: &Batch) -> Option<&str> {
+    batch.errors.as_ref()?.data.first()?.code.as_deref()
 }
 
 /// What a batch failed for as a whole, and others like it would.
@@ -320,8 +285,8 @@ pub(crate) fn hopeless(end: &End) -> Option<Hopeless> {
 pub(crate) enum Refusal {
     /// There may be a batch.
     Unknown,
-    /// The provider is full.
-    Full { why: String, limit: Option<u64> },
+    /// It is over a limit of the provider's.
+    Over { why: String, limit: Limit },
     /// It passes by itself.
     Passing(Option<Duration>),
     /// The input file is not there any more.
@@ -343,11 +308,9 @@ pub(crate) fn refusal(error: &DittoError) -> Refusal {
         ..
     } = error
     {
-        if is_full_code(code.as_deref(), message) {
-            return Refusal::Full {
-                why: message.clone(),
-                limit: limit_in(message),
-            };
+        if let Some(limit) = limits::named(code.as_deref(), message) {
+            let why = message.clone();
+            return Refusal::Over { why, limit };
         }
         let about_file = param.as_deref().is_some_and(|param| param.contains("file"))
             || message.to_lowercase().contains("file not found");
@@ -648,20 +611,20 @@ mod tests {
     }
 
     #[test]
-    fn a_full_provider_is_no_failure_and_teaches_its_limit() {
-        let openai = "Enqueued token limit reached for m in organization o. Limit: 2,000,000 enqueued tokens.";
-        let azure =
-            "The number of enqueued tokens has surpassed the configured limit of 30K for it.";
-        for (message, expected) in [
-            (openai, Some(2_000_000)),
-            (azure, Some(30_000)),
-            ("none", None),
-        ] {
-            match verdict(&failed("token_limit_exceeded", message, None)) {
-                Verdict::Full { limit, .. } => assert_eq!(limit, expected),
-                other => panic!("{message}: {other:?}"),
-            }
-        }
+    fn a_batch_over_a_limit_is_no_failure_and_teaches_it() {
+        let full = "Enqueued token limit reached. Limit: 2,000,000 enqueued tokens.";
+        let told = |code: &str, message: &str| match verdict(&failed(code, message, None)) {
+            Verdict::Over { limit, .. } => limit,
+            other => panic!("{message}: {other:?}"),
+        };
+        assert_eq!(
+            told("token_limit_exceeded", full),
+            Limit::Enqueued(Some(2_000_000))
+        );
+        assert_eq!(
+            told("too_many_tasks", "300 lines, too many."),
+            Limit::Lines(None)
+        );
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Where each result stands, in a temporary file: sixteen bytes a result.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::path::Path;
 
 use super::MAX_FILES;
+use crate::ids::{Numbered, read_at};
 use crate::jsonl::Line;
 
 /// Where a result stands.
@@ -18,37 +19,27 @@ pub(super) struct Place {
 impl Place {
     /// Of the content of a line, without what is around it.
     pub(super) fn of(file: u16, line: &Line<'_>, content: &[u8]) -> Self {
-        // A BOM stands before the first line; what ends a line is no more than two bytes.
-        let around = line.end - line.start - content.len() as u64;
-        let lead = if around >= 3 { 3 } else { 0 };
         Self {
             file,
-            offset: line.start + lead,
+            offset: line.content_start(),
             // A line is read into memory, and no limit of ours is near this.
             length: u32::try_from(content.len()).expect("a line has less than 4 GiB"),
         }
     }
 }
 
-const BYTES: usize = 16;
-
 /// All results, by number.
 #[derive(Debug)]
 pub(super) struct Results {
     files: Vec<File>,
-    out: BufWriter<File>,
-    places: File,
-    count: u64,
+    places: Numbered<16>,
 }
 
 impl Results {
     pub(super) fn new(dir: &Path) -> io::Result<Self> {
-        let places = tempfile::tempfile_in(dir)?;
         Ok(Self {
             files: Vec::new(),
-            out: BufWriter::with_capacity(1 << 16, places.try_clone()?),
-            places,
-            count: 0,
+            places: Numbered::new(dir)?,
         })
     }
 
@@ -62,26 +53,21 @@ impl Results {
     }
 
     pub(super) fn count(&self) -> u64 {
-        self.count
+        self.places.count()
     }
 
     pub(super) fn push(&mut self, place: Place, is_answer: bool) -> io::Result<u64> {
-        let mut bytes = [0; BYTES];
+        let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&place.offset.to_le_bytes());
         bytes[8..12].copy_from_slice(&place.length.to_le_bytes());
         bytes[12..14].copy_from_slice(&place.file.to_le_bytes());
         bytes[14] = u8::from(is_answer);
-        self.out.write_all(&bytes)?;
-        self.count += 1;
-        Ok(self.count - 1)
+        self.places.push(bytes)
     }
 
     /// Where a result stands, and whether it is an answer.
     pub(super) fn get(&mut self, number: u64) -> io::Result<(Place, bool)> {
-        // Of no effect once all is written.
-        self.out.flush()?;
-        let mut bytes = [0; BYTES];
-        read_at(&self.places, number * BYTES as u64, &mut bytes)?;
+        let bytes = self.places.get(number)?;
         let place = Place {
             offset: u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")),
             length: u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes")),
@@ -101,10 +87,4 @@ impl Results {
         )?;
         Ok(line)
     }
-}
-
-/// Nothing is written any more, so it does not matter where the file stands.
-fn read_at(mut file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-    file.seek(SeekFrom::Start(offset))?;
-    file.read_exact(bytes)
 }

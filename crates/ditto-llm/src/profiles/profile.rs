@@ -84,6 +84,9 @@ pub struct Profile {
     pub grace_seconds: u64,
     /// Whether a batch ends when its window does.
     pub expires: bool,
+    /// Seconds after the end of its window within which it does; then it is cancelled, and after as many
+    /// more given up.
+    pub overdue_seconds: u64,
     /// Whether the input file is still there after its batch.
     pub keeps_input: bool,
     /// Whether anybody of this project has seen it work.
@@ -119,7 +122,7 @@ pub enum CustomIds {
 }
 
 /// Of every wait that a profile names: guards against slips.
-const MAX_SECONDS: u64 = 86_400;
+const MAX_SECONDS: u64 = 7 * 86_400;
 
 impl Default for Profile {
     fn default() -> Self {
@@ -160,6 +163,7 @@ impl Default for Profile {
             appears_seconds: 60,
             grace_seconds: 300,
             expires: true,
+            overdue_seconds: 7_200,
             keeps_input: true,
             seen_live: false,
             source: String::new(),
@@ -200,6 +204,7 @@ impl Profile {
             ("full_seconds", self.full_seconds),
             ("appears_seconds", self.appears_seconds),
             ("grace_seconds", self.grace_seconds),
+            ("overdue_seconds", self.overdue_seconds),
         ];
         if let Some((key, _)) = least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{key}` is 0"));
@@ -207,7 +212,7 @@ impl Profile {
         let is_long =
             |(key, value): &&(&str, u64)| key.ends_with("_seconds") && *value > MAX_SECONDS;
         if let Some((key, _)) = least_one.iter().find(is_long) {
-            return Err(format!("`{key}` is more than a day"));
+            return Err(format!("`{key}` is more than a week"));
         }
         if self.windows.is_empty() {
             return Err("`windows` is empty".to_owned());

@@ -184,13 +184,16 @@ impl Batch {
     }
 }
 
-/// `24h` or `7d`.
+/// `24h` or `7d`; for who wants to see its end, `90s` and `5m` too.
 pub(crate) fn window(text: &str) -> Option<Duration> {
     let number = |suffix| text.strip_suffix(suffix)?.parse::<u64>().ok();
-    let hours = number('h').or_else(|| Some(number('d')? * 24))?;
-    (1..=24 * 30)
-        .contains(&hours)
-        .then(|| Duration::from_secs(hours * 3600))
+    let units = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
+    let seconds = units
+        .into_iter()
+        .find_map(|(suffix, seconds)| number(suffix)?.checked_mul(seconds))?;
+    (1..=30 * 86_400)
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
 }
 
 #[cfg(test)]
@@ -264,9 +267,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn windows_are_hours_or_days() {
+    fn windows_are_of_any_unit_and_end_within_a_month() {
         assert_eq!(window("24h"), Some(DAY));
         assert_eq!(window("7d"), Some(7 * DAY));
+        assert_eq!(window("90s"), Some(seconds(90)));
         for text in ["", "24", "0h", "1w", "999d", "-1h"] {
             assert_eq!(window(text), None, "{text}");
         }

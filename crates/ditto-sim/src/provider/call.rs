@@ -2,6 +2,8 @@
 
 use http::Method;
 
+use crate::address::below_prefix;
+
 /// Where the other host has its files.
 pub(crate) const SIGNED: &str = "/sim/signed/";
 
@@ -30,9 +32,8 @@ impl Call {
         if let Some(id) = path.strip_prefix(SIGNED) {
             return get.then(|| Self::Signed(id.into()));
         }
-        let path = path.strip_prefix("/v1/")?;
         let post = method == Method::POST;
-        let parts: Vec<&str> = path.split('/').collect();
+        let parts: Vec<&str> = below_prefix(path)?.split('/').collect();
         Some(match parts[..] {
             // Some have an address of its own for it.
             ["files"] | ["files", "upload"] if post => Self::Upload,
@@ -77,6 +78,8 @@ mod tests {
         for (method, path, expected) in [
             (Method::POST, "/v1/files", Some("upload")),
             (Method::POST, "/v1/files/upload", Some("upload")),
+            (Method::POST, "/api/paas/v4/files", Some("upload")),
+            (Method::POST, "/batches", Some("create")),
             (Method::GET, "/v1/files/f/content", Some("content")),
             (Method::DELETE, "/v1/files/f", Some("delete file")),
             (Method::POST, "/v1/batches", Some("create")),

@@ -30,7 +30,7 @@ impl Order {
         if window(&completion_window).is_none() {
             let message = format!(
                 "Invalid value: '{completion_window}'. Supported values of completion_window are \
-                 '24h' and other numbers of hours or days."
+                 '24h' and other numbers of seconds, minutes, hours or days."
             );
             return Err(Complaint::invalid(message)
                 .with_param("completion_window")

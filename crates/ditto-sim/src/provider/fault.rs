@@ -82,6 +82,8 @@ faults! {
     UploadFailed = "upload-failed", Call, Status("503"), ONCE;
     /// the upload is answered 200 with an error for a body
     UploadError200 = "upload-error-200", Call, Nothing, ONCE;
+    /// the answer to an upload lies under this word in another object
+    UploadWrapped = "upload-wrapped", Call, Word("data"), ALWAYS;
     /// a larger file is refused with 413
     MaxBytes = "max-bytes", Call, Bytes("200mb"), ALWAYS;
 
@@ -99,6 +101,8 @@ faults! {
     CreateError200 = "create-error-200", Call, Nothing, ONCE;
     /// the batch is made, the answer is 200 with a body that is no JSON
     CreateGarbled = "create-garbled", Call, Nothing, ONCE;
+    /// the answer to a creation lies under this word in another object
+    CreateWrapped = "create-wrapped", Call, Word("job"), ALWAYS;
     /// two batches are made, and one is told
     CreateDoubled = "create-doubled", Call, Nothing, ONCE;
     /// no batch is made: the account's quota is used up
@@ -133,6 +137,8 @@ faults! {
     ListFailed = "list-failed", Call, Status("502"), ONCE;
     /// each page is the first one, and promises more
     ListLoops = "list-loops", Call, Nothing, ALWAYS;
+    /// one batch a page, and the next page by this: `after`, `cursor` or `offset`
+    ListPaged = "list-paged", Call, Word("after"), ALWAYS;
     /// batches are listed oldest first
     ListOldestFirst = "list-oldest-first", Call, Nothing, ALWAYS;
 

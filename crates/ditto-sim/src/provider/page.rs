@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) after: Option<String>,
+    pub(crate) cursor: Option<String>,
     pub(crate) limit: Option<usize>,
     pub(crate) purpose: Option<String>,
     pub(crate) oldest_first: bool,
@@ -17,6 +18,7 @@ impl Wanted {
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             match name {
                 "after" => wanted.after = Some(value.into()),
+                "cursor" => wanted.cursor = Some(value.into()),
                 "limit" => wanted.limit = value.parse().ok(),
                 "purpose" => wanted.purpose = Some(value.into()),
                 "order" => wanted.oldest_first = value == "asc",
@@ -24,6 +26,18 @@ impl Wanted {
             }
         }
         wanted
+    }
+
+    /// The id that the page comes after, told `by` an id or by how many were listed.
+    pub(crate) fn place<'a>(&'a self, by: &str, ids: &'a [String]) -> Option<&'a str> {
+        match by {
+            "cursor" => self.cursor.as_deref(),
+            "offset" => {
+                let listed: usize = self.after.as_deref()?.parse().ok()?;
+                Some(ids.get(listed.checked_sub(1)?)?)
+            }
+            _ => self.after.as_deref(),
+        }
     }
 }
 
@@ -53,6 +67,12 @@ pub(crate) fn list(data: Vec<Value>, has_more: bool) -> Value {
     json!({
         "object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more,
     })
+}
+
+/// One that says by a cursor alone that more follow.
+pub(crate) fn list_with_cursor(data: Vec<Value>, has_more: bool) -> Value {
+    let next = data.last().map(|object| object["id"].clone());
+    json!({"object": "list", "data": data, "paging": {"next_cursor": next.filter(|_| has_more)}})
 }
 
 #[cfg(test)]

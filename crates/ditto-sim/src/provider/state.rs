@@ -9,7 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::config::SimConfig;
 use crate::envelope::Complaint;
@@ -94,13 +94,24 @@ impl State {
             Call::DeleteFile(id) => self.delete(id)?,
             Call::Content(id) => return self.content(id, parcel),
             Call::Signed(id) => return self.signed(id, parcel),
-            Call::Create => self.create(&parcel.body)?,
+            Call::Create => {
+                let told = self.create(&parcel.body)?;
+                self.wrapped(told, Fault::CreateWrapped)
+            }
             Call::ListBatches => self.list(&Wanted::read(&parcel.query))?,
             Call::Retrieve(id) => self.tell(self.find(id)?),
             Call::Cancel(id) => self.cancel(id)?,
         };
         let after = obstacle::after(call.name(), &mut self.mischief);
         Ok(after.unwrap_or_else(|| json_end(&told)))
+    }
+
+    /// The answer, in another object if this fault strikes.
+    fn wrapped(&mut self, told: Value, fault: Fault) -> Value {
+        match self.mischief.strikes(fault) {
+            Some(word) => json!({word.word(): told}),
+            None => told,
+        }
     }
 
     /// Counts a call, and ends it if something stands in its way.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ditto_llm::{BatchClient as _, BatchClientExt as _};
 use futures_util::TryStreamExt as _;
+use serde_json::json;
 
 use crate::rig::{Rig, ask, lines};
 
@@ -209,6 +210,15 @@ async fn lists_have_other_shapes_and_orders() {
     let page = batches.list(Some(1), None).await.unwrap();
     assert_eq!(page.batches[0].id, "batch_sim_000001");
 
+    rig.fault("list-paged:cursor");
+    let page = rig.get("/v1/batches?cursor=batch_sim_000003").await.json();
+    assert_eq!(page["data"][0]["id"], "batch_sim_000002");
+    assert_eq!(page["paging"]["next_cursor"], "batch_sim_000002");
+    rig.fault("list-paged:offset");
+    let page = rig.get("/api/paas/v4/batches?after=2").await.json();
+    assert_eq!(page["data"][0]["id"], "batch_sim_000001");
+    assert_eq!(page["has_more"], false);
+
     rig.fault("list-loops");
     let path = "/v1/batches?limit=1&after=batch_sim_000003";
     let page = rig.get(path).await.json();
@@ -216,6 +226,17 @@ async fn lists_have_other_shapes_and_orders() {
     assert_eq!(page["has_more"], true);
     let all: Result<Vec<_>, _> = batches.list_all().try_collect().await;
     assert!(all.is_err(), "a list without an end is an error to the SDK");
+}
+
+#[tokio::test]
+async fn answers_lie_in_other_objects_and_the_sdk_finds_them() {
+    let rig = Rig::slow_faulty("upload-wrapped,create-wrapped");
+    let file = rig.upload(&lines(1)).await;
+    let batch = rig.try_create(&file.id).await.unwrap();
+    assert_eq!(batch.id, "batch_sim_000001");
+    let order = json!({"input_file_id": file.id, "endpoint": "/v1/chat/completions", "completion_window": "24h"});
+    let told = rig.post("/v1/batches", &order.to_string()).await.json();
+    assert_eq!(told["job"]["id"], "batch_sim_000002");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::commands::api;
 use crate::commands::batches::exit_of;
 use crate::commands::remote::kept::{Kept, Places};
 use crate::commands::remote::{
-    Told, batches, failure, input, place, resuming, stopped, summarize, talk, undecided,
+    Told, batches, failure, input, place, resuming, standing, stopped, summarize, talk, undecided,
     unless_stopped,
 };
 use crate::exit;
@@ -116,7 +116,8 @@ async fn collected(
     match ended {
         Ended::Idle | Ended::Settled => {}
         Ended::NeedsDecision(shards) => {
-            return Err(undecided(&shards, &resuming(&kept, job.about())));
+            let open = standing(&job, &shards);
+            return Err(undecided(&open, &resuming(&kept, job.about())));
         }
         Ended::Underway | Ended::Stopped => return Err(underway(&job, unheard)),
     }

@@ -164,10 +164,11 @@ impl Standing {
     }
 
     /// Shards about which a person must decide.
-    pub(super) fn stuck(&self) -> Vec<u32> {
-        let is_stuck = |shard: &&Shard| matches!(self.view.state(shard), State::Stuck { .. });
-        let stuck = self.view.shards().filter(is_stuck);
-        stuck.map(|shard| shard.number).collect()
+    pub(super) fn stuck(&self) -> Vec<(&Shard, &State)> {
+        let all = self.view.shards();
+        let all = all.map(|shard| (shard, self.view.state(shard)));
+        all.filter(|(_, state)| matches!(state, State::Stuck { .. }))
+            .collect()
     }
 
     /// The provider has answered, or may in a while.
@@ -319,7 +320,8 @@ impl Standing {
                 None => format!("{worker} works on it"),
             });
         }
-        if let Some(shard) = self.stuck().first() {
+        if let Some((shard, _)) = self.stuck().first() {
+            let shard = shard.number;
             return Some(format!(
                 "nobody works on it: a person must decide about shard {shard}, with `{resume} --adopt \
                  {shard}=BATCH` or `--create-again {shard}`"

@@ -24,6 +24,16 @@ pub(super) fn told(event: &Event<'_>) -> Option<Value> {
             "seconds": time.as_secs(),
             "why": why,
         }),
+        Event::Refused { shard, why } => json!({
+            "event": "refused",
+            "shard": shard.number,
+            "why": first_line(why),
+        }),
+        Event::Cancelled { shard, batch } => json!({
+            "event": "cancelled",
+            "shard": shard.number,
+            "batch": batch,
+        }),
         Event::Round { number, lines } => json!({
             "event": "round",
             "round": number,

@@ -5,10 +5,12 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use ditto_llm::jobs::{Ended, Job, Provider, Stop, View};
+use ditto_llm::jobs::{Ended, Job, Provider, Shard, State, Stop, View};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::decision::undecided;
+use super::events::first_line;
 use super::kept::{Kept, Places};
 use super::place::{self, Results};
 use super::progress::spoken;
@@ -256,7 +258,7 @@ fn unsettled(job: &Job, kept: &Kept, ended: &Ended, signal: Option<Signal>) -> F
     let go = if open < 2 { "goes" } else { "go" };
     let open = batches(open);
     match ended {
-        Ended::NeedsDecision(shards) => undecided(shards, &resume),
+        Ended::NeedsDecision(shards) => undecided(&standing(job, shards), &resume),
         Ended::Stopped => {
             let message = format!("stopped; {open} at the provider {go} on");
             Failure::new(exit_of(signal), message).hint(format!(
@@ -269,6 +271,12 @@ fn unsettled(job: &Job, kept: &Kept, ended: &Ended, signal: Option<Signal>) -> F
                 .hint(format!("`{resume}` goes on, and so does the same command"))
         }
     }
+}
+
+/// These shards of the job, with how far they are.
+pub(crate) fn standing<'a>(job: &'a Job, numbers: &[u32]) -> Vec<(&'a Shard, &'a State)> {
+    let shards = job.shards().filter(|shard| numbers.contains(&shard.number));
+    shards.map(|shard| (shard, job.state(shard))).collect()
 }
 
 /// Ends what is open at the provider. Who says stop once more does not wait for that either.
@@ -319,20 +327,6 @@ pub(crate) fn stopped(signal: Signal) -> Failure {
         "stopped at once; what is at the provider goes on",
     )
     .hint("nothing is lost; the same command goes on where this one stopped")
-}
-
-/// `resume` is the command that goes on with the job.
-pub(crate) fn undecided(shards: &[u32], resume: &str) -> Failure {
-    let shard = shards.first().copied().unwrap_or_default();
-    let all: Vec<_> = shards.iter().map(ToString::to_string).collect();
-    let message = format!(
-        "whether there are batches for shard {} cannot be found out; all others are done",
-        all.join(", ")
-    );
-    Failure::new(exit::CONFLICT, message).hint(format!(
-        "look at the provider's: if there is one, `{resume} --adopt {shard}=BATCH`; if there is none, \
-         `{resume} --create-again {shard}`"
-    ))
 }
 
 /// Work on files, beside a wait for signals: both passes over a large input take a while.
@@ -422,6 +416,10 @@ pub(crate) fn summarize(places: &Places, results: &Results, err: &mut dyn Write)
         .collect();
     if summary.failed > 0 {
         say(err, format_args!("  by class: {}", classes.join(", ")));
+    }
+    for (why, failed) in &summary.failed_for {
+        let failed = batches(*failed);
+        say(err, format_args!("  {failed} failed: {}", first_line(why)));
     }
     for place in [&places.output, &places.errors, &places.report] {
         say(err, format_args!("  {}", place.display()));

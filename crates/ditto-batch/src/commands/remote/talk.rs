@@ -1,6 +1,7 @@
 //! What is said while a job runs: a bar on a terminal, a line when something happens and each minute
 //! otherwise, JSON for programs, and a word in the job's folder for other commands.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ use crate::printer::{counted, grouped, say, show};
 
 /// What other commands are told is no older than this, and not written more often.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// Reasons that are told: a provider may put a number into each.
+const MAX_REASONS: usize = 100;
 
 /// How events are told to programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -78,6 +82,8 @@ pub(super) struct Talk<'a> {
     started: Instant,
     /// When people were last told anything.
     said: Instant,
+    /// What the provider refused batches for.
+    reasons: BTreeSet<String>,
     /// What other commands were last told, and when.
     told: Option<(Instant, Now)>,
 }
@@ -109,6 +115,7 @@ impl<'a> Talk<'a> {
             progress,
             started: now,
             said: now,
+            reasons: BTreeSet::new(),
             told: None,
         }
     }
@@ -119,7 +126,9 @@ impl<'a> Talk<'a> {
         self.progress.hear(event, now);
         match self.events {
             Events::Unasked => {
-                if let Some(sentence) = sentence(event) {
+                if let Some(sentence) = sentence(event)
+                    && self.is_news(event)
+                {
                     self.say(&sentence);
                 }
             }
@@ -130,6 +139,16 @@ impl<'a> Talk<'a> {
             }
         }
         self.beat();
+    }
+
+    /// A provider may refuse a hundred shards for one reason: people are told once.
+    fn is_news(&mut self, event: &Event<'_>) -> bool {
+        match event {
+            Event::Refused { why, .. } => {
+                self.reasons.len() < MAX_REASONS && self.reasons.insert((*why).to_owned())
+            }
+            _ => true,
+        }
     }
 
     /// Time has passed.
@@ -208,6 +227,15 @@ pub(crate) fn sentence(event: &Event<'_>) -> Option<String> {
         Event::Weather { what, error } => {
             format!("{what}, trying again: {}", first_line(&error.to_string()))
         }
+        Event::Refused { shard, why } => {
+            format!("shard {}: {}", shard.number, first_line(why))
+        }
+        Event::Cancelled { shard, batch } => {
+            format!(
+                "shard {}: {batch} is past its window, and was cancelled",
+                shard.number
+            )
+        }
         Event::Round { number, lines } => {
             format!("round {number}: {} again", counted(*lines, "line"))
         }
@@ -225,6 +253,7 @@ fn stepped(shard: &Shard, state: &State) -> String {
             grouped(shard.lines)
         ),
         State::Stuck { why, .. } => format!(": {why}"),
+        State::Dissolved => ": its lines go out in smaller ones".to_owned(),
         _ => String::new(),
     };
     format!("shard {} {}{detail}", shard.number, state.name())
@@ -265,6 +294,32 @@ mod tests {
         assert_eq!(err, "0 of 1 lines; 1 open\n");
         assert_eq!(now.unwrap().why.as_deref(), Some("1 open"));
         assert_eq!(told(Events::Unasked, Duration::from_secs(1)).1, "");
+    }
+
+    #[test]
+    fn a_reason_is_told_once_however_many_batches_it_is_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, home) = (folder.path().join("x.jsonl"), folder.path().join("x.ditto"));
+        std::fs::write(&input, LINE).unwrap();
+        let profile = Profiles::embedded().get("openai").cloned().unwrap();
+        let job = Job::plan(&Settings::new(input, profile), &home).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut talk = Talk::new(
+            &job,
+            home,
+            Events::Unasked,
+            Duration::from_secs(60),
+            &mut out,
+            &mut err,
+        );
+        let shard = job.shards().next().unwrap();
+        for why in ["server_error: m", "server_error: m", "too_many_tasks: n"] {
+            talk.hear(&Event::Refused { shard, why });
+        }
+        assert_eq!(
+            String::from_utf8(err).unwrap(),
+            "shard 1: server_error: m\nshard 1: too_many_tasks: n\n"
+        );
     }
 
     #[test]

@@ -85,6 +85,12 @@ pub(crate) struct World {
     /// How often each line was run, by its `n`.
     pub(crate) billed: BTreeMap<i64, u32>,
     pub(crate) max_enqueued_lines: Option<usize>,
+    /// A batch of more fails.
+    pub(crate) max_lines: Option<usize>,
+    /// So many batches do not end by themselves.
+    pub(crate) endless: usize,
+    /// Nor when they are cancelled.
+    pub(crate) cancels: bool,
     pub(crate) most_open: usize,
     pub(crate) deleted: Vec<String>,
 }
@@ -122,6 +128,9 @@ impl Fake {
             weather: 0,
             billed: BTreeMap::new(),
             max_enqueued_lines: None,
+            max_lines: None,
+            endless: 0,
+            cancels: true,
             most_open: 0,
             deleted: Vec::new(),
         };
@@ -401,7 +410,10 @@ impl BatchClient for Fake {
                 id: world.name("batch"),
                 request,
                 created_at: world.now,
-                ends_at: world.now + RUNS_FOR,
+                ends_at: match world.batches.len() < world.endless {
+                    true => i64::MAX,
+                    false => world.now + RUNS_FOR,
+                },
                 lines: 0,
                 failed: None,
                 cancelled: false,
@@ -421,7 +433,9 @@ impl BatchClient for Fake {
             let too_many = world
                 .max_enqueued_lines
                 .is_some_and(|max| going + lines > max);
+            let too_long = world.max_lines.is_some_and(|max| lines > max);
             batch.failed = match fault {
+                _ if too_long => Some(json!([{"code": "too_many_tasks", "message": "Too many."}])),
                 _ if too_many => Some(json!([{"code": "token_limit_exceeded", "message": full}])),
                 Create::FailsForLine(line) => {
                     Some(json!([{"code": "model_not_found", "message": "no such", "line": line}]))
@@ -468,9 +482,10 @@ impl BatchClient for Fake {
     async fn cancel(&self, batch_id: &str) -> Result<BatchResponse> {
         {
             let mut world = self.world();
-            let now = world.now;
+            let (now, cancels) = (world.now, world.cancels);
             let mut batches = world.batches.iter_mut();
-            let Some(batch) = batches.find(|one| one.id == batch_id && one.ends_at > now) else {
+            let ends = |one: &FakeBatch| one.id == batch_id && one.ends_at > now;
+            let Some(batch) = batches.find(|one| ends(one)).filter(|_| cancels) else {
                 return Err(refused(409, "conflict", "it has ended"));
             };
             (batch.ends_at, batch.cancelled) = (now, true);

@@ -128,15 +128,23 @@ impl State {
             ids.reverse();
         }
         let loops = self.mischief.strikes(Fault::ListLoops).is_some();
-        let after = wanted.after.as_deref().filter(|_| !loops);
-        let limit = wanted.limit.unwrap_or(BATCH_PAGE).min(MAX_BATCH_PAGE);
+        let paged = self.mischief.strikes(Fault::ListPaged);
+        let by = paged.as_ref().map(Measure::word);
+        let after = wanted.place(by.unwrap_or("after"), &ids).filter(|_| !loops);
+        let limit = match by {
+            Some(_) => 1,
+            None => wanted.limit.unwrap_or(BATCH_PAGE).min(MAX_BATCH_PAGE),
+        };
         let page = page::page(&ids, after, limit).ok_or_else(unknown_after)?;
         let batches = page.ids.iter().filter_map(|id| self.find(id).ok());
         let data: Vec<Value> = batches.map(|batch| self.tell(batch)).collect();
         if self.mischief.strikes(Fault::ListBare).is_some() {
             return Ok(Value::Array(data));
         }
-        Ok(page::list(data, page.has_more || loops))
+        Ok(match by {
+            Some("cursor") => page::list_with_cursor(data, page.has_more || loops),
+            Some(_) | None => page::list(data, page.has_more || loops),
+        })
     }
 
     pub(super) fn cancel(&mut self, id: &str) -> Result<Value, Complaint> {

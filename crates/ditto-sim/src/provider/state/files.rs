@@ -52,6 +52,7 @@ impl State {
         };
         let told = show::file(&file, &self.clock);
         self.store.put(file)?;
+        let told = self.wrapped(told, Fault::UploadWrapped);
         let after = obstacle::after(Call::Upload.name(), &mut self.mischief);
         Ok(after.unwrap_or_else(|| json_end(&told)))
     }
