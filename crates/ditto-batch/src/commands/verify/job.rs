@@ -107,7 +107,7 @@ fn at_provider(folder: &Path) -> Result<Ended> {
     let plan = view.about();
     let said = Reported::of(&results, plan);
     // What was packed is held to what the job has read, of which the folder has a copy.
-    let input = match kept.input.exists() {
+    let input = match kept.input != Path::new("-") && kept.input.exists() {
         true => kept.input.clone(),
         false => whereabouts(plan, &kept),
     };
