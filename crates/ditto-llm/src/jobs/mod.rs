@@ -368,7 +368,7 @@ impl Job {
     ///
     /// The shard is not stuck, or the disk refuses.
     pub fn adopt(&mut self, shard: u32, batch: impl Into<String>) -> Result<()> {
-        self.require_stuck(shard)?;
+        self.require_undecided(shard, |_| false)?;
         let at = clock::unix_seconds(&*self.clock);
         let batch = batch.into();
         self.ledger.step(shard, Step::Adopted { batch, at })
@@ -379,9 +379,11 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// The shard is neither stuck nor at its end, or the disk refuses.
+    /// The shard is neither stuck nor one whose batch ended more than a day ago without its results
+    /// here, or the disk refuses.
     pub fn create_again(&mut self, shard: u32) -> Result<()> {
-        self.require_stuck(shard)?;
+        let now = clock::unix_seconds(&*self.clock);
+        self.require_undecided(shard, |end| !turn::lost_them(end, now))?;
         let why = "somebody looked at the provider's and found none".to_owned();
         let step = match self.ledger.state(shard) {
             // Nothing came of it: its lines are missing, and go into the next round.
@@ -392,8 +394,8 @@ impl Job {
     }
 
     /// A person decides only about what cannot be found out: a shard whose create was just broken off is
-    /// looked for first.
-    fn require_stuck(&self, number: u32) -> Result<()> {
+    /// looked for first, and results that may still be there are fetched first.
+    fn require_undecided(&self, number: u32, may_be_gone: impl Fn(&End) -> bool) -> Result<()> {
         let Some(shard) = self.shards().find(|shard| shard.number == number) else {
             let message = format!("this job has no shard {number}");
             return Err(JobError::new(JobErrorKind::Missing, message)
@@ -401,6 +403,7 @@ impl Job {
         };
         match self.state(shard) {
             State::Stuck { .. } => Ok(()),
+            State::Ended { end, .. } if may_be_gone(end) => Ok(()),
             state => Err(JobError::new(
                 JobErrorKind::Conflict,
                 format!(
