@@ -46,6 +46,9 @@ LEFT_OUT = {
 # A person has to do something, and then the job goes on: another key, or a word about a shard.
 A_PERSON = {4, 5}
 
+# At a share of a tenth a row may fail four times in a row, and then it has failed for good. So often it does not.
+RETRIES = ("--retries", "12")
+
 # Rows that are paid twice at most, each time that the fault strikes, and why.
 PAID_TWICE = {
     "create-doubled": (ROWS_A_SHARD, "two batches are made, and one is told"),
@@ -87,13 +90,13 @@ def is_of(batch, shard):
 
 def run_to_its_end(job, provider):
     """Runs it as a person would who does what the hints say; the last run, and what was said on the way."""
-    flags, said = (), []
+    flags, said = RETRIES, []
     for _ in range(6):
         done = job.run(provider, *flags)
         if done.returncode not in A_PERSON:
             break
         said.append(done.stderr)
-        flags = decided(job, done.stderr, remote.bill(provider)) if done.returncode == 5 else ()
+        flags = RETRIES + (decided(job, done.stderr, remote.bill(provider)) if done.returncode == 5 else ())
     return done, said
 
 
