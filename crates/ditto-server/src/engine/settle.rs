@@ -11,6 +11,7 @@ use super::long_line::{Frame, LongLine};
 use super::pool::Pool;
 use super::result_line::{self, LineError, Name, Response, ResponseBody};
 use super::segment::{LineJob, OpenSegment};
+use super::work::Work;
 use crate::catalog::Usage;
 use crate::error::{Error, Result};
 use crate::journal::{Kind, Record};
@@ -42,23 +43,8 @@ impl Inner {
         let now = self.host.now();
         let (outcome, facts) = read(&reply, survey.as_ref());
         let work = Arc::clone(&job.segment.work);
-        let attempt = Attempt {
-            charged: job.charged,
-            tries: job.tries,
-            limit: self.config.sending.attempts,
-            sent,
-            put_backs: job.put_backs,
-            waiting_since: job.waiting_since,
-            deadline: work.deadline,
-        };
-        let view = LaneView {
-            another_is_well: pool.another_is_well(lane),
-            ..lane.view(
-                self.config.sending.patience,
-                work.row.total > LARGE_BATCH,
-                work.row.completed > 0,
-            )
-        };
+        let attempt = self.attempt(&job, sent);
+        let view = self.view(pool, lane, &work);
         let next = policy::decide(outcome, &attempt, &view, now, fastrand::f64());
         if policy::is_failure(outcome) && lane.failed() && pool.another_is_open(lane) {
             pool.pause(lane, Pause::Fault, sent, now);
@@ -66,9 +52,6 @@ impl Inner {
         match next {
             Next::Settle(verdict) => {
                 tell_lane(lane, outcome, verdict, facts.usage.total, now);
-                if facts.tells_cached && lane.tells_cached() {
-                    self.arrange_waiting(pool).await;
-                }
                 let seen = Seen {
                     verdict,
                     reply,
@@ -76,6 +59,10 @@ impl Inner {
                     usage: facts.usage,
                 };
                 self.record_reply(lane, &job, seen).await;
+                // Behind it: an answer that is here waits for nothing.
+                if facts.tells_cached && lane.tells_cached() {
+                    self.arrange_waiting(pool).await;
+                }
                 return;
             }
             // The batch is ending and this was the line's last chance.
@@ -110,6 +97,31 @@ impl Inner {
         // The ending may have emptied the lanes between the question above and the line's return.
         if work.ending().is_some() {
             self.end_waiting_lines(work.row.key);
+        }
+    }
+
+    /// What the policy has to know of this sending of a line.
+    fn attempt(&self, job: &LineJob, sent: Duration) -> Attempt {
+        Attempt {
+            charged: job.charged,
+            tries: job.tries,
+            limit: self.config.sending.attempts,
+            sent,
+            put_backs: job.put_backs,
+            waiting_since: job.waiting_since,
+            deadline: job.segment.work.deadline,
+        }
+    }
+
+    /// And of the lane that it was sent in.
+    fn view(&self, pool: &Pool, lane: &Lane, work: &Work) -> LaneView {
+        LaneView {
+            another_is_well: pool.another_is_well(lane),
+            ..lane.view(
+                self.config.sending.patience,
+                work.row.total > LARGE_BATCH,
+                work.row.completed > 0,
+            )
         }
     }
 
