@@ -59,6 +59,32 @@ def test_a_job_that_is_killed_at_our_own_server_goes_on_there(tmp_path):
     assert sum(batch.request_counts.total for batch in batches) == ROWS
 
 
+def test_a_batch_that_is_looked_at_shows_where_its_lines_are_sent(tmp_path):
+    """What the lane may send, and why; a provider that says nothing of the kind is asked as before."""
+    rows = harness.samples(tmp_path / "rows.jsonl", "synthetic", "-n", 60)
+    model = harness.json_lines(rows)[0]["body"]["model"]
+    with harness.sim("--latency", "1s") as upstream:
+        limits = ("--upstream", f"gpu={upstream.base_url}", "--concurrency", 10)
+        with harness.serve(tmp_path / "data", *map(str, limits)) as server:
+            client = openai.OpenAI(base_url=server.base_url, api_key="unused")
+            file = client.files.create(file=rows, purpose="batch")
+            batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+            way = (batch.id, "--provider", "ditto", "--base-url", server.base_url)
+            status = harness.until("a lane", lambda: in_flight(harness.ditto("status", *way).stdout))
+            watched = harness.ditto("watch", *way)
+
+    lane = f"  {model} at gpu: "
+    limit = "up to 10 requests at once (given by the settings)"
+    assert status == f"{lane}10 in flight; {limit}"
+    assert watched.returncode == 0, watched.stderr
+    # Once, since it did not change.
+    assert watched.stderr.splitlines().count(lane + limit) == 1
+
+
+def in_flight(status):
+    return next((line for line in status.splitlines() if " 10 in flight" in line), None)
+
+
 def test_what_the_official_package_brings_back_is_proven_by_verify(tmp_path):
     rows = harness.samples(tmp_path / "rows.jsonl", "synthetic", "-n", ROWS)
     with harness.serve(tmp_path / "data") as server:

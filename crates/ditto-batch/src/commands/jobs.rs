@@ -3,6 +3,7 @@
 
 mod cancel;
 mod fetch;
+mod lanes;
 mod status;
 mod target;
 mod watch;

@@ -29,6 +29,8 @@ pub struct Profile {
     pub key_env: Vec<String>,
     /// The header that carries the key by itself; `authorization` carries it as a bearer.
     pub key_header: String,
+    /// Further headers of each call.
+    pub headers: BTreeMap<String, String>,
     /// Where files are uploaded, below the base URL.
     pub upload_path: String,
     /// The purpose of an input file.
@@ -135,6 +137,7 @@ impl Default for Profile {
             base_url_hint: None,
             key_env: Vec::new(),
             key_header: "authorization".to_owned(),
+            headers: BTreeMap::new(),
             upload_path: "files".to_owned(),
             purpose: "batch".to_owned(),
             endpoints: Vec::new(),

@@ -52,6 +52,10 @@ impl OpenAICompatible {
             Some(url) => client.with_base_url(url),
             None => client,
         };
+        let headers = profile.headers.iter();
+        let client = headers.fold(client, |client, (name, value)| {
+            client.with_header(name, value)
+        });
         client.with(|config| {
             config.upload_path = profile.upload_path.clone().into();
             config.paging = profile.paging;

@@ -143,7 +143,11 @@ fn remove(partial: &Path) -> Result<()> {
         }
     }
     gone(fs::remove_file(partial.join(LOCK)))?;
-    gone(fs::remove_dir(partial))
+    match fs::remove_dir(partial) {
+        // Without its lock it is anybody's: another has taken it away and put its own there.
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Err(busy(partial)),
+        removed => gone(removed),
+    }
 }
 
 /// Locks what was opened as the lock of this folder, if that is its lock still.
@@ -190,4 +194,42 @@ fn in_the_way(partial: &Path) -> Error {
             partial.display()
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// Of those that clear the same litter away at once, each may be overtaken after any step.
+    #[test]
+    fn of_many_that_come_at_once_one_has_the_place_and_the_others_are_told_of_it() {
+        const BACKUPS: usize = 8;
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..500 {
+            let dest = folder.path().join(round.to_string());
+            let partial = folder.path().join(format!("{round}.partial"));
+            fs::create_dir(&partial).unwrap();
+            File::create(partial.join(UNFINISHED)).unwrap();
+            let start = Barrier::new(BACKUPS);
+            let take = || {
+                start.wait();
+                Place::take(&dest)
+            };
+            let taken: Vec<Result<Place>> = std::thread::scope(|scope| {
+                let running: Vec<_> = (0..BACKUPS).map(|_| scope.spawn(take)).collect();
+                running
+                    .into_iter()
+                    .map(|each| each.join().unwrap())
+                    .collect()
+            });
+            let (places, refused): (Vec<_>, Vec<_>) = taken.into_iter().partition(Result::is_ok);
+            assert_eq!(places.len(), 1, "round {round}: {refused:?}");
+            for refused in refused {
+                let error = refused.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Conflict, "round {round}: {error}");
+            }
+        }
+    }
 }

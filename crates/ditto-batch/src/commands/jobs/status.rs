@@ -10,6 +10,7 @@ use ditto_llm::jobs::{Provider, Shard, State, View};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
+use super::lanes;
 use super::target::{self, Target, TargetArgs, view};
 use crate::commands::api;
 use crate::commands::remote::kept::{Kept, Now};
@@ -71,7 +72,12 @@ async fn batch(args: &StatusArgs, id: &str, out: &mut dyn Write) -> Result<u8> {
         .batch;
     match args.json {
         true => api::show(out, &batch)?,
-        false => say(out, of_batch(&batch)),
+        false => {
+            say(out, of_batch(&batch));
+            for lane in lanes::moments(&batch) {
+                say(out, lane);
+            }
+        }
     }
     Ok(exit::DONE)
 }
@@ -239,7 +245,8 @@ impl Standing {
 
     /// What is worth a word, without what changes all the time.
     pub(super) fn news(&self) -> Vec<String> {
-        let open = self.answers.values().map(of_batch);
+        let open = self.answers.values();
+        let open = open.flat_map(|batch| [of_batch(batch)].into_iter().chain(lanes::states(batch)));
         let why = match (&self.worker, &self.now) {
             (Some(_), Some(now)) => sentence(now),
             _ => format!("{} answered", counted(self.answered(), "line")),
@@ -260,6 +267,8 @@ impl Standing {
         )];
         for shard in self.view.shards() {
             lines.push(self.line_of(shard));
+            let batch = self.answers.get(&shard.number);
+            lines.extend(batch.into_iter().flat_map(lanes::moments));
         }
         lines.extend(self.why());
         lines

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use ditto_llm::{Batch, BatchStatus};
 
+use super::lanes;
 use super::status::{Standing, of_batch};
 use super::target::{self, Target, TargetArgs, view};
 use crate::commands::api;
@@ -116,7 +117,7 @@ fn nobody_works(standing: &Standing) -> Failure {
 
 async fn batch(args: &WatchArgs, id: &str, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
     let (provider, profile) = args.target.provider()?;
-    let mut last = String::new();
+    let (mut last, mut last_lanes) = (String::new(), Vec::new());
     loop {
         match provider.batches().retrieve(id).await {
             Ok(answer) => {
@@ -127,6 +128,11 @@ async fn batch(args: &WatchArgs, id: &str, out: &mut dyn Write, err: &mut dyn Wr
                     say(err, &line);
                     last = line;
                 }
+                let lanes: Vec<_> = lanes::states(&batch).collect();
+                for lane in lanes.iter().filter(|lane| !last_lanes.contains(*lane)) {
+                    say(err, lane);
+                }
+                last_lanes = lanes;
                 if status.is_terminal() {
                     if args.json {
                         api::show(out, &batch)?;
