@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Fails when the tree holds a Rust file that no `mod` names, or a document names a test that is not there.
+"""Fails when the tree holds a Rust file that no `mod` names, a document names a test that is not there, or a page
+and its Chinese version have different code.
 
 Such a file is compiled by nobody: the roots are what Cargo compiles by itself; from there each `mod name;` is
-followed. Such a document says that a promise is held, and nothing holds it.
+followed. Such a document says that a promise is held, and nothing holds it. Of two such pages one was left behind.
 """
 
+import difflib
 import pathlib
 import re
 import sys
@@ -17,6 +19,13 @@ ROOTS += ("src/bin/*/main.rs", "tests/*/main.rs", "examples/*/main.rs", "benches
 SOURCES = ("crates/**/*.rs", "tests/**/*.py", "scripts/*")
 # Tests are called by sentences: four words or more.
 TEST_NAME = re.compile(r"`([a-z][a-z0-9]*(?:_[a-z0-9…]+){3,})`")
+
+# A guide has the same name in both folders.
+GUIDES, CHINESE_GUIDES = ROOT / "docs/guide", ROOT / "docs/zh-CN/guide"
+BLOCK = re.compile(r"^```(?P<language>\w*)\n.*?^```$", re.M | re.S)
+SPAN = re.compile(r"`[^`]+`")
+# What a comment begins with, which is in the language of its page; blocks of any other kind have none.
+COMMENT_MARKS = {"sh": "#", "python": "#", "toml": "#", "rust": "//"}
 
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 ATTRIBUTE = r"(?:#\[[^\]]*\]\s*)*"
@@ -32,7 +41,11 @@ def main():
     stale = sorted(stale_names())
     for document, name in stale:
         print(f"{document.relative_to(ROOT)}: there is no `{name}`\nhint: it was renamed or taken away; name what holds this now")
-    return 1 if lost or stale else 0
+    drifted = [(page, difference) for page, translation in translated() if (difference := drift(page, translation))]
+    for page, difference in drifted:
+        print(f"{page.relative_to(ROOT)}: its Chinese version has other code", *difference, sep="\n    ")
+        print("hint: say in both what holds now; only comments in blocks may differ")
+    return 1 if lost or stale or drifted else 0
 
 
 def stale_names():
@@ -42,6 +55,33 @@ def stale_names():
         for name in set(TEST_NAME.findall(document.read_text())):
             if name.rstrip("…") not in sources:
                 yield document, name
+
+
+def translated():
+    """Each page that is there in Chinese, too, or should be, or should no longer."""
+    yield ROOT / "README.md", ROOT / "README.zh-CN.md"
+    for name in sorted({page.name for folder in (GUIDES, CHINESE_GUIDES) for page in folder.glob("*.md")}):
+        yield GUIDES / name, CHINESE_GUIDES / name
+
+
+def drift(page, translation):
+    """What stands in the page alone, after a minus, and what in its translation alone, after a plus."""
+    lines = list(difflib.unified_diff(code(page), code(translation), n=0, lineterm=""))
+    # The first two name files.
+    return [line for line in lines[2:] if not line.startswith("@@")]
+
+
+def code(page):
+    """The lines of its blocks, without comments, then whatever else stands in backticks, each once."""
+    text = page.read_text() if page.exists() else ""
+    lines = [line for block in BLOCK.finditer(text) for line in without_comments(block).splitlines()]
+    words = {" ".join(span.split()) for span in SPAN.findall(BLOCK.sub("", text))}
+    return lines + sorted(words)
+
+
+def without_comments(block):
+    mark = COMMENT_MARKS.get(block["language"])
+    return re.sub(rf"\s+{mark}.*", "", block[0]) if mark else block[0]
 
 
 def unnamed(package):
