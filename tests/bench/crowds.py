@@ -123,14 +123,18 @@ def pages(api, pages):
 
 
 def restart(world):
-    """Killed when half of the lines are done, and started again: until the first line is sent, five times."""
+    """Killed when half of the lines are done, and started again: until the first line is sent, five times.
+
+    Each batch has a model of its own, so that all are under way at once: those of one model are done one after
+    the other.
+    """
     batches, lines = world.size(100, 4), world.size(50_000, 1_000)
     with world.passing_folder("restart") as folder:
         data, port = folder / "data", harness.free_port()
         # A small job, too, is to be caught half done.
         slow = world.size([], ["--latency", "20ms"])
-        with listening_upstream(port, slow) as upstream, world.server(data, upstream) as server:
-            states = half_done(server, world.input(lines, 300), batches)
+        with listening_upstream(port, slow) as upstream, world.server(data, upstream, permits=4) as server:
+            states = half_done(server, files_of_their_own_models(world.input(lines, 300), folder, batches))
         begun = [restarted(world, data, port) for _ in range(world.size(5, 1))]
     what = f"restart with {batches} batches of {lines:,} lines, half of them done, to the first line sent"
     return [Figure("11", what, "s", begun, bar=Bar(1.0, 0.2, at_least=False), note=states)]
@@ -143,11 +147,23 @@ def listening_upstream(port, flags=()):
         yield started
 
 
-def half_done(server, source, batches):
+def files_of_their_own_models(source, folder, count):
+    """One after the other, each gone when the next is asked for."""
+    content = source.read_bytes()
+    model = json.loads(content[: content.index(b"\n")])["body"]["model"]
+    named = json.dumps(model).encode()
+    path = folder / "input.jsonl"
+    for number in range(count):
+        path.write_bytes(content.replace(named, json.dumps(f"{model}-{number}").encode()))
+        yield path
+    path.unlink()
+
+
+def half_done(server, sources):
     """Kills the server once half of all lines are done; says how far the batches were."""
     with Api(server.address) as api:
-        file = api.upload(source)
-        names = [api.create(file)["id"] for _ in range(batches)]
+        files = [api.upload(source) for source in sources]
+        names = [api.create(file)["id"] for file in files]
 
         def counts():
             return [api.get(f"/v1/batches/{name}") for name in names]
@@ -162,7 +178,7 @@ def half_done(server, source, batches):
     os.kill(server.pid, signal.SIGKILL)
     server.process.wait()
     begun = sum(0 < batch["request_counts"]["completed"] < batch["request_counts"]["total"] for batch in found)
-    return f"{begun} of {len(names)} batches were on their way, the others done or untouched"
+    return f"{begun} of {len(names)} batches were half done, the others done or untouched"
 
 
 def restarted(world, data, port):

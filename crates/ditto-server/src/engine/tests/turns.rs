@@ -50,13 +50,24 @@ async fn time_of(rig: &Rig, count: usize) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_lines_beside_very_many_take_twice_their_time_and_cost_the_many_next_to_nothing()
 {
+    a_hundred_lines_beside(100_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long form: a file of a million lines"]
+async fn a_hundred_lines_beside_a_million_too() {
+    a_hundred_lines_beside(1_000_000).await;
+}
+
+/// They take at most twice their time, and the many keep 0.95 of their speed.
+async fn a_hundred_lines_beside(very_many: usize) {
     let rig = Rig::with(
         |sim| sim.latency = "200ms".parse().unwrap(),
         |config| config.upstreams[0].concurrency = crate::config::Concurrency::Fixed(16),
     )
     .await;
     let alone = time_of(&rig, 100).await;
-    let many = rig.submit(&lines(100_000)).await;
+    let many = rig.submit(&lines(very_many)).await;
     until(rig.service(), "the many run", async || {
         (rig.sim.stats().answered >= 200).then_some(())
     })
