@@ -87,6 +87,11 @@ impl WholeFile {
         })
     }
 
+    /// Another handle of it, to sync what was written so far.
+    pub(crate) fn another(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// Puts it in its place, over whatever stands there.
     pub(crate) fn replace(self) -> io::Result<()> {
         self.settle()?;

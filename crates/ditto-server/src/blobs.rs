@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use tokio::task::JoinSet;
 
 use crate::error::{Error, GONE, Result};
 use crate::folder::{self, Found, PAGE, Pages, Syncs, Tally};
@@ -20,8 +21,13 @@ use crate::manifest::{self, LineIndex, Manifest, Piece};
 
 /// Bytes read at a time: large enough for few calls, small enough that a hundred readers are cheap.
 pub(crate) const CHUNK: u64 = 1 << 20;
-/// Bytes per part of a streamed write. S3 refuses parts under 5 MiB except the last.
+/// Bytes per part of a streamed write, and as many as it holds. S3 refuses parts under 5 MiB except the
+/// last.
 pub(crate) const PART: usize = 5 << 20;
+/// Bytes written at a time to a folder, while the next are collected: they stay in the processor's cache.
+const STEP: usize = 1 << 20;
+/// Chunks of a file that are read before they are asked for: one is read while the one before it is sent.
+const AHEAD: usize = 2;
 /// Pieces under this name are read from the folder of an input that `run` reads in place.
 const IN_PLACE: &str = "in-place/";
 
@@ -164,7 +170,10 @@ impl Blobs {
         let upload = store.put_multipart(&path).await?;
         Ok(BlobWriter {
             upload: Some(upload),
+            step: if self.folder.is_some() { STEP } else { PART },
             part: BytesMut::new(),
+            on_its_way: JoinSet::new(),
+            sent: 0,
             written: 0,
         })
     }
@@ -271,10 +280,11 @@ impl Blobs {
                 .step_by(CHUNK as usize)
                 .map(move |start| (piece.blob.clone(), start..end.min(start + CHUNK)))
         });
-        stream::iter(ranges).then(move |(blob, range)| {
+        let reads = stream::iter(ranges).map(move |(blob, range)| {
             let blobs = blobs.clone();
             async move { blobs.range(&blob, range).await }
-        })
+        });
+        reads.buffered(AHEAD)
     }
 
     /// What is stored below a prefix, also what a crash left half written.
@@ -368,31 +378,57 @@ impl Blobs {
 #[derive(Debug)]
 pub(crate) struct BlobWriter {
     upload: Option<Box<dyn MultipartUpload>>,
+    /// How long a part is.
+    step: usize,
     part: BytesMut,
+    /// The part before it, if that is still being written.
+    on_its_way: JoinSet<object_store::Result<()>>,
+    /// Bytes of parts since nothing was on its way.
+    sent: usize,
     written: u64,
 }
 
 impl BlobWriter {
-    /// Appends bytes; memory held stays under one part.
+    /// Appends bytes; memory held stays about [`PART`], and after as many bytes there is none for a moment.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.part.extend_from_slice(bytes);
         self.written += bytes.len() as u64;
-        if self.part.len() >= PART {
+        if self.part.len() >= self.step {
             self.flush().await?;
         }
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<()> {
-        let part = self.part.split().freeze();
+        self.settle().await?;
+        // More of it will come, and chunks may reach beyond the step as this one did.
+        let next = match self.part.len() >= self.step {
+            true => BytesMut::with_capacity(self.part.len()),
+            false => BytesMut::new(),
+        };
+        let part = std::mem::replace(&mut self.part, next).freeze();
+        self.sent += part.len();
         let upload = self.upload.as_mut().expect("present until finish takes it");
-        upload.put_part(PutPayload::from(part)).await?;
+        self.on_its_way
+            .spawn(upload.put_part(PutPayload::from(part)));
+        if self.sent >= PART {
+            self.settle().await?;
+            self.sent = 0;
+        }
         Ok(())
     }
 
-    /// Bytes in memory.
+    /// Waits for the part that is on its way.
+    async fn settle(&mut self) -> Result<()> {
+        while let Some(put) = self.on_its_way.join_next().await {
+            put.map_err(|e| Error::storage("writing a blob was ended", e))??;
+        }
+        Ok(())
+    }
+
+    /// Bytes in memory, at most.
     pub(crate) fn held(&self) -> usize {
-        self.part.len()
+        self.sent + self.part.len()
     }
 
     /// Bytes so far.
@@ -405,6 +441,7 @@ impl BlobWriter {
         if !self.part.is_empty() || self.written == 0 {
             self.flush().await?;
         }
+        self.settle().await?;
         let mut upload = self.upload.take().expect("finish is called once");
         upload.complete().await?;
         Ok(self.written)

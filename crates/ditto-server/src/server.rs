@@ -166,7 +166,10 @@ impl Server {
         let stop = tokio_util::sync::CancellationToken::new();
         let router = self.router();
         let tls = self.tls.clone();
-        let served = crate::http::serve(listener, router, tls, stop.clone().cancelled_owned());
+        // Until the engine has ended, too: it may have work there that a request began.
+        let threads = crate::http::Threads::start()?;
+        let stopped = stop.clone().cancelled_owned();
+        let served = crate::http::serve(listener, router, tls, threads.handle(), stopped);
         let engine = self.engine.clone();
         let worked = async {
             let clean = engine

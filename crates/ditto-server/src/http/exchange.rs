@@ -77,7 +77,9 @@ mod tests {
             .layer(from_fn_with_state(config, envelope));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = super::super::serve(listener, router, None, std::future::pending());
+        let threads = tokio::runtime::Handle::current();
+        let forever = std::future::pending();
+        let server = super::super::serve(listener, router, None, &threads, forever);
         let client = async {
             let mut client = TcpStream::connect(address).await.unwrap();
             let request = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";

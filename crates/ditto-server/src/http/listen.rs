@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -29,15 +30,16 @@ const GRACE: Duration = Duration::from_secs(25);
 /// Out of descriptors: others must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown` is ready, then lets answers under way end.
+/// Serves on these threads until `shutdown` is ready, then lets answers under way end.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     tls: Option<Arc<Tls>>,
+    threads: &Handle,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let room = Room::new(most_connections());
-    serve_in(room, listener, router, tls, shutdown).await
+    serve_in(room, listener, router, tls, threads, shutdown).await
 }
 
 async fn serve_in(
@@ -45,6 +47,7 @@ async fn serve_in(
     listener: TcpListener,
     router: Router,
     tls: Option<Arc<Tls>>,
+    threads: &Handle,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let connections = TaskTracker::new();
@@ -64,7 +67,10 @@ async fn serve_in(
             cut: cut.clone(),
         };
         let tls = tls.clone();
-        connections.spawn(async move {
+        let answered = async move {
+            let Ok(stream) = taken_over(stream) else {
+                return;
+            };
             // A socket that refuses the option works all the same.
             let _ = stream.set_nodelay(true);
             match tls {
@@ -72,7 +78,8 @@ async fn serve_in(
                 None => connection.serve(stream).await,
             }
             drop(permit);
-        });
+        };
+        connections.spawn_on(answered, threads);
     }
     drop(listener);
     drain.cancel();
@@ -83,6 +90,11 @@ async fn serve_in(
         connections.wait().await;
     }
     Ok(())
+}
+
+/// The same connection, which wakes the threads that it is answered by.
+fn taken_over(stream: TcpStream) -> io::Result<TcpStream> {
+    TcpStream::from_std(stream.into_std()?)
 }
 
 /// As far as the system lets us.
@@ -176,9 +188,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = ask(&listener).await;
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, router, None, async {
-            stopped.await.unwrap()
-        }));
+        let server = tokio::spawn(async move {
+            let threads = Handle::current();
+            let told = async { stopped.await.unwrap() };
+            serve(listener, router, None, &threads, told).await
+        });
 
         begun.notified().await;
         stop.send(()).unwrap();
@@ -226,7 +240,9 @@ mod tests {
             .route("/slow", get(slow));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = serve_in(Room::new(2), listener, router, None, std::future::pending());
+        let threads = Handle::current();
+        let forever = std::future::pending();
+        let server = serve_in(Room::new(2), listener, router, None, &threads, forever);
         let clients = async {
             let mut asking = TcpStream::connect(address).await.unwrap();
             let request = b"GET /slow HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";

@@ -32,6 +32,7 @@ mod peer;
 mod range;
 mod results;
 mod socket;
+mod threads;
 mod tls;
 mod unique;
 mod uploads;
@@ -48,6 +49,7 @@ use crate::service::Service;
 pub(crate) use self::guard::check_listener;
 pub use self::listen::CONNECTIONS;
 pub(crate) use self::listen::serve;
+pub(crate) use self::threads::Threads;
 pub(crate) use self::tls::Tls;
 
 /// Every route, behind every door.

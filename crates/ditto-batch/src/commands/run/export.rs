@@ -1,12 +1,14 @@
 //! Writes the results where the user wants them: whole files or none.
 
-use std::io::Write;
+mod behind;
+
 use std::path::Path;
 use std::time::Instant;
 
 use ditto_server::{Progress as BatchProgress, Service};
 use futures_util::TryStreamExt;
 
+use self::behind::Behind;
 use super::job::{Job, shown};
 use super::places;
 use super::settings::Settings;
@@ -16,9 +18,6 @@ use crate::exit;
 use crate::failure::{Failure, Result};
 use crate::fingerprint::{Fingerprint, Sum};
 use crate::whole_file::{Readers, WholeFile};
-
-/// Written at a time.
-const BUFFER: usize = 1 << 20;
 
 /// Both files and the report. If we stop anywhere in here, the same command does it again: the
 /// results stay in the job's folder until the job is marked as ended.
@@ -100,20 +99,20 @@ impl<'a> Part<'a> {
     /// Writes what the batch left, counted and hashed on its way.
     async fn fill(self, service: &Service, id: Option<&str>) -> Result<(Self, ResultFile)> {
         let Self { file, place } = self;
-        let mut out = std::io::BufWriter::with_capacity(BUFFER, file);
+        let mut out = Behind::new(file);
         let (mut sum, mut lines) = (Sum::default(), 0);
         if let Some(id) = id {
             let content = service.content(TENANT, id).await?;
             let size = content.file.bytes.unwrap_or_default();
             let mut chunks = std::pin::pin!(content.stream(0..size));
             while let Some(chunk) = chunks.try_next().await? {
+                let written = out.write(chunk.clone()).await;
+                written.map_err(|e| cannot_write(place, &e))?;
                 sum.add(&chunk);
                 lines += chunk.iter().filter(|b| **b == b'\n').count() as u64;
-                out.write_all(&chunk).map_err(|e| cannot_write(place, &e))?;
             }
         }
-        let file = out.into_inner();
-        let file = file.map_err(|e| cannot_write(place, e.error()))?;
+        let file = out.finish().await.map_err(|e| cannot_write(place, &e))?;
         let Fingerprint { bytes, xxh3 } = sum.fingerprint();
         let written = ResultFile {
             path: shown(place),

@@ -20,7 +20,7 @@ use crate::signals::{Signal, Signals};
 /// Everything in the job's folder belongs to one tenant.
 pub(crate) const TENANT: &str = "local";
 /// How often the bar moves.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(50);
 /// A disk that refuses for this long will not be waited for.
 const DISK_PATIENCE: Duration = Duration::from_secs(3);
 /// So few lines may all be at fault themselves.

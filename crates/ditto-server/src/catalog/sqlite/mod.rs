@@ -76,7 +76,13 @@ impl SqliteCatalog {
         let readers = (0..READERS)
             .map(|_| schema::open_reader(path))
             .collect::<Result<_>>()?;
-        Ok(Self::on(Runner::threads(writer, readers, &clock)?))
+        let glance = schema::open_reader(path)?;
+        Ok(Self::on(Runner::threads(
+            writer,
+            readers,
+            Some(glance),
+            &clock,
+        )?))
     }
 
     /// The version of the schema of a catalog whose every page was looked at; `None` if there is no
@@ -100,7 +106,12 @@ impl SqliteCatalog {
     pub(crate) fn open_beside(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
         // In the writer's place stands a second reader: what it is told to change, it refuses.
         let [first, second] = [schema::open_beside(path)?, schema::open_beside(path)?];
-        Ok(Self::on(Runner::threads(first, vec![second], &clock)?))
+        Ok(Self::on(Runner::threads(
+            first,
+            vec![second],
+            None,
+            &clock,
+        )?))
     }
 
     /// A catalog that another process owns: to be changed a little, in transactions so short that the
@@ -110,7 +121,12 @@ impl SqliteCatalog {
             schema::open_to_change_beside(path)?,
             schema::open_beside(path)?,
         );
-        Ok(Self::on(Runner::threads(writer, vec![reader], &clock)?))
+        Ok(Self::on(Runner::threads(
+            writer,
+            vec![reader],
+            None,
+            &clock,
+        )?))
     }
 
     /// A catalog that goes with the process and runs on its callers' thread.
@@ -170,7 +186,7 @@ impl Catalog for SqliteCatalog {
     async fn file(&self, tenant: &str, id: &str) -> Result<Option<FileRow>> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.runner
-            .read(move |tx| files::get(tx, &tenant, &id))
+            .glance(move |tx| files::get(tx, &tenant, &id))
             .await
     }
 
@@ -191,7 +207,7 @@ impl Catalog for SqliteCatalog {
     async fn made(&self, tenant: &str, route: Route, key: &str) -> Result<Option<Made>> {
         let (tenant, key) = (tenant.to_owned(), key.to_owned());
         self.runner
-            .read(move |tx| creates::made(tx, route, &tenant, &key))
+            .glance(move |tx| creates::made(tx, route, &tenant, &key))
             .await
     }
 
@@ -204,7 +220,7 @@ impl Catalog for SqliteCatalog {
     async fn upload(&self, tenant: &str, id: &str) -> Result<Option<UploadRow>> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.runner
-            .read(move |tx| uploads::get(tx, &tenant, &id))
+            .glance(move |tx| uploads::get(tx, &tenant, &id))
             .await
     }
 
@@ -232,7 +248,7 @@ impl Catalog for SqliteCatalog {
     async fn part(&self, tenant: &str, id: &str) -> Result<Option<PartRow>> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.runner
-            .read(move |tx| uploads::get_part(tx, &tenant, &id))
+            .glance(move |tx| uploads::get_part(tx, &tenant, &id))
             .await
     }
 
@@ -354,7 +370,7 @@ impl Catalog for SqliteCatalog {
     async fn batch(&self, tenant: &str, id: &str) -> Result<Option<BatchRow>> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.runner
-            .read(move |tx| batches::get(tx, &tenant, &id))
+            .glance(move |tx| batches::get(tx, &tenant, &id))
             .await
     }
 
