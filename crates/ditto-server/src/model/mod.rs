@@ -10,6 +10,7 @@
 //! [`blame`]: which of both was refused? [`allowance`]: what has the upstream said that it will still take?
 
 pub mod allowance;
+pub mod background;
 pub mod batch;
 pub mod blame;
 pub mod cursor;

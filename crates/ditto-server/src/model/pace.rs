@@ -184,6 +184,23 @@ impl Pace {
         }
     }
 
+    /// It refused one in a trial that gives way to none.
+    pub fn missed(&mut self) {
+        self.cycle.refused += 1;
+        self.since_grown.refused += 1;
+    }
+
+    /// What was refused came by chance: it says nothing of the pace.
+    pub fn forget_refusals(&mut self) {
+        *self = Self {
+            told: self.told,
+            last_sent: self.last_sent,
+            cycle: Cycle::from(self.last_sent.unwrap_or_default()),
+            since_grown: Cycle::from(self.last_sent.unwrap_or_default()),
+            ..Self::default()
+        };
+    }
+
     /// Whatever was named is over: the lane is paused for another reason, and probes.
     pub fn forget_pause(&mut self) {
         self.next = Duration::ZERO;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::allowance::Allowance;
+use super::background::{About, Background};
 use super::knee::{Knee, Load, Trip, Why};
 use super::pace::Pace;
 
@@ -12,6 +13,7 @@ pub struct Throttle {
     knee: Knee,
     /// `None`: whoever gives the limit has decided how much is sent, and a refused line waits alone.
     pace: Option<Pace>,
+    background: Background,
     /// Tokens of a request, on the average; 0: nobody has told.
     tokens_each: f64,
 }
@@ -61,6 +63,7 @@ impl Throttle {
         Self {
             knee: Knee::given(limit),
             pace: None,
+            background: Background::default(),
             tokens_each: 0.0,
         }
     }
@@ -70,14 +73,18 @@ impl Throttle {
         Self {
             knee: Knee::up_to(most),
             pace: Some(Pace::default()),
+            background: Background::default(),
             tokens_each: 0.0,
         }
     }
 
     /// Whether one more may be sent while so many are in flight.
     pub fn room(&self, in_flight: usize, now: Duration) -> Room {
-        if in_flight >= self.knee.limit() {
+        if in_flight >= self.limit() {
             return Room::WhenOneIsBack;
+        }
+        if self.background.trial().is_some() {
+            return Room::Now;
         }
         let wait = self.pace.as_ref().and_then(|pace| pace.waits_until(now));
         wait.map_or(Room::Now, Room::At)
@@ -87,6 +94,7 @@ impl Throttle {
     pub fn sent(&mut self, in_flight: usize, now: Duration) -> Trip {
         if let Some(pace) = &mut self.pace {
             pace.sent(now);
+            self.background.sent(in_flight, now);
         }
         self.knee.sent(in_flight, now)
     }
@@ -94,6 +102,12 @@ impl Throttle {
     /// It is back; so many are in flight without it.
     pub fn back(&mut self, trip: Trip, signal: Signal, in_flight: usize, now: Duration) {
         let Some(pace) = &mut self.pace else { return };
+        if matches!(signal, Signal::Answered | Signal::Failed)
+            && self.background.back(trip.sent, in_flight)
+        {
+            pace.forget_refusals();
+            self.knee.forget_refusals();
+        }
         match signal {
             Signal::Answered => {
                 pace.taken();
@@ -102,11 +116,28 @@ impl Throttle {
                 }
             }
             Signal::Refused(named) => {
-                pace.refused(named, now);
-                self.knee.refused(trip, in_flight, now);
+                match self.background.refused((trip.sent, trip.crowd), named, now) {
+                    About::Limit => {
+                        pace.refused(named, now);
+                        self.knee.refused(trip, in_flight, now);
+                    }
+                    About::LimitAfterAll => {
+                        pace.forget_pause();
+                        pace.refused(named, now);
+                        self.knee.lost(trip);
+                    }
+                    About::Unknown => {
+                        pace.missed();
+                        self.knee.lost(trip);
+                    }
+                    About::Chance => self.knee.lost(trip),
+                }
             }
             Signal::Failed => self.knee.failed(trip, now),
-            Signal::Lost => self.knee.lost(trip),
+            Signal::Lost => {
+                self.background.lost(trip.sent);
+                self.knee.lost(trip);
+            }
         }
     }
 
@@ -138,12 +169,14 @@ impl Throttle {
         if let Some(pace) = &mut self.pace {
             pace.forget_pause();
         }
+        self.background.paused();
         self.knee.paused();
     }
 
     /// Requests in flight at once, at most.
     pub fn limit(&self) -> usize {
-        self.knee.limit()
+        let trial = self.background.trial();
+        trial.map_or(self.knee.limit(), |limit| limit.min(self.knee.most()))
     }
 
     /// Why it is so many.
