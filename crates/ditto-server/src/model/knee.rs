@@ -180,6 +180,13 @@ struct Ceiling {
     costs: u32,
 }
 
+impl Trip {
+    /// As if it had been sent then.
+    pub fn as_of(self, sent: Duration) -> Self {
+        Self { sent, ..self }
+    }
+}
+
 impl Knee {
     /// A limit that is given.
     pub fn given(limit: usize) -> Self {

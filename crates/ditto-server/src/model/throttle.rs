@@ -13,6 +13,7 @@ pub struct Throttle {
     knee: Knee,
     /// `None`: whoever gives the limit has decided how much is sent, and a refused line waits alone.
     pace: Option<Pace>,
+    /// Which refusals are about neither.
     background: Background,
     /// Tokens of a request, on the average; 0: nobody has told.
     tokens_each: f64,
@@ -83,8 +84,11 @@ impl Throttle {
         if in_flight >= self.limit() {
             return Room::WhenOneIsBack;
         }
-        if self.background.trial().is_some() {
-            return Room::Now;
+        if let Some((_, next)) = self.background.trial() {
+            return match now < next {
+                true => Room::At(next),
+                false => Room::Now,
+            };
         }
         let wait = self.pace.as_ref().and_then(|pace| pace.waits_until(now));
         wait.map_or(Room::Now, Room::At)
@@ -103,7 +107,7 @@ impl Throttle {
     pub fn back(&mut self, trip: Trip, signal: Signal, in_flight: usize, now: Duration) {
         let Some(pace) = &mut self.pace else { return };
         if matches!(signal, Signal::Answered | Signal::Failed)
-            && self.background.back(trip.sent, in_flight)
+            && self.background.back(trip.sent, in_flight, now)
         {
             pace.forget_refusals();
             self.knee.forget_refusals();
@@ -115,27 +119,35 @@ impl Throttle {
                     pace.spread(self.knee.limit(), latency, now);
                 }
             }
-            Signal::Refused(named) => {
-                match self.background.refused((trip.sent, trip.crowd), named, now) {
-                    About::Limit => {
-                        pace.refused(named, now);
-                        self.knee.refused(trip, in_flight, now);
-                    }
-                    About::LimitAfterAll => {
-                        pace.forget_pause();
-                        pace.refused(named, now);
-                        self.knee.lost(trip);
-                    }
-                    About::Unknown => {
-                        pace.missed();
-                        self.knee.lost(trip);
-                    }
-                    About::Chance => self.knee.lost(trip),
-                }
-            }
+            Signal::Refused(named) => self.refused(trip, named, in_flight, now),
             Signal::Failed => self.knee.failed(trip, now),
             Signal::Lost => {
                 self.background.lost(trip.sent);
+                self.knee.lost(trip);
+            }
+        }
+    }
+
+    fn refused(&mut self, trip: Trip, named: Option<Duration>, in_flight: usize, now: Duration) {
+        let Some(pace) = &mut self.pace else { return };
+        let request = (trip.sent, trip.crowd, pace.rate());
+        let about = self.background.refused(request, named, now);
+        let by_chance = self.background.share();
+        match about {
+            About::Limit => {
+                pace.refused(named, by_chance, now);
+                // More were sent before that was clear, and some of them were taken.
+                let is_late = by_chance > 0.0;
+                let trip = if is_late { trip.as_of(now) } else { trip };
+                self.knee.refused(trip, in_flight, now);
+            }
+            About::LimitAfterAll => {
+                pace.forget_pause();
+                pace.refused(named, by_chance, now);
+                self.knee.lost(trip);
+            }
+            About::Chance | About::Unknown => {
+                pace.missed();
                 self.knee.lost(trip);
             }
         }
@@ -176,7 +188,7 @@ impl Throttle {
     /// Requests in flight at once, at most.
     pub fn limit(&self) -> usize {
         let trial = self.background.trial();
-        trial.map_or(self.knee.limit(), |limit| limit.min(self.knee.most()))
+        trial.map_or(self.knee.limit(), |(limit, _)| limit.min(self.knee.most()))
     }
 
     /// Why it is so many.

@@ -273,7 +273,7 @@ fn an_upstream_that_says_that_many_wait_gets_fewer_and_its_places_are_kept_to() 
     assert_eq!(Throttle::given(64).limit(), 64);
 }
 
-/// Refused by chance, and what a settled lane is answered.
+/// Refused by chance.
 const BY_CHANCE: [fn(Duration) -> f64; 4] = [|_| 0.01, |_| 0.05, |_| 0.1, |_| 0.2];
 
 #[test]
@@ -309,7 +309,7 @@ fn a_capacity_that_refuses_is_found_where_others_are_refused_by_chance() {
             let seen = run(&script, search(), secs(120));
             let per_second = 37.0 / work(1).as_secs_f64();
             let share = seen.answered_in(SETTLED, secs(120)) / (per_second * 110.0);
-            assert!(share >= ENOUGH, "{share:.3} of ideal: {:?}", seen.limits);
+            assert!(share >= 0.8, "{share:.3} of ideal: {:?}", seen.limits);
             let errors = seen.error_share(SETTLED, secs(120)) - by_chance(SETTLED);
             assert!(errors < 0.25, "{errors:.4} errors");
         }
