@@ -157,12 +157,13 @@ impl Concurrency {
     }
 }
 
-/// Requests in flight in a lane of which nothing is said.
-const SHIPPED: usize = 32;
+/// Where the search ends in a lane of which nothing is said: each request in flight is a connection, and
+/// a few lanes of so many stay far below the files that a process may have open.
+const SHIPPED: usize = 256;
 
 impl Default for Concurrency {
     fn default() -> Self {
-        Self::Fixed(SHIPPED)
+        Self::UpTo(SHIPPED)
     }
 }
 

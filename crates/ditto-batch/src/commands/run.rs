@@ -78,10 +78,10 @@ pub(crate) struct RunArgs {
     /// File that holds the upstream's key
     #[arg(long, value_name = "FILE")]
     pub(crate) upstream_key_file: Option<PathBuf>,
-    /// Requests in flight at once, per model [default: 32]
+    /// Requests in flight at once, per model [default: found out]
     #[arg(long, value_name = "N", value_parser = settings::concurrency)]
     pub(crate) concurrency: Option<usize>,
-    /// Find out how many do well, up to these, per model
+    /// Find out how many do well, up to these, per model [default: 256]
     #[arg(long, value_name = "N", value_parser = settings::concurrency, conflicts_with = "concurrency")]
     pub(crate) max_concurrency: Option<usize>,
     /// Times a line is sent before its last answer is final

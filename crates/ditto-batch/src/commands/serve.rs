@@ -61,10 +61,10 @@ pub(crate) struct ServeArgs {
     /// File that holds the upstream's key; NAME=FILE if there are several upstreams
     #[arg(long, value_name = "FILE")]
     upstream_key_file: Vec<KeyOf>,
-    /// Requests in flight at once, per upstream and model [default: 32]
+    /// Requests in flight at once, per upstream and model [default: found out]
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
-    /// Find out how many do well, up to these, per upstream and model
+    /// Find out how many do well, up to these, per upstream and model [default: 256]
     #[arg(long, value_name = "N", conflicts_with = "concurrency")]
     max_concurrency: Option<usize>,
     /// How long one answer may take, as 90s, 10m or 2h [default: 10m]

@@ -59,9 +59,10 @@ pub struct Knee {
 /// What a request takes along when it is sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Trip {
-    sent: Duration,
+    /// When that was.
+    pub sent: Duration,
     /// Requests in flight when it was sent, it among them.
-    crowd: usize,
+    pub crowd: usize,
     /// The cohort that it is of; 0 is none.
     cohort: u64,
 }
@@ -179,6 +180,13 @@ struct Ceiling {
     costs: u32,
 }
 
+impl Trip {
+    /// As if it had been sent then.
+    pub fn as_of(self, sent: Duration) -> Self {
+        Self { sent, ..self }
+    }
+}
+
 impl Knee {
     /// A limit that is given.
     pub fn given(limit: usize) -> Self {
@@ -205,6 +213,11 @@ impl Knee {
         self.limit
     }
 
+    /// Where the search ends.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// Why it is so many.
     pub fn why(&self) -> Why {
         self.search.as_ref().map_or(Why::Given, |search| search.why)
@@ -212,7 +225,9 @@ impl Knee {
 
     /// A request is sent; so many are in flight with it.
     pub fn sent(&mut self, crowd: usize, now: Duration) -> Trip {
-        let is_full = crowd * 10 >= self.limit * 9;
+        // More than the limit are in flight while it is tried what refusals are about.
+        let is_full = crowd * 10 >= self.limit * 9 && crowd <= self.limit;
+        let crowd = crowd.min(self.limit);
         let cohort = self.search.as_mut().filter(|_| is_full);
         Trip {
             sent: now,
@@ -307,6 +322,19 @@ impl Knee {
         }
         if let Some(places) = load.places {
             self.most = self.most.min(places + spare(places));
+        }
+    }
+
+    /// What was refused came by chance, and says nothing of the limit.
+    pub fn forget_refusals(&mut self) {
+        if let Some(search) = &mut self.search {
+            *search = Search {
+                cohort: search.cohort,
+                least: search.least,
+                trouble: search.trouble,
+                ..Search::new(self.limit)
+            };
+            self.move_to(self.limit);
         }
     }
 
@@ -479,10 +507,12 @@ impl Search {
         });
         self.blame.goes_down(now);
         let lower = in_flight.min(limit * 9 / 10).max(limit / 2).max(1);
+        // Half of a trial's limit is as much as was refused before it.
+        let proven = self.known.map_or(limit, |known| known.limit.min(limit));
         self.back_to(lower, Why::Refused, now);
         self.retreat = Some(Retreat {
             at: now,
-            floor: (limit / 2).max(1),
+            floor: (limit / 2).min(proven * 3 / 4).max(1),
         });
         lower
     }

@@ -7,9 +7,11 @@
 //! [`upload`]: do its parts make up a file?
 //! [`rate`]: may it be done again already? [`throttle`]: how much may a lane send? By [`knee`]: how many at
 //! once? And by [`pace`]: how soon the next? [`retry_budget`]: may a line be sent again already?
-//! [`blame`]: which of both was refused? [`allowance`]: what has the upstream said that it will still take?
+//! [`blame`]: which of both was refused? [`background`]: or neither, and by chance? [`allowance`]: what has
+//! the upstream said that it will still take?
 
 pub mod allowance;
+pub mod background;
 pub mod batch;
 pub mod blame;
 pub mod cursor;

@@ -164,8 +164,8 @@ impl Pace {
         self.refusals = 0;
     }
 
-    /// It refused one, and perhaps named a pause.
-    pub fn refused(&mut self, named: Option<Duration>, now: Duration) {
+    /// It refused one, and perhaps named a pause. This share of what is sent is refused by chance.
+    pub fn refused(&mut self, named: Option<Duration>, by_chance: f64, now: Duration) {
         let again = match named {
             Some(named) => now + named,
             // Those that were sent together are refused together.
@@ -180,8 +180,25 @@ impl Pace {
         self.since_grown.refused += 1;
         self.next = self.next.max(again);
         if again.saturating_sub(self.cycle.start) >= CYCLE {
-            self.learn(again);
+            self.learn(by_chance, again);
         }
+    }
+
+    /// It refused one that is not given way to.
+    pub fn missed(&mut self) {
+        self.cycle.refused += 1;
+        self.since_grown.refused += 1;
+    }
+
+    /// What was refused came by chance: it says nothing of the pace.
+    pub fn forget_refusals(&mut self) {
+        *self = Self {
+            told: self.told,
+            last_sent: self.last_sent,
+            cycle: Cycle::from(self.last_sent.unwrap_or_default()),
+            since_grown: Cycle::from(self.last_sent.unwrap_or_default()),
+            ..Self::default()
+        };
     }
 
     /// Whatever was named is over: the lane is paused for another reason, and probes.
@@ -190,14 +207,15 @@ impl Pace {
     }
 
     /// A cycle ends with the pause after a refusal.
-    fn learn(&mut self, end: Duration) {
-        let mut cycle = self.cycle;
+    fn learn(&mut self, by_chance: f64, end: Duration) {
+        let mut cycle = self.cycle.without(by_chance);
+        let since_grown = self.since_grown.without(by_chance);
         if cycle.taken() == 0
             && let Some(before) = self.before
         {
             cycle = before.and(cycle);
         }
-        let measured = cycle.rate(end).max(self.since_grown.rate(end));
+        let measured = cycle.rate(end).max(since_grown.rate(end));
         let few = (cycle.refused as f64) < cycle.sent as f64 * FEW;
         self.best = if few {
             self.best.max(measured)
@@ -259,6 +277,15 @@ impl Cycle {
         Self {
             start,
             ..Self::default()
+        }
+    }
+
+    /// Without what is refused by chance: that, too, was let through by whatever limit there is.
+    fn without(self, by_chance: f64) -> Self {
+        let by_chance = (self.sent as f64 * by_chance) as u64;
+        Self {
+            refused: self.refused.saturating_sub(by_chance),
+            ..self
         }
     }
 

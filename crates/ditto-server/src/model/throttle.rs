@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::allowance::Allowance;
+use super::background::{About, Background};
 use super::knee::{Knee, Load, Trip, Why};
 use super::pace::Pace;
 
@@ -12,6 +13,8 @@ pub struct Throttle {
     knee: Knee,
     /// `None`: whoever gives the limit has decided how much is sent, and a refused line waits alone.
     pace: Option<Pace>,
+    /// Which refusals are about neither.
+    background: Background,
     /// Tokens of a request, on the average; 0: nobody has told.
     tokens_each: f64,
 }
@@ -61,6 +64,7 @@ impl Throttle {
         Self {
             knee: Knee::given(limit),
             pace: None,
+            background: Background::default(),
             tokens_each: 0.0,
         }
     }
@@ -70,14 +74,21 @@ impl Throttle {
         Self {
             knee: Knee::up_to(most),
             pace: Some(Pace::default()),
+            background: Background::default(),
             tokens_each: 0.0,
         }
     }
 
     /// Whether one more may be sent while so many are in flight.
     pub fn room(&self, in_flight: usize, now: Duration) -> Room {
-        if in_flight >= self.knee.limit() {
+        if in_flight >= self.limit() {
             return Room::WhenOneIsBack;
+        }
+        if let Some((_, next)) = self.background.trial() {
+            return match now < next {
+                true => Room::At(next),
+                false => Room::Now,
+            };
         }
         let wait = self.pace.as_ref().and_then(|pace| pace.waits_until(now));
         wait.map_or(Room::Now, Room::At)
@@ -87,6 +98,7 @@ impl Throttle {
     pub fn sent(&mut self, in_flight: usize, now: Duration) -> Trip {
         if let Some(pace) = &mut self.pace {
             pace.sent(now);
+            self.background.sent(in_flight, now);
         }
         self.knee.sent(in_flight, now)
     }
@@ -94,6 +106,12 @@ impl Throttle {
     /// It is back; so many are in flight without it.
     pub fn back(&mut self, trip: Trip, signal: Signal, in_flight: usize, now: Duration) {
         let Some(pace) = &mut self.pace else { return };
+        if matches!(signal, Signal::Answered | Signal::Failed)
+            && self.background.back(trip.sent, in_flight, now)
+        {
+            pace.forget_refusals();
+            self.knee.forget_refusals();
+        }
         match signal {
             Signal::Answered => {
                 pace.taken();
@@ -101,12 +119,37 @@ impl Throttle {
                     pace.spread(self.knee.limit(), latency, now);
                 }
             }
-            Signal::Refused(named) => {
-                pace.refused(named, now);
+            Signal::Refused(named) => self.refused(trip, named, in_flight, now),
+            Signal::Failed => self.knee.failed(trip, now),
+            Signal::Lost => {
+                self.background.lost(trip.sent);
+                self.knee.lost(trip);
+            }
+        }
+    }
+
+    fn refused(&mut self, trip: Trip, named: Option<Duration>, in_flight: usize, now: Duration) {
+        let Some(pace) = &mut self.pace else { return };
+        let request = (trip.sent, trip.crowd, pace.rate());
+        let about = self.background.refused(request, named, now);
+        let by_chance = self.background.share();
+        match about {
+            About::Limit => {
+                pace.refused(named, by_chance, now);
+                // More were sent before that was clear, and some of them were taken.
+                let is_late = by_chance > 0.0;
+                let trip = if is_late { trip.as_of(now) } else { trip };
                 self.knee.refused(trip, in_flight, now);
             }
-            Signal::Failed => self.knee.failed(trip, now),
-            Signal::Lost => self.knee.lost(trip),
+            About::LimitAfterAll => {
+                pace.forget_pause();
+                pace.refused(named, by_chance, now);
+                self.knee.lost(trip);
+            }
+            About::Chance | About::Unknown => {
+                pace.missed();
+                self.knee.lost(trip);
+            }
         }
     }
 
@@ -138,12 +181,14 @@ impl Throttle {
         if let Some(pace) = &mut self.pace {
             pace.forget_pause();
         }
+        self.background.paused();
         self.knee.paused();
     }
 
     /// Requests in flight at once, at most.
     pub fn limit(&self) -> usize {
-        self.knee.limit()
+        let trial = self.background.trial();
+        trial.map_or(self.knee.limit(), |(limit, _)| limit.min(self.knee.most()))
     }
 
     /// Why it is so many.

@@ -325,3 +325,36 @@ async fn a_key_that_is_not_accepted_pauses_the_lane_until_it_is() {
     run.count(30.0, OF_37).await;
     run.ends_full().await;
 }
+
+/// How long 20,000 lines of 20 ms take of which one in twenty is refused by chance, whatever is sent.
+async fn refused_by_chance(concurrency: Concurrency) -> f64 {
+    const LINES: usize = 20_000;
+    let rig = Rig::with(
+        |sim| {
+            sim.latency = "20ms".parse().unwrap();
+            sim.faults = "429:0.05".parse().unwrap();
+        },
+        |config| config.upstreams[0].concurrency = concurrency,
+    )
+    .await;
+    let begun = Instant::now();
+    let id = rig.submit(&lines(LINES)).await;
+    let left = rig.ended(&id).await;
+    let took = begun.elapsed().as_secs_f64();
+    left.is_conserved(LINES);
+    assert_eq!(left.output.len(), LINES);
+    took
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long form: a minute"]
+async fn refusals_by_chance_hardly_slow_a_lane() {
+    // The number that was shipped while they took a search down to one in flight.
+    let fixed = refused_by_chance(Concurrency::Fixed(32)).await;
+    let found = refused_by_chance(Concurrency::UpTo(MOST)).await;
+    eprintln!("5 % refused by chance: {found:.1} s, {fixed:.1} s with 32 in flight");
+    assert!(
+        found < fixed * 1.3,
+        "{found} s, {fixed} s with 32 in flight"
+    );
+}

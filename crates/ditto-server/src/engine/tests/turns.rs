@@ -197,6 +197,8 @@ async fn beside(other: &str, models: &str) -> Rig {
             config.sending.grace = Duration::ZERO;
             config.upstreams[0].models = Some(vec!["fast".to_owned()]);
             let mut upstream = UpstreamConfig::new("other", other);
+            // One that searches would soon send one line at a time to who refuses all.
+            upstream.concurrency = crate::config::Concurrency::Fixed(32);
             upstream.models = Some(vec![models.to_owned()]);
             config.upstreams.push(upstream);
         },

@@ -272,3 +272,46 @@ fn an_upstream_that_says_that_many_wait_gets_fewer_and_its_places_are_kept_to() 
     assert_eq!((throttle.limit(), throttle.why()), (5, Why::Places));
     assert_eq!(Throttle::given(64).limit(), 64);
 }
+
+/// Refused by chance.
+const BY_CHANCE: [fn(Duration) -> f64; 4] = [|_| 0.01, |_| 0.05, |_| 0.1, |_| 0.2];
+
+#[test]
+fn refusals_by_chance_do_not_slow_a_lane() {
+    for by_chance in BY_CHANCE {
+        for names in [None, Some(secs(1))] {
+            let script = |work| Script {
+                by_chance,
+                names,
+                ..Script::new(|_| 64, work)
+            };
+            let quick = run(&script(|_| ms(20)), search(), secs(60));
+            let slow = run(&script(|_| ms(500)), search(), secs(120));
+            let shares = [
+                quick.of_ideal(secs(2), secs(60), |_| 64.0 / 0.02),
+                slow.of_ideal(secs(15), secs(120), |_| 64.0 / 0.5),
+            ];
+            assert!(shares.iter().all(|share| *share >= 0.95), "{shares:?}");
+            assert_eq!((quick.lost, quick.charged), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn a_capacity_that_refuses_is_found_where_others_are_refused_by_chance() {
+    for by_chance in BY_CHANCE {
+        for work in [(|_| ms(20)) as fn(usize) -> Duration, |_| ms(200)] {
+            let script = Script {
+                beyond: Beyond::IsRefused,
+                by_chance,
+                ..Script::new(|_| 37, work)
+            };
+            let seen = run(&script, search(), secs(120));
+            let per_second = 37.0 / work(1).as_secs_f64();
+            let share = seen.answered_in(SETTLED, secs(120)) / (per_second * 110.0);
+            assert!(share >= 0.8, "{share:.3} of ideal: {:?}", seen.limits);
+            let errors = seen.error_share(SETTLED, secs(120)) - by_chance(SETTLED);
+            assert!(errors < 0.25, "{errors:.4} errors");
+        }
+    }
+}

@@ -35,6 +35,10 @@ pub(super) struct Script {
     pub(super) varies: f64,
     /// Requests that are let through, beside the capacity.
     pub(super) quota: Option<Quota>,
+    /// Share that is refused by chance, whatever is sent.
+    pub(super) by_chance: fn(Duration) -> f64,
+    /// When to come back, as such a refusal says.
+    pub(super) names: Option<Duration>,
     /// A status that everything is answered with, and whether nothing listens at all (0).
     pub(super) away: fn(Duration) -> Option<u16>,
 }
@@ -71,6 +75,8 @@ impl Script {
             work,
             varies: 0.0,
             quota: None,
+            by_chance: |_| 0.0,
+            names: None,
             away: |_| None,
         }
     }
@@ -294,6 +300,11 @@ impl World<'_> {
     fn arrive(&mut self, id: u64) {
         if let Some(status) = (self.script.away)(self.now) {
             return self.push(self.now + AT_ONCE, Event::Told(id, status, None));
+        }
+        let share = (self.script.by_chance)(self.now);
+        if share > 0.0 && self.chance() < share {
+            let names = self.script.names;
+            return self.push(self.now + AT_ONCE, Event::Told(id, 429, names));
         }
         let refused = self.spend();
         let allowance = self.left();
