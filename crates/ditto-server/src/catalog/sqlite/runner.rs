@@ -531,12 +531,21 @@ mod tests {
         insert(&runner, 3).await.unwrap();
         assert_eq!(last().await.unwrap(), Some(3));
 
-        let Runner::Threads(threads) = &*runner else {
-            panic!("it runs as shipped")
-        };
-        let busy = threads.glance.as_ref().unwrap().lock().unwrap();
-        assert_eq!(last().await.unwrap(), Some(3), "by a thread");
-        drop(busy);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let (taken, is_taken) = std::sync::mpsc::channel();
+        let theirs = Arc::clone(&runner);
+        let busy = std::thread::spawn(move || {
+            let Runner::Threads(threads) = &*theirs else {
+                panic!("it runs as shipped")
+            };
+            let _busy = threads.glance.as_ref().unwrap().lock().unwrap();
+            taken.send(()).unwrap();
+            let _ = wait.recv();
+        });
+        is_taken.recv().unwrap();
+        assert_eq!(last().await.unwrap(), Some(3), "by a reader");
+        drop(go);
+        busy.join().unwrap();
     }
 
     /// Whoever has created a batch and asks for it next must not be told that there is none.
