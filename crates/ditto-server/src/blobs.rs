@@ -413,7 +413,8 @@ impl BlobWriter {
             .spawn(upload.put_part(PutPayload::from(part)));
         if self.sent >= PART {
             self.settle().await?;
-            self.sent = 0;
+            // Whoever has to wait for memory now has none.
+            (self.sent, self.part) = (0, BytesMut::new());
         }
         Ok(())
     }

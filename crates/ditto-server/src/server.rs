@@ -189,6 +189,8 @@ impl Server {
             }
         };
         let (served, clean, (), ()) = tokio::join!(served, worked, keys, certificate);
+        // Those of uploads that were cut off with their connections.
+        self.engine.cleaned_up().await;
         served?;
         clean
     }

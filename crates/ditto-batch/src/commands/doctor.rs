@@ -76,7 +76,8 @@ async fn findings(args: &DoctorArgs) -> Result<Vec<Finding>> {
     let in_flight: usize = settings
         .upstreams
         .iter()
-        .map(|(_, u)| u.concurrency.most())
+        // Each model that is named is a lane.
+        .map(|(_, u)| u.concurrency.most() * u.models.as_ref().map_or(1, Vec::len).max(1))
         .sum();
     findings.push(machine::open_files(in_flight as u64));
     let now = SystemClock.now_ms() / 1000;

@@ -29,7 +29,7 @@ pub struct Profile {
     pub key_env: Vec<String>,
     /// The header that carries the key by itself; `authorization` carries it as a bearer.
     pub key_header: String,
-    /// Further headers of each call.
+    /// Further headers of each call. They are shown and kept as they are: none may hold a key.
     pub headers: BTreeMap<String, String>,
     /// Where files are uploaded, below the base URL.
     pub upload_path: String,
@@ -217,6 +217,12 @@ impl Profile {
         if let Some((key, _)) = least_one.iter().find(is_long) {
             return Err(format!("`{key}` is more than a week"));
         }
+        if let Some(name) = self.headers.keys().find(|name| holds_a_key(name)) {
+            return Err(format!(
+                "`headers` has `{name}`, which holds a key and would be kept in each job's folder; `key_header` \
+                 names the header that the key goes into"
+            ));
+        }
         if self.windows.is_empty() {
             return Err("`windows` is empty".to_owned());
         }
@@ -283,6 +289,13 @@ impl Profile {
     }
 }
 
+/// By its name.
+fn holds_a_key(header: &str) -> bool {
+    let header = header.to_lowercase();
+    let words = ["auth", "cookie", "key", "password", "secret", "token"];
+    words.iter().any(|word| header.contains(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,6 +332,21 @@ mod tests {
         }
         assert!(any.takes_custom_id(&long) && !portable.takes_custom_id(&long));
         assert!(!any.takes_custom_id(&"x".repeat(513)));
+    }
+
+    #[test]
+    fn a_header_that_holds_a_key_is_refused() {
+        for (name, taken) in [
+            ("Ditto-Extensions", true),
+            ("OpenAI-Organization", true),
+            ("X-Api-Key", false),
+            ("Authorization", false),
+            ("cf-aig-token", false),
+        ] {
+            let headers = Table::from_iter([(name.to_owned(), "x".into())]);
+            let table = Table::from_iter([("headers".to_owned(), headers.into())]);
+            assert_eq!(Profile::read("p", table).is_ok(), taken, "{name}");
+        }
     }
 
     /// The client of OpenAI has its own address and variable, to be there without this table.

@@ -96,10 +96,16 @@ fn clear(partial: &Path) -> Result<()> {
         Ok(_) => {}
     }
     // An empty one says nothing of whose it is, and nothing is lost with it.
-    if fs::remove_dir(partial).is_ok() {
-        return Ok(());
+    let was_full = match fs::remove_dir(partial) {
+        Ok(()) => return Ok(()),
+        Err(e) => e.kind() == io::ErrorKind::DirectoryNotEmpty,
+    };
+    let names = entries(partial)?.collect::<Result<BTreeSet<OsString>>>()?;
+    if names.is_empty() && was_full {
+        // Another has cleared it since.
+        return Err(busy(partial));
     }
-    if !is_left_by_a_backup(partial)? {
+    if !is_left_by_a_backup(&names) {
         return Err(in_the_way(partial));
     }
     let _lock = match OpenOptions::new().write(true).open(partial.join(LOCK)) {
@@ -112,8 +118,7 @@ fn clear(partial: &Path) -> Result<()> {
 }
 
 /// By its names: there is a mark of ours, and nothing beside what a backup makes.
-fn is_left_by_a_backup(partial: &Path) -> Result<bool> {
-    let names = entries(partial)?.collect::<Result<BTreeSet<OsString>>>()?;
+fn is_left_by_a_backup(names: &BTreeSet<OsString>) -> bool {
     let has = |name: &str| names.contains(OsStr::new(name));
     let is_unfinished = |name: &OsString| name.to_string_lossy().starts_with(UNFINISHED);
     let is_known = |name: &OsString| {
@@ -123,7 +128,7 @@ fn is_left_by_a_backup(partial: &Path) -> Result<bool> {
             || MADE.iter().any(|made| name == *made)
     };
     let is_marked = has(LOCK) || has(UNFINISHED);
-    Ok(is_marked && names.iter().all(is_known) && !(has(CATALOG) && has(SERVED)))
+    is_marked && names.iter().all(is_known) && !(has(CATALOG) && has(SERVED))
 }
 
 /// Removes what was made there. The lock goes last: what a kill in between leaves is still known.

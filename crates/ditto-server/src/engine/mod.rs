@@ -81,6 +81,8 @@ const LEASE: Duration = Duration::from_secs(30);
 const SEALERS: usize = 16;
 /// Segments being opened side by side: each reads up to 4 MiB.
 const OPENERS: usize = 4;
+/// How long a stop waits for clean-ups of uploads that it has cut off.
+const CLEAN_UP_GRACE: Duration = Duration::from_secs(5);
 /// Answers in spool files that are read side by side: what they need meanwhile is bounded, and two
 /// keep two processors busy.
 const SPOOL_READERS: usize = 2;
@@ -380,6 +382,17 @@ impl Engine {
                 tracing::warn!(%error, "a clean-up failed; the sweeper takes it later");
             }
         });
+    }
+}
+
+impl Engine {
+    /// Waits a while for clean-ups that were begun since [`run`](Self::run) ended; what they leave the
+    /// sweeper takes later.
+    pub(crate) async fn cleaned_up(&self) {
+        // If it never ran, nothing is waited for.
+        if self.0.tasks.is_closed() {
+            let _ = tokio::time::timeout(CLEAN_UP_GRACE, self.0.tasks.wait()).await;
+        }
     }
 }
 

@@ -3,6 +3,9 @@
 //! Those that send lines are busy at full speed, and who asks for a status would wait behind all lines of
 //! their turn. One that sleeps until it is asked is given a processor soon.
 
+use std::num::NonZero;
+use std::thread::available_parallelism;
+
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{Error, Result};
@@ -12,9 +15,11 @@ use crate::error::{Error, Result};
 pub(crate) struct Threads(Option<Runtime>);
 
 impl Threads {
-    /// As many as there are processors.
+    /// As many as there are processors, and never one alone: a disk that stands still may hold one up.
     pub(crate) fn start() -> Result<Self> {
+        let processors = available_parallelism().map_or(1, NonZero::get);
         let runtime = Builder::new_multi_thread()
+            .worker_threads(processors.max(2))
             .thread_name("ditto-http")
             .enable_all()
             .build()

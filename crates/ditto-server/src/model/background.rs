@@ -25,6 +25,10 @@ const ABSOLVES: f64 = 1.0 / 100.0;
 const TRIAL: u32 = 20;
 /// How much faster they are sent than before, where that was at a pace.
 const FASTER: f64 = 4.0;
+/// But no slower than this: a trial ends.
+const GAP_CAP: Duration = Duration::from_secs(1);
+/// A trial of which nothing was sent for so long is none any more.
+const STALE: Duration = Duration::from_secs(10);
 /// It has found a limit when so many were refused, and this part of what was sent.
 const REFUSED: u32 = 6;
 const REFUSED_SHARE: f64 = 0.5;
@@ -126,6 +130,11 @@ impl Default for Background {
     }
 }
 
+/// Whoever names such a pause is not to be asked before it is over.
+pub fn is_meant(named: Duration) -> bool {
+    named > LONGEST
+}
+
 impl Background {
     /// Requests that may be in flight while a trial is under way, and when the next may be sent,
     /// whatever the pace.
@@ -141,6 +150,7 @@ impl Background {
 
     /// One is sent; so many are in flight with it.
     pub fn sent(&mut self, in_flight: usize, now: Duration) {
+        self.trial = self.trial.filter(|trial| !trial.is_stale(now));
         if let Some(trial) = self.trial.as_mut().filter(|trial| trial.goes_on()) {
             trial.sent(now);
         } else if let Some(known) = &mut self.known {
@@ -175,7 +185,7 @@ impl Background {
         named: Option<Duration>,
         now: Duration,
     ) -> About {
-        if named.is_some_and(|named| named > LONGEST) {
+        if named.is_some_and(is_meant) {
             self.trial = None;
             return About::Limit;
         }
@@ -239,10 +249,12 @@ impl Background {
 
 impl Trial {
     fn of(crowd: usize, pace: Option<f64>, now: Duration) -> Self {
-        let gap = pace.map_or(0.0, |pace| 1.0 / (pace * FASTER));
+        let gap = pace.map_or(Duration::ZERO, |pace| {
+            Duration::from_secs_f64(1.0 / (pace * FASTER))
+        });
         Self {
             limit: crowd + crowd / 4 + 1,
-            gap: Duration::from_secs_f64(gap),
+            gap: gap.min(GAP_CAP),
             next: now,
             begun: now,
             last: now,
@@ -262,6 +274,11 @@ impl Trial {
         self.next = now + self.gap;
         self.sent += 1;
         self.last = now;
+    }
+
+    /// There was nothing to send meanwhile, or nothing was to be sent.
+    fn is_stale(&self, now: Duration) -> bool {
+        self.goes_on() && now.saturating_sub(self.last) > STALE
     }
 
     fn has(&self, sent: Duration) -> bool {

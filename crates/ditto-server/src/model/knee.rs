@@ -12,9 +12,6 @@ use super::blame::{Blame, Crowd};
 
 /// What an upstream that nobody knows is asked at once: a laptop bears it.
 pub const START: usize = 8;
-/// The search goes no further unless it is told to: each request in flight is a connection, and thus
-/// a file descriptor, here and at the upstream.
-pub const MOST: usize = 1024;
 
 /// A higher limit pays if throughput grows by this part of what the limit grew (of their logarithms):
 /// then a lane whose latency grows with its load stops at more than nine tenths of what it can do.

@@ -58,6 +58,8 @@ pub struct Pace {
     next: Duration,
     /// The pause after a refusal ends then.
     holds: Duration,
+    /// No request before, whatever is tried: the upstream has said so, and means it.
+    shut: Duration,
     spread: Option<Spread>,
     /// What the upstream has said that it takes.
     told: Option<Spread>,
@@ -98,7 +100,8 @@ struct Cycle {
 impl Pace {
     /// When the next request may be sent; `None`: now.
     pub fn waits_until(&self, now: Duration) -> Option<Duration> {
-        (now < self.next).then_some(self.next)
+        let next = self.next.max(self.shut);
+        (now < next).then_some(next)
     }
 
     /// Requests a second, if they are limited.
@@ -114,7 +117,7 @@ impl Pace {
     /// The upstream has said what it will still take.
     pub fn told(&mut self, means: Means, now: Duration) {
         match means {
-            Means::Pause(long) => self.next = self.next.max(now + long),
+            Means::Pause(long) => self.shut(now + long),
             Means::Pace(rate, long) => {
                 self.told = Some(Spread {
                     rate,
@@ -124,11 +127,26 @@ impl Pace {
         }
     }
 
+    /// The upstream takes none before this.
+    pub fn shut(&mut self, until: Duration) {
+        self.shut = self.shut.max(until);
+    }
+
+    /// When it takes the next, as far as it has said so.
+    pub fn shut_until(&self) -> Duration {
+        self.shut
+    }
+
+    /// Requests a second that were learned.
+    pub fn learned(&self) -> Option<f64> {
+        self.rate
+    }
+
     /// A request is sent.
     pub fn sent(&mut self, now: Duration) {
         let was_idle = self
             .last_sent
-            .is_none_or(|last| now.saturating_sub(last.max(self.next)) > IDLE);
+            .is_none_or(|last| now.saturating_sub(last.max(self.next).max(self.shut)) > IDLE);
         if was_idle {
             self.cycle = Cycle::from(now);
             self.since_grown = self.cycle;
@@ -194,6 +212,7 @@ impl Pace {
     pub fn forget_refusals(&mut self) {
         *self = Self {
             told: self.told,
+            shut: self.shut,
             last_sent: self.last_sent,
             cycle: Cycle::from(self.last_sent.unwrap_or_default()),
             since_grown: Cycle::from(self.last_sent.unwrap_or_default()),
@@ -201,7 +220,13 @@ impl Pace {
         };
     }
 
-    /// Whatever was named is over: the lane is paused for another reason, and probes.
+    /// The lane is paused for another reason, and probes, whatever the upstream has said.
+    pub fn paused(&mut self) {
+        self.forget_pause();
+        self.shut = Duration::ZERO;
+    }
+
+    /// The pause after refusals is over.
     pub fn forget_pause(&mut self) {
         self.next = Duration::ZERO;
     }

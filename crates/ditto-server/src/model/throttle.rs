@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::allowance::Allowance;
-use super::background::{About, Background};
+use super::background::{self, About, Background};
 use super::knee::{Knee, Load, Trip, Why};
 use super::pace::Pace;
 
@@ -84,13 +84,13 @@ impl Throttle {
         if in_flight >= self.limit() {
             return Room::WhenOneIsBack;
         }
-        if let Some((_, next)) = self.background.trial() {
-            return match now < next {
-                true => Room::At(next),
-                false => Room::Now,
-            };
-        }
-        let wait = self.pace.as_ref().and_then(|pace| pace.waits_until(now));
+        let Some(pace) = &self.pace else {
+            return Room::Now;
+        };
+        let wait = match self.background.trial() {
+            Some((_, next)) => Some(next.max(pace.shut_until())).filter(|next| now < *next),
+            None => pace.waits_until(now),
+        };
         wait.map_or(Room::Now, Room::At)
     }
 
@@ -130,7 +130,10 @@ impl Throttle {
 
     fn refused(&mut self, trip: Trip, named: Option<Duration>, in_flight: usize, now: Duration) {
         let Some(pace) = &mut self.pace else { return };
-        let request = (trip.sent, trip.crowd, pace.rate());
+        let request = (trip.sent, trip.crowd, pace.learned());
+        if let Some(named) = named.filter(|named| background::is_meant(*named)) {
+            pace.shut(now + named);
+        }
         let about = self.background.refused(request, named, now);
         let by_chance = self.background.share();
         match about {
@@ -179,7 +182,7 @@ impl Throttle {
     /// The lane is paused: it probes from now on, whatever pause was named.
     pub fn paused(&mut self) {
         if let Some(pace) = &mut self.pace {
-            pace.forget_pause();
+            pace.paused();
         }
         self.background.paused();
         self.knee.paused();
@@ -188,7 +191,8 @@ impl Throttle {
     /// Requests in flight at once, at most.
     pub fn limit(&self) -> usize {
         let trial = self.background.trial();
-        trial.map_or(self.knee.limit(), |(limit, _)| limit.min(self.knee.most()))
+        let limit = self.knee.limit();
+        trial.map_or(limit, |(tried, _)| tried.max(limit).min(self.knee.most()))
     }
 
     /// Why it is so many.

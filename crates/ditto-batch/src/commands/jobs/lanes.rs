@@ -5,16 +5,22 @@ use ditto_llm::wire::BatchLane;
 
 use crate::printer::{counted, grouped};
 
-/// A sentence for each lane, without what changes all the time.
+/// What each lane does, without the numbers that change all the time.
 pub(super) fn states(batch: &Batch) -> impl Iterator<Item = String> {
-    lanes(batch).map(|lane| format!("  {}: {}", of(lane), state(lane)))
+    lanes(batch).map(|lane| match &lane.paused {
+        Some(reason) => format!("  {}: waiting: {reason}", of(lane)),
+        None => format!("  {}: {}", of(lane), lane.why),
+    })
 }
 
-/// A sentence for each lane, as it is at this moment.
+/// What each lane does at this moment.
 pub(super) fn moments(batch: &Batch) -> impl Iterator<Item = String> {
     lanes(batch).map(|lane| {
         let in_flight = grouped(lane.in_flight);
-        format!("  {}: {in_flight} in flight; {}", of(lane), state(lane))
+        match &lane.paused {
+            Some(reason) => format!("  {}: {in_flight} in flight; waiting: {reason}", of(lane)),
+            None => format!("  {}: {in_flight} in flight; {}", of(lane), bounds(lane)),
+        }
     })
 }
 
@@ -26,10 +32,7 @@ fn of(lane: &BatchLane) -> String {
     format!("{} at {}", lane.model, lane.upstream)
 }
 
-fn state(lane: &BatchLane) -> String {
-    if let Some(reason) = &lane.paused {
-        return format!("waiting: {reason}");
-    }
+fn bounds(lane: &BatchLane) -> String {
     let at_once = counted(lane.limit, "request");
     let pace = match lane.requests_per_minute {
         Some(pace) => format!(", {} a minute", grouped(pace)),
@@ -73,7 +76,10 @@ mod tests {
             "  m at rest: 7 in flight; waiting: the upstream does not answer",
         ];
         assert_eq!(moments(&batch).collect::<Vec<_>>(), wanted);
-        let states: Vec<_> = states(&batch).collect();
-        assert_eq!(states, wanted.map(|line| line.replace("7 in flight; ", "")));
+        let wanted = [
+            "  m at gpu: more is being tried",
+            "  m at rest: waiting: the upstream does not answer",
+        ];
+        assert_eq!(states(&batch).collect::<Vec<_>>(), wanted);
     }
 }

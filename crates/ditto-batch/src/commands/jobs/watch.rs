@@ -117,7 +117,7 @@ fn nobody_works(standing: &Standing) -> Failure {
 
 async fn batch(args: &WatchArgs, id: &str, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8> {
     let (provider, profile) = args.target.provider()?;
-    let (mut last, mut last_lanes) = (String::new(), Vec::new());
+    let (mut last, mut last_states) = (String::new(), Vec::new());
     loop {
         match provider.batches().retrieve(id).await {
             Ok(answer) => {
@@ -128,11 +128,13 @@ async fn batch(args: &WatchArgs, id: &str, out: &mut dyn Write, err: &mut dyn Wr
                     say(err, &line);
                     last = line;
                 }
-                let lanes: Vec<_> = lanes::states(&batch).collect();
-                for lane in lanes.iter().filter(|lane| !last_lanes.contains(*lane)) {
-                    say(err, lane);
+                let states: Vec<_> = lanes::states(&batch).collect();
+                for (state, moment) in states.iter().zip(lanes::moments(&batch)) {
+                    if !last_states.contains(state) {
+                        say(err, moment);
+                    }
                 }
-                last_lanes = lanes;
+                last_states = states;
                 if status.is_terminal() {
                     if args.json {
                         api::show(out, &batch)?;

@@ -2,7 +2,7 @@
 //! blocks; or everything inline on the caller, so that a simulated run is one thread.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -212,9 +212,15 @@ impl Runner {
         question: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         if let Self::Threads(threads) = self
-            && let Some(Ok(session)) = threads.glance.as_ref().map(Mutex::try_lock)
+            && let Some(glance) = &threads.glance
         {
-            return session.glance(question);
+            match glance.try_lock() {
+                Ok(session) => return session.glance(question),
+                Err(TryLockError::Poisoned(session)) => {
+                    return session.into_inner().glance(question);
+                }
+                Err(TryLockError::WouldBlock) => {}
+            }
         }
         self.read(question).await
     }
@@ -303,13 +309,22 @@ impl Session {
 
     /// A question by itself, on one snapshot.
     fn glance<T>(&self, question: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
+        self.close();
         self.turn(self.begin())?;
         let answer = question(&self.tx());
-        // It has changed nothing; and what it was told stands, however this ends.
+        // It has changed nothing: what it was told stands, however this ends.
         if self.turn("COMMIT").is_err() {
-            self.turn("ROLLBACK")?;
+            self.close();
         }
         answer
+    }
+
+    /// Ends a transaction that a failure, or a panic of the question before, has left.
+    fn close(&self) {
+        if !self.conn.is_autocommit() {
+            // Its failure would change nothing: the next BEGIN fails and says so.
+            let _ = self.turn("ROLLBACK");
+        }
     }
 
     /// Begins or ends a transaction.
@@ -342,9 +357,8 @@ fn work(session: &Session, mut commands: mpsc::Receiver<Command>) {
                 outcome
             }
         };
-        if outcome.is_err() && !session.conn.is_autocommit() {
-            // Its failure would change nothing: the next BEGIN fails and says so.
-            let _ = session.turn("ROLLBACK");
+        if outcome.is_err() {
+            session.close();
         }
         for answer in answers {
             answer(outcome.as_ref().err());

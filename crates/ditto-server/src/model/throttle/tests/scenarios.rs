@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use super::world::{Beyond, Kind, Quota, SETTLED, Script, Seen, ms, run, run_lines, secs};
-use crate::model::knee::{Load, MOST, Why};
+use crate::model::allowance::{Allowance, Left};
+use crate::model::knee::{Load, Trip, Why};
 use crate::model::lane::Pause;
-use crate::model::throttle::{Signal, Throttle};
+use crate::model::throttle::{Room, Signal, Throttle};
 
+/// As far as the search goes.
+const MOST: usize = 1024;
 /// Answers against the ideal.
 const ENOUGH: f64 = 0.90;
 /// Refusals and failures among all that came back.
@@ -271,6 +274,56 @@ fn an_upstream_that_says_that_many_wait_gets_fewer_and_its_places_are_kept_to() 
     throttle.bears(load(0, Some(4)), secs(19));
     assert_eq!((throttle.limit(), throttle.why()), (5, Why::Places));
     assert_eq!(Throttle::given(64).limit(), 64);
+}
+
+#[test]
+fn a_pause_that_the_upstream_means_is_kept_whatever_is_tried() {
+    let mut throttle = Throttle::up_to(MOST);
+    let trips: Vec<Trip> = (1..=8)
+        .map(|crowd| throttle.sent(crowd, ms(crowd as u64)))
+        .collect();
+    throttle.back(trips[7], Signal::Refused(Some(secs(30))), 7, ms(20));
+    // Sent before, and another machine of theirs names nothing: that would begin a trial.
+    for (at, trip) in trips[..7].iter().enumerate() {
+        let now = ms(21 + at as u64);
+        throttle.back(*trip, Signal::Refused(None), 6 - at, now);
+        assert_eq!(throttle.room(0, now), Room::At(ms(30_020)), "after {at}");
+    }
+    assert_eq!(throttle.room(0, secs(31)), Room::Now);
+    // A pause of the lane for another reason probes.
+    throttle.paused();
+    assert_ne!(throttle.room(0, secs(10)), Room::At(ms(30_020)));
+}
+
+#[test]
+fn a_trial_lowers_no_limit_and_goes_no_slower_than_one_a_second() {
+    let mut throttle = Throttle::up_to(MOST);
+    let told = Allowance {
+        requests: Some(Left {
+            count: 1,
+            resets_in: secs(600),
+        }),
+        ..Allowance::default()
+    };
+    // The last line of a batch, refused by chance.
+    let trip = throttle.sent(1, ms(0));
+    throttle.told(told, 1, ms(1));
+    throttle.back(trip, Signal::Refused(None), 0, ms(10));
+    assert!(throttle.limit() >= 4, "{}", throttle.limit());
+    let mut now = ms(10);
+    for sent in 0..20 {
+        if let Room::At(next) = throttle.room(0, now) {
+            assert!(next <= now + secs(1), "{sent}: {next:?} at {now:?}");
+            now = next;
+        }
+        let trip = throttle.sent(1, now);
+        throttle.back(trip, Signal::Answered, 0, now + ms(5));
+        now += ms(5);
+    }
+    // Hours later nothing of a trial is left that was not ended.
+    let trip = throttle.sent(1, now);
+    throttle.back(trip, Signal::Refused(None), 0, now);
+    assert!(throttle.limit() >= 4, "{}", throttle.limit());
 }
 
 /// Refused by chance.
