@@ -2,6 +2,7 @@
 
 const BOUNDARY: &str = "XbX";
 
+#[derive(Debug, Clone)]
 pub(crate) struct Form(Vec<u8>);
 
 impl Form {
