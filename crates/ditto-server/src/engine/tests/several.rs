@@ -44,18 +44,18 @@ fn all_answered(left: &Left, total: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_some_lines_a_slow_a_dying_and_an_added_upstream_take_what_they_can() {
-    // Of fewer the last second counts for more: what was sent to the slow one and tried again last.
-    they_take_what_they_can(8_000).await;
+    // Of so few the last second counts for more: what was sent to the slow one and tried again last.
+    they_take_what_they_can(8_000, 1.3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long form: a minute"]
 async fn of_twenty_thousand_lines_a_slow_a_dying_and_an_added_upstream_take_what_they_can() {
-    they_take_what_they_can(20_000).await;
+    they_take_what_they_can(20_000, 1.15).await;
 }
 
 /// Four upstreams: one is ten times slower, one dies after a sixth, and another is added after a third.
-async fn they_take_what_they_can(total: u64) {
+async fn they_take_what_they_can(total: u64, bar: f64) {
     let per_second = |latency: f64| EACH as f64 / latency;
     let (slow, dying, added) = (
         with_latency("500ms"),
@@ -97,7 +97,7 @@ async fn they_take_what_they_can(total: u64) {
         "{total} lines on four upstreams: {:.3} of the ideal time",
         took / ideal
     );
-    assert!(took < ideal * 1.15, "{took:.2} s, and {ideal:.2} s at best");
+    assert!(took < ideal * bar, "{took:.2} s, and {ideal:.2} s at best");
     for sim in [&rig.sim, &also, &slow, &added] {
         assert_eq!(sim.stats().answered_more_than_once, 0);
     }
