@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use object_store::local::LocalFileSystem;
 use tokio::net::TcpListener;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::backup;
 use crate::blobs::Blobs;
@@ -167,9 +168,15 @@ impl Server {
         let router = self.router();
         let tls = self.tls.clone();
         // Until the engine has ended, too: it may have work there that a request began.
-        let threads = crate::http::Threads::start()?;
+        // Who runs on one thread wants one.
+        let here = Handle::current();
+        let threads = match here.runtime_flavor() {
+            RuntimeFlavor::CurrentThread => None,
+            _ => Some(crate::http::Threads::start()?),
+        };
+        let handle = threads.as_ref().map_or(&here, crate::http::Threads::handle);
         let stopped = stop.clone().cancelled_owned();
-        let served = crate::http::serve(listener, router, tls, threads.handle(), stopped);
+        let served = crate::http::serve(listener, router, tls, handle, stopped);
         let engine = self.engine.clone();
         let worked = async {
             let clean = engine
