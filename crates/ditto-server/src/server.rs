@@ -167,8 +167,8 @@ impl Server {
         let stop = tokio_util::sync::CancellationToken::new();
         let router = self.router();
         let tls = self.tls.clone();
-        // Until the engine has ended, too: it may have work there that a request began.
-        // Who runs on one thread wants one.
+        // Whoever runs on one thread wants one. They stay until the engine has ended, too: it may have work
+        // there that a request began.
         let here = Handle::current();
         let threads = match here.runtime_flavor() {
             RuntimeFlavor::CurrentThread => None,
