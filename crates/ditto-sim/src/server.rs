@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::watch;
@@ -41,6 +42,8 @@ enum Running {
 const MAX_CONNECTIONS: usize = 10_000;
 /// How long to wait when a connection cannot be accepted, mostly for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// What a client still sends after its answer is taken for so long.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Below the range from which the system gives ports to clients, so that none is in the way.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const PORT_TRIES: usize = 200;
@@ -249,13 +252,25 @@ async fn talk(stream: TcpStream, world: Arc<World>) {
     let mut connection = http
         .writev(false)
         .serve_connection(TokioIo::new(stream), service);
-    let Err(error) = (&mut connection).await else {
-        return;
+    let ended = (&mut connection).await;
+    let stream = connection.into_parts().io.into_inner();
+    let wants_reset = |error: &hyper::Error| {
+        std::error::Error::source(error).is_some_and(|source| source.is::<Reset>())
     };
-    let wants_reset = std::error::Error::source(&error).is_some_and(|source| source.is::<Reset>());
-    if wants_reset {
-        let stream = connection.into_parts().io.into_inner();
+    match ended {
         // With no time to linger the socket is closed by a reset.
-        drop(stream.set_zero_linger());
+        Err(error) if wants_reset(&error) => drop(stream.set_zero_linger()),
+        _ => farewell(stream).await,
     }
+}
+
+/// Takes what the client still sends of a request that was refused, for a while: a socket that is closed
+/// with bytes unread is reset, and a reset may overtake the answer.
+async fn farewell(mut stream: TcpStream) {
+    let mut unread = vec![0; 64 * 1024];
+    let to_the_end = async {
+        drop(stream.shutdown().await);
+        while let Ok(1..) = stream.read(&mut unread).await {}
+    };
+    drop(tokio::time::timeout(FAREWELL, to_the_end).await);
 }

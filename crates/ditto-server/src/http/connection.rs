@@ -1,7 +1,6 @@
 //! One connection of a client, from its first byte to its end.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,8 +12,9 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::held::held;
@@ -32,6 +32,10 @@ const MOST_HEADERS: usize = 100;
 const HEADER_BYTES: usize = 32 << 10;
 /// Bytes that are read or written at once, and so what a connection may hold of memory.
 const BUFFER: usize = 64 << 10;
+/// What a client still sends of a request that was refused is taken for so long.
+const FAREWELL: Duration = Duration::from_secs(30);
+/// Or until it is silent for so long.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// What a connection is served with.
 pub(super) struct Connection {
@@ -68,30 +72,37 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = service_fn(|request| self.answer(request));
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS)
             .max_headers(MOST_HEADERS)
             .max_header_size(HEADER_BYTES)
             .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(Socket::new(stream)), service);
-        let mut connection = pin!(connection);
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.seat.sent_away() => Ok(()),
+            ended = &mut connection => Some(ended),
+            () = self.seat.sent_away() => None,
             () = self.drain.cancelled() => {
-                connection.as_mut().graceful_shutdown();
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
                 tokio::select! {
-                    ended = connection => ended,
-                    () = self.cut.cancelled() => Ok(()),
+                    ended = &mut connection => Some(ended),
+                    () = self.cut.cancelled() => None,
                 }
             }
         };
-        self.seat.leave();
-        if let Err(error) = ended {
+        if let Some(Err(error)) = &ended {
             // Clients come and go; what they missed, they ask again.
             tracing::debug!(target: "ditto_server::http", %error, "a connection broke");
         }
+        if ended.is_some() {
+            let stream = connection.into_parts().io.into_inner();
+            tokio::select! {
+                () = farewell(stream) => {}
+                () = self.seat.sent_away() => {}
+                () = self.drain.cancelled() => {}
+            }
+        }
+        self.seat.leave();
     }
 
     async fn answer(&self, request: hyper::Request<Incoming>) -> hyper::Result<Response> {
@@ -105,4 +116,18 @@ impl Connection {
         let Ok(response) = router.call(request).await;
         Ok(response.map(|body| held(body, busy)))
     }
+}
+
+/// Lets a client that is still sending its request read the answer.
+///
+/// A socket that is closed with bytes unread is reset, and a reset ends what the client sends before it
+/// reads: it would see a broken connection, not the refusal, and send the whole file again.
+async fn farewell(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut unread = vec![0; BUFFER];
+    let to_the_end = async { while let Ok(Ok(1..)) = timeout(SILENCE, stream.read(&mut unread)).await {} };
+    // A client that goes on for ever is reset after all.
+    let _ = timeout(FAREWELL, to_the_end).await;
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use ditto_server::{Config, TenantKey, create_key, revoke_key, rotate_key};
 use reqwest::Method;
 use secrecy::ExposeSecret;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::form::Form;
 use crate::server::{Answer, TestServer, answer};
@@ -129,6 +131,23 @@ async fn with_keys_a_key_is_asked_for_before_anything_else() {
             .status,
         200
     );
+}
+
+/// More than any socket holds.
+const LARGE: usize = 32 << 20;
+
+#[tokio::test]
+async fn who_sends_a_whole_body_before_it_reads_hears_that_there_is_no_such_route() {
+    let server = TestServer::start().await;
+    let mut client = TcpStream::connect(server.address()).await.unwrap();
+    let head = format!(
+        "POST /v1/unknown HTTP/1.1\r\nhost: localhost\r\ncontent-length: {LARGE}\r\n\r\n"
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(&vec![b'x'; LARGE]).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
 }
 
 #[tokio::test]

@@ -151,6 +151,15 @@ async fn an_upload_fails_before_or_behind_the_file() {
 }
 
 #[tokio::test]
+async fn who_sends_a_large_file_hears_that_it_is_refused() {
+    let rig = Rig::faulty("key-echoed");
+    // More than any socket holds.
+    let large = "x".repeat(32 << 20);
+    let length = format!("content-length: {}", large.len());
+    assert_eq!(ask(&rig.sim, form(&length, &large)).await.status, 401);
+}
+
+#[tokio::test]
 async fn an_upload_in_chunks_is_taken_or_refused() {
     let chunks = format!("{:x}\r\n{FORM}\r\n0\r\n\r\n", FORM.len());
     let request = form("transfer-encoding: chunked", &chunks);
