@@ -97,6 +97,7 @@ pub mod check;
 pub mod ids;
 #[cfg(feature = "jobs")]
 pub mod jobs;
+pub mod json;
 pub mod jsonl;
 pub mod merge;
 #[cfg(feature = "profiles")]

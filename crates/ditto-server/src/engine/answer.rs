@@ -1,10 +1,12 @@
 //! What an answer's body says, as far as it decides: is it JSON, is it an API's error, what did it
 //! cost. The body itself is never changed here.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
 
+use ditto_llm::json;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -49,12 +51,13 @@ pub(crate) fn read(body: &[u8]) -> Facts {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Facts::nothing(Body::Empty);
     }
-    let Ok(text) = std::str::from_utf8(body) else {
-        return Facts::nothing(Body::Other);
-    };
-    match serde_json::from_str::<Top>(text) {
-        Ok(top) => top.facts(),
-        Err(_) => Facts::nothing(Body::Other),
+    let mut top = Top::default();
+    let is_json = std::str::from_utf8(body).is_ok()
+        && json::members(body, |name, value| top.note(name, value)).is_ok();
+    if is_json {
+        top.facts()
+    } else {
+        Facts::nothing(Body::Other)
     }
 }
 
@@ -142,20 +145,27 @@ fn names_quota(error: &str) -> bool {
 
 /// The keys that matter at the top of a body; the last of a repeated key wins, as in most readers.
 #[derive(Default)]
-struct Top {
-    usage: Option<Box<RawValue>>,
-    error: Option<Box<RawValue>>,
-    object: Option<Box<RawValue>>,
+struct Top<'a> {
+    usage: Option<Cow<'a, str>>,
+    error: Option<Cow<'a, str>>,
+    object: Option<Cow<'a, str>>,
 }
 
-impl Top {
+impl<'a> Top<'a> {
+    fn note(&mut self, name: &[u8], value: &'a [u8]) {
+        let place = match name {
+            b"usage" => &mut self.usage,
+            b"error" => &mut self.error,
+            b"object" => &mut self.object,
+            _ => return,
+        };
+        *place = Some(String::from_utf8_lossy(value));
+    }
+
     fn facts(&self) -> Facts {
-        let error = self.error.as_deref().map(RawValue::get);
-        let error = error.filter(|error| *error != "null");
-        let object = self.object.as_deref().map(RawValue::get);
-        let is_error = error.is_some() || object == Some("\"error\"");
-        let usage = self.usage.as_deref().map(RawValue::get);
-        let (usage, tells_cached) = usage.map(tokens).unwrap_or_default();
+        let error = self.error.as_deref().filter(|error| *error != "null");
+        let is_error = error.is_some() || self.object.as_deref() == Some("\"error\"");
+        let (usage, tells_cached) = self.usage.as_deref().map(tokens).unwrap_or_default();
         Facts {
             body: if is_error { Body::ApiError } else { Body::Json },
             quota: error.is_some_and(names_quota),
@@ -198,7 +208,7 @@ impl Visitor<'_> for KeyVisitor {
     }
 }
 
-impl<'de> Deserialize<'de> for Top {
+impl<'de> Deserialize<'de> for Top<'static> {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(TopVisitor)
     }
@@ -207,53 +217,56 @@ impl<'de> Deserialize<'de> for Top {
 struct TopVisitor;
 
 impl<'de> Visitor<'de> for TopVisitor {
-    type Value = Top;
+    type Value = Top<'static>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Top, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut top = Top::default();
         while let Some(key) = map.next_key::<Key>()? {
-            match key {
-                Key::Usage => top.usage = Some(map.next_value()?),
-                Key::Error => top.error = Some(map.next_value()?),
-                Key::Object => top.object = Some(map.next_value()?),
+            let place = match key {
+                Key::Usage => &mut top.usage,
+                Key::Error => &mut top.error,
+                Key::Object => &mut top.object,
                 Key::Another => {
                     map.next_value::<IgnoredAny>()?;
+                    continue;
                 }
-            }
+            };
+            let value = Box::<str>::from(map.next_value::<Box<RawValue>>()?);
+            *place = Some(Cow::Owned(value.into()));
         }
         Ok(top)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Top, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Top::default())
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Top, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
         Ok(Top::default())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Top, E> {
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
         Ok(Top::default())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Top, E> {
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
         Ok(Top::default())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Top, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
         Ok(Top::default())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Top, E> {
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
         Ok(Top::default())
     }
 
-    fn visit_unit<E>(self) -> Result<Top, E> {
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
         Ok(Top::default())
     }
 }
@@ -312,7 +325,7 @@ mod tests {
 
     #[test]
     fn bodies_are_told_apart() {
-        let cases: [(&[u8], Body); 12] = [
+        let cases: [(&[u8], Body); 13] = [
             (b"", Body::Empty),
             (b" \r\n", Body::Empty),
             (b"<html>502</html>", Body::Other),
@@ -325,6 +338,7 @@ mod tests {
             (b"{\"object\":\"error\",\"message\":\"no\"}", Body::ApiError),
             (b"[1,[2,{\"error\":1}]]", Body::Json),
             (b"{\"error\":1,\"error\":null}", Body::Json),
+            (b"{\"err\\u006fr\":1}", Body::ApiError),
         ];
         for (body, expected) in cases {
             assert_eq!(

@@ -7,6 +7,7 @@ use super::Inner;
 use super::lane::{Lane, Permit, Taken, Waiting};
 use super::pool::{Pool, Starts};
 use super::segment::LineJob;
+use super::settle::Sending;
 use crate::model::throttle::Signal;
 use crate::upstream::{Caller, Reply, Request};
 
@@ -37,17 +38,21 @@ impl Inner {
     async fn slot(self: Arc<Self>, lane: Arc<Lane>) {
         let mut caller = lane.upstream.caller();
         while let Some((job, permit, pool)) = self.rest_for_line(&lane, caller.as_mut()).await {
-            let sent = self.host.now();
-            let reply = self.send(caller.as_mut(), &job).await;
+            let line_id = job.segment.work.line_id(job.number);
+            let Some(reply) = self.send(caller.as_mut(), &job, &line_id).await else {
+                drop(permit);
+                self.cut_off(&job);
+                continue;
+            };
+            let (sent, back) = (permit.sent, self.host.now());
             // The permit is free before the answer is looked at: the next line goes out at once.
-            match &reply {
-                Some(reply) => permit.back(signal(reply), reply.allowance(), self.host.now()),
-                None => drop(permit),
-            }
-            match reply {
-                Some(reply) => self.settle((&pool, &lane), job, sent, reply).await,
-                None => self.cut_off(&job),
-            }
+            permit.back(signal(&reply), reply.allowance(), back);
+            let sending = Sending {
+                line_id,
+                sent,
+                back,
+            };
+            self.settle((&pool, &lane), job, sending, reply).await;
         }
     }
 
@@ -118,13 +123,12 @@ impl Inner {
     }
 
     /// The upstream's reply; `None` if the line was cut off by a stop or an ending.
-    async fn send(&self, caller: &mut dyn Caller, job: &LineJob) -> Option<Reply> {
+    async fn send(&self, caller: &mut dyn Caller, job: &LineJob, line_id: &str) -> Option<Reply> {
         let work = &job.segment.work;
-        let line_id = work.line_id(job.number);
         let request = Request {
             endpoint: &work.row.endpoint,
             body: job.body.clone(),
-            line_id: &line_id,
+            line_id,
         };
         tokio::select! {
             biased;

@@ -134,7 +134,7 @@ pub(crate) struct Permit {
     lane: Arc<Lane>,
     is_probe: bool,
     trip: Trip,
-    sent: Duration,
+    pub(crate) sent: Duration,
     /// The lane knows what came of it.
     is_back: bool,
     /// Slots that are counted already and have to be started.

@@ -142,8 +142,13 @@ impl Inner {
         let sort =
             async move { inner.sort_lines(&segment, &bytes, faulty, (&front.routing, &offers)) };
         let runs = self.host.compute(sort).await?;
-        for (pool, lines) in runs {
-            self.dispatch(&pool, lines);
+        for run in runs {
+            self.dispatch(&run.pool, run.lines);
+            // While they were read an answer may have told that their order matters. Whoever heard it has
+            // arranged what waited by then.
+            if !run.in_prefix_order && run.pool.wants_prefixes_together() {
+                self.arrange_waiting(&run.pool).await;
+            }
         }
         // The ending may have emptied the lanes while these lines were on their way to them.
         if work.ending().is_some() {
@@ -181,7 +186,7 @@ impl Inner {
         bytes: &Bytes,
         mut faulty: BTreeMap<u64, FaultyLine>,
         served: (&Routing, &Offers),
-    ) -> Result<Vec<(Arc<Pool>, Vec<LineJob>)>> {
+    ) -> Result<Vec<Run>> {
         self.check_hash(segment, bytes)?;
         let mut runs = Runs {
             inner: self,
@@ -219,14 +224,18 @@ impl Inner {
                 segment.key, segment.entry.requests
             )));
         }
-        let arranged = runs.runs.into_iter().map(|(pool, lines)| {
-            let lines = match pool.wants_prefixes_together() {
-                true => prefixes::arrange(lines),
-                false => lines,
-            };
-            (pool, lines)
+        let runs = runs.runs.into_iter().map(|(pool, lines)| {
+            let in_prefix_order = pool.wants_prefixes_together();
+            Run {
+                lines: match in_prefix_order {
+                    true => prefixes::arrange(lines),
+                    false => lines,
+                },
+                pool,
+                in_prefix_order,
+            }
         });
-        Ok(arranged.collect())
+        Ok(runs.collect())
     }
 
     fn check_hash(&self, segment: &OpenSegment, bytes: &Bytes) -> Result<()> {
@@ -321,6 +330,13 @@ fn fault_custom_id(
             || "null".to_owned(),
             |request| request.custom_id.into_owned(),
         )
+}
+
+/// Lines of a segment for one pool.
+struct Run {
+    pool: Arc<Pool>,
+    lines: Vec<LineJob>,
+    in_prefix_order: bool,
 }
 
 /// Lines collected for their pools.

@@ -9,8 +9,7 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use ditto_llm::json;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Inner;
@@ -86,32 +85,24 @@ fn order_of(bodies: &[Bytes]) -> Vec<usize> {
 
 /// The hashes of a prompt's whole blocks, each with all before it.
 fn chain(body: &[u8]) -> Vec<u64> {
-    #[derive(Deserialize)]
-    struct Prompt<'a> {
-        #[serde(borrow)]
-        messages: Option<&'a RawValue>,
-        #[serde(borrow)]
-        instructions: Option<&'a RawValue>,
-        #[serde(borrow)]
-        input: Option<&'a RawValue>,
-        #[serde(borrow)]
-        prompt: Option<&'a RawValue>,
-    }
+    // As they stand before each other in a prompt.
+    let mut parts: [&[u8]; 4] = [b""; 4];
+    let read = json::members(body, |name, value| match name {
+        b"instructions" => parts[0] = value,
+        b"messages" => parts[1] = value,
+        b"input" => parts[2] = value,
+        b"prompt" => parts[3] = value,
+        _ => {}
+    });
     // Of a body that cannot be read nothing is known.
-    let Ok(prompt) = serde_json::from_slice::<Prompt<'_>>(body) else {
+    if read.is_err() {
         return Vec::new();
-    };
-    let parts = [
-        prompt.instructions,
-        prompt.messages,
-        prompt.input,
-        prompt.prompt,
-    ];
+    }
     let mut chain = Vec::new();
     let mut before = 0;
-    for part in parts.into_iter().flatten() {
+    for part in parts {
         // What is shorter than a block is a part of all that comes behind it.
-        let (blocks, rest) = part.get().as_bytes().as_chunks::<BLOCK>();
+        let (blocks, rest) = part.as_chunks::<BLOCK>();
         for block in blocks.iter().take(BLOCKS.saturating_sub(chain.len())) {
             before = xxh3_64_with_seed(block, before);
             chain.push(before);

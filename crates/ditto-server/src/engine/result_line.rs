@@ -73,7 +73,7 @@ pub(crate) fn open_response(out: &mut Vec<u8>, name: Name<'_>, status: u16, requ
     out.extend_from_slice(b"{\"status_code\":");
     out.extend_from_slice(status.to_string().as_bytes());
     out.extend_from_slice(b",\"request_id\":");
-    write_value(out, request_id);
+    write_text(out, request_id);
     out.extend_from_slice(b",\"body\":");
 }
 
@@ -123,6 +123,18 @@ fn write_body(out: &mut Vec<u8>, body: ResponseBody<'_>) {
     }
 }
 
+/// A text as JSON, fit for a line: mostly a word that needs nothing but its quotes.
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        write_value(out, text);
+    }
+}
+
 /// A value of ours as JSON, fit for a line.
 pub(crate) fn write_value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let json = serde_json::to_vec(value).expect("text is always JSON");
@@ -135,10 +147,7 @@ pub(crate) fn write_value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
 /// so each can be changed where it is found.
 pub(crate) fn write_json(out: &mut Vec<u8>, json: &[u8]) {
     let mut rest = json;
-    while let Some(at) = rest
-        .iter()
-        .position(|b| matches!(b, b'\n' | b'\r' | 0xe2 | 0xc2))
-    {
+    while let Some(at) = first_suspect(rest) {
         out.extend_from_slice(&rest[..at]);
         let (instead, length): (&[u8], usize) = match &rest[at..] {
             [b'\n' | b'\r', ..] => (b"", 1),
@@ -151,6 +160,19 @@ pub(crate) fn write_json(out: &mut Vec<u8>, json: &[u8]) {
         rest = &rest[at + length..];
     }
     out.extend_from_slice(rest);
+}
+
+/// The first byte with which something may begin that breaks a line. Where there is none, as in most
+/// answers, no byte is looked at by itself.
+fn first_suspect(json: &[u8]) -> Option<usize> {
+    // Four comparisons, which a processor makes for many bytes at once; a `matches!` becomes a table.
+    let is_suspect = |&b: &u8| (b == b'\n') | (b == b'\r') | (b == 0xe2) | (b == 0xc2);
+    let (blocks, _) = json.as_chunks::<32>();
+    let is_clean =
+        |block: &&[u8; 32]| !block.iter().fold(false, |any, byte| any | is_suspect(byte));
+    let clean = 32 * blocks.iter().take_while(is_clean).count();
+    let found = json[clean..].iter().position(is_suspect)?;
+    Some(clean + found)
 }
 
 #[cfg(test)]
@@ -196,6 +218,18 @@ mod tests {
         let read: serde_json::Value = serde_json::from_str(&line).unwrap();
         let original: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(read["response"]["body"], original);
+    }
+
+    #[test]
+    fn a_separator_is_found_wherever_it_stands() {
+        for at in 0..100 {
+            let (before, behind) = ("x".repeat(at), "y".repeat(100 - at));
+            let body = format!("\"{before}\u{2028}{behind}\"");
+            let mut out = Vec::new();
+            write_json(&mut out, body.as_bytes());
+            let expected = format!("\"{before}\\u2028{behind}\"");
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -30,17 +30,37 @@ const SECRET_LENGTH: usize = 16;
 /// A longer id is no id.
 const MAX_REQUEST_ID: usize = 256;
 
+/// How a line was sent.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    /// What it was called at the upstream.
+    pub(crate) line_id: String,
+    pub(crate) sent: Duration,
+    pub(crate) back: Duration,
+}
+
 impl Inner {
-    /// What becomes of a line that was sent at `sent`.
+    /// What becomes of a line that was sent.
     pub(crate) async fn settle(
         self: &Arc<Self>,
         (pool, lane): (&Arc<Pool>, &Lane),
         mut job: LineJob,
-        sent: Duration,
+        sending: Sending,
         reply: Reply,
     ) {
-        let (reply, survey) = self.survey(reply).await;
-        let now = self.host.now();
+        let Sending {
+            sent,
+            back,
+            line_id,
+        } = sending;
+        // What is rare has a future of its own, so that the usual one is small.
+        let (reply, survey, now) = match spooled(&reply) {
+            None => (reply, None, back),
+            Some(_) => {
+                let (reply, survey) = Box::pin(self.survey(reply)).await;
+                (reply, survey, self.host.now())
+            }
+        };
         let (outcome, facts) = read(&reply, survey.as_ref());
         let work = Arc::clone(&job.segment.work);
         let attempt = self.attempt(&job, sent);
@@ -58,10 +78,13 @@ impl Inner {
                     survey,
                     usage: facts.usage,
                 };
-                self.record_reply(lane, &job, seen).await;
+                match &seen.survey {
+                    None => self.record_held(lane, &job, &line_id, &seen),
+                    Some(_) => Box::pin(self.record_spooled(lane, &job, line_id, seen)).await,
+                }
                 // Behind it: an answer that is here waits for nothing.
                 if facts.tells_cached && lane.tells_cached() {
-                    self.arrange_waiting(pool).await;
+                    Box::pin(self.arrange_waiting(pool)).await;
                 }
                 return;
             }
@@ -147,27 +170,24 @@ impl Inner {
         self.host.compute(read).await
     }
 
-    async fn record_reply(&self, lane: &Lane, job: &LineJob, seen: Seen) {
+    /// Records a reply that is held in memory, or none.
+    fn record_held(&self, lane: &Lane, job: &LineJob, line_id: &str, seen: &Seen) {
         let message = self.sentence(seen.verdict, lane, &seen.reply);
         let error = code(seen.verdict).map(|code| LineError {
             code,
             message: &message,
         });
-        let record = Record {
-            line: job.number,
-            ordinal: job.ordinal,
-            kind: match seen.verdict {
-                Verdict::Output => Kind::Answer,
-                _ => Kind::Error,
-            },
-            usage: seen.usage,
-        };
-        let Some(survey) = &seen.survey else {
-            let line = held_line(lane, job, &seen, error);
-            return job.segment.settle(&record, &line);
-        };
-        match self.long_line(lane, job, &seen.reply, survey, error).await {
-            Ok(line) => job.segment.settle_long(&record, Arc::new(line)),
+        let line = held_line(lane, (job, line_id), seen, error);
+        job.segment.settle(&record(job, seen), &line);
+    }
+
+    /// Records a reply that is in a spool file. One that cannot be read back is none.
+    async fn record_spooled(&self, lane: &Lane, job: &LineJob, line_id: String, seen: Seen) {
+        match self.long_line(lane, job, line_id.clone(), &seen).await {
+            Ok(line) => {
+                let record = record(job, &seen);
+                job.segment.settle_long(&record, Arc::new(line));
+            }
             Err(error) => {
                 let seen = Seen {
                     verdict: Verdict::Unreachable,
@@ -175,7 +195,7 @@ impl Inner {
                     survey: None,
                     usage: seen.usage,
                 };
-                Box::pin(self.record_reply(lane, job, seen)).await;
+                self.record_held(lane, job, &line_id, &seen);
             }
         }
     }
@@ -184,18 +204,18 @@ impl Inner {
         &self,
         lane: &Lane,
         job: &LineJob,
-        reply: &Reply,
-        survey: &Survey,
-        error: Option<LineError<'_>>,
+        line_id: String,
+        seen: &Seen,
     ) -> Result<LongLine> {
-        let line_id = job.segment.work.line_id(job.number);
+        let (reply, survey) = (&seen.reply, seen.survey.clone());
+        let message = self.sentence(seen.verdict, lane, reply);
+        let error = code(seen.verdict).map(|code| (code, message));
         let secret = secret_of(lane).map(str::to_owned);
         let (status, request_id) = head(reply);
         let request_id = request_id_of(request_id, &line_id, secret.as_deref()).into_owned();
         let custom_id = job.custom_id.clone();
-        let error = error.map(|error| (error.code.to_owned(), error.message.to_owned()));
-        let spooled = spooled(reply).ok_or_else(|| Error::internal("a survey of no file"))?;
-        let (spooled, survey) = (spooled.clone(), survey.clone());
+        let found = spooled(reply).cloned().zip(survey);
+        let (spooled, survey) = found.ok_or_else(|| Error::internal("a survey of no file"))?;
         let make = move || {
             let name = Name {
                 id: &line_id,
@@ -289,12 +309,29 @@ struct Seen {
     usage: Usage,
 }
 
+/// What the journal has beside the line.
+fn record(job: &LineJob, seen: &Seen) -> Record {
+    Record {
+        line: job.number,
+        ordinal: job.ordinal,
+        kind: match seen.verdict {
+            Verdict::Output => Kind::Answer,
+            _ => Kind::Error,
+        },
+        usage: seen.usage,
+    }
+}
+
 /// The line of a reply that is held in memory, or of none.
-fn held_line(lane: &Lane, job: &LineJob, seen: &Seen, error: Option<LineError<'_>>) -> Vec<u8> {
-    let line_id = job.segment.work.line_id(job.number);
+fn held_line(
+    lane: &Lane,
+    (job, line_id): (&LineJob, &str),
+    seen: &Seen,
+    error: Option<LineError<'_>>,
+) -> Vec<u8> {
     let (status, request_id) = head(&seen.reply);
     let body = without_secret(held(&seen.reply), lane.upstream.secret());
-    let request_id = request_id_of(request_id, &line_id, lane.upstream.secret());
+    let request_id = request_id_of(request_id, line_id, lane.upstream.secret());
     let body = match seen.verdict {
         Verdict::Output => Some(ResponseBody::Json(&body)),
         Verdict::HttpError => Some(json_or_raw(&body)),
@@ -303,7 +340,7 @@ fn held_line(lane: &Lane, job: &LineJob, seen: &Seen, error: Option<LineError<'_
     };
     let mut line = Vec::with_capacity(AROUND + body.map_or(0, |body| body.length()));
     let name = Name {
-        id: &line_id,
+        id: line_id,
         custom_id: &job.custom_id,
     };
     let response = body.map(|body| Response {

@@ -127,7 +127,8 @@ async fn farewell(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         return;
     }
     let mut unread = vec![0; BUFFER];
-    let to_the_end = async { while let Ok(Ok(1..)) = timeout(SILENCE, stream.read(&mut unread)).await {} };
+    let to_the_end =
+        async { while let Ok(Ok(1..)) = timeout(SILENCE, stream.read(&mut unread)).await {} };
     // A client that goes on for ever is reset after all.
     let _ = timeout(FAREWELL, to_the_end).await;
 }

@@ -53,27 +53,15 @@ impl Keep {
         // What says that it is too large is not read to the limit first.
         let is_short = length.is_none_or(|length| length <= most as u64);
         let limit = if is_short { most } else { most.min(HEAD_BYTES) };
-        let Some(mut last) = chunk(&mut body).await? else {
+        let Some(first) = chunk(&mut body).await? else {
             return Ok(Ok(self.whole(Bytes::new())));
         };
-        let mut arriving = self.arriving(length.filter(|_| is_short));
-        loop {
-            if arriving.length() + last.len() > limit {
-                arriving.take(&last[..last.len().min(HEAD_BYTES)]).await;
-                return Ok(Err(arriving.head(HEAD_BYTES).await));
-            }
-            match chunk(&mut body).await? {
-                None if arriving.length() == 0 => return Ok(Ok(self.whole(last))),
-                None => {
-                    arriving.take(&last).await;
-                    return Ok(Ok(arriving.finish().await));
-                }
-                Some(next) => {
-                    arriving.take(&last).await;
-                    last = next;
-                }
-            }
+        if body.is_end_stream() && first.len() <= limit {
+            return Ok(Ok(self.whole(first)));
         }
+        let arriving = self.arriving(length.filter(|_| is_short));
+        // On the heap: nearly every answer of a model is one chunk, and needs no room for this.
+        Box::pin(arriving.read(body, first, limit)).await
     }
 
     fn arriving(&self, expected: Option<u64>) -> Arriving<'_> {
@@ -106,6 +94,32 @@ async fn chunk<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Option<Byt
 }
 
 impl Arriving<'_> {
+    /// On from the first chunk.
+    async fn read<B: Body<Data = Bytes> + Unpin>(
+        mut self,
+        mut body: B,
+        mut last: Bytes,
+        limit: usize,
+    ) -> Result<Result<Content, Bytes>, B::Error> {
+        loop {
+            if self.length() + last.len() > limit {
+                self.take(&last[..last.len().min(HEAD_BYTES)]).await;
+                return Ok(Err(self.head(HEAD_BYTES).await));
+            }
+            match chunk(&mut body).await? {
+                None if self.length() == 0 => return Ok(Ok(self.keep.whole(last))),
+                None => {
+                    self.take(&last).await;
+                    return Ok(Ok(self.finish().await));
+                }
+                Some(next) => {
+                    self.take(&last).await;
+                    last = next;
+                }
+            }
+        }
+    }
+
     fn length(&self) -> usize {
         match &self.spooling {
             Some(spooling) => usize::try_from(spooling.length()).unwrap_or(usize::MAX),

@@ -140,9 +140,8 @@ const LARGE: usize = 32 << 20;
 async fn who_sends_a_whole_body_before_it_reads_hears_that_there_is_no_such_route() {
     let server = TestServer::start().await;
     let mut client = TcpStream::connect(server.address()).await.unwrap();
-    let head = format!(
-        "POST /v1/unknown HTTP/1.1\r\nhost: localhost\r\ncontent-length: {LARGE}\r\n\r\n"
-    );
+    let head =
+        format!("POST /v1/unknown HTTP/1.1\r\nhost: localhost\r\ncontent-length: {LARGE}\r\n\r\n");
     client.write_all(head.as_bytes()).await.unwrap();
     client.write_all(&vec![b'x'; LARGE]).await.unwrap();
     let mut answer = String::new();

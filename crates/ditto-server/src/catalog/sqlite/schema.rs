@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -134,8 +135,16 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "temp_store", "memory")?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_plans(&conn)?;
     Ok(conn)
+}
+
+/// A statement is prepared once. Without this one with a bound `LIMIT` is planned anew for each value that
+/// is bound, which takes longer than to run it.
+fn keep_plans(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
 }
 
 /// The same for a catalog that another process has open, if it is of this release.
@@ -187,8 +196,7 @@ fn set_up(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "temp_store", "memory")?;
     // After a burst the log shrinks again.
     conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
-    Ok(())
+    keep_plans(conn)
 }
 
 /// Runs the missing steps in one transaction: a crash in between leaves the old schema.
@@ -266,6 +274,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
+    use rusqlite::StatementStatus;
+
     use super::*;
 
     /// The schema as it is after all migrations; under review in `schema/snapshot.sql`.
@@ -287,6 +297,21 @@ mod tests {
             same,
             "the schema has changed; if it should, schema/snapshot.sql is:\n{schema}"
         );
+    }
+
+    #[test]
+    fn a_statement_is_planned_once_whatever_is_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.db");
+        let conns = [open_writer(&path).unwrap(), open_reader(&path).unwrap()];
+        for conn in conns {
+            let sql = "SELECT id FROM incarnations LIMIT :limit";
+            let mut statement = conn.prepare(sql).unwrap();
+            for limit in 1..4 {
+                assert!(!statement.exists([limit]).unwrap());
+            }
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+        }
     }
 
     #[test]

@@ -90,7 +90,8 @@ impl HttpCaller {
                 },
             }
         }
-        let mut connection = self.terms.connector.connect().await?;
+        // On the heap: it is rare, and as a part of every line's future it would be moved with each.
+        let mut connection = Box::pin(self.terms.connector.connect()).await?;
         match connection.send(request).await {
             Ok(response) => Ok((connection, response)),
             Err(error) => Err(error.into_error().into()),
