@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::check::Scanner;
 
-/// The bytes are not JSON, or nest deeper than 1,024 levels.
+/// The bytes are not JSON, or nest deeper than some 1,024 levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotJson;
 

@@ -51,6 +51,7 @@
 //!   size against them; [`verify`]: the proof that every line was answered once.
 //! - [`jobs`]: one file of any size through a provider's batches, whatever happens meanwhile.
 //! - [`profiles`]: what each provider takes and how it spells it, as data.
+//! - [`merge`], [`json`]: results put together, and a look into one without building it.
 //! - [`retry`], [`redact`]: whether to try again, and what must not be seen.
 //!
 //! # What is promised

@@ -51,13 +51,17 @@ pub(crate) fn read(body: &[u8]) -> Facts {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Facts::nothing(Body::Empty);
     }
+    let Ok(text) = std::str::from_utf8(body) else {
+        return Facts::nothing(Body::Other);
+    };
     let mut top = Top::default();
-    let is_json = std::str::from_utf8(body).is_ok()
-        && json::members(body, |name, value| top.note(name, value)).is_ok();
-    if is_json {
-        top.facts()
-    } else {
-        Facts::nothing(Body::Other)
+    if json::members(body, |name, value| top.note(name, value)).is_ok() {
+        return top.facts();
+    }
+    // Seldom: it is no JSON, or so deep that only the slower reader, which has no limit, gets to its end.
+    match serde_json::from_str::<Top<'_>>(text) {
+        Ok(top) => top.facts(),
+        Err(_) => Facts::nothing(Body::Other),
     }
 }
 
@@ -348,6 +352,14 @@ mod tests {
                 String::from_utf8_lossy(body)
             );
         }
+    }
+
+    #[test]
+    fn an_answer_may_nest_as_deep_as_it_likes() {
+        let (open, close) = ("[".repeat(5_000), "]".repeat(5_000));
+        let body = format!("{{\"a\":{open}{close},\"usage\":{{\"total_tokens\":7}}}}");
+        let facts = read(body.as_bytes());
+        assert_eq!((facts.body, facts.usage.total), (Body::Json, 7));
     }
 
     #[test]

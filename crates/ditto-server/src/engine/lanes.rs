@@ -192,7 +192,8 @@ impl Lanes {
     }
 
     /// Forgets what nobody uses: a lenient file may name any number of models.
-    /// That a lane is paused is remembered while something may wait for it.
+    /// That a lane is paused is remembered while something may wait for it. A pool that somebody has in hand
+    /// is about to get lines: without it nobody would ever take them.
     pub(crate) fn forget_unused(&self, now: Duration) {
         let mut known = lock(&self.known);
         let Known { pools, lanes } = &mut *known;
@@ -201,7 +202,7 @@ impl Lanes {
                 Rest::Asleep(until) => now < until + REMEMBERED,
                 _ => false,
             };
-            pool.is_used() || paused
+            Arc::strong_count(pool) > 1 || pool.is_used() || paused
         });
         lanes.retain(|_, lane| lane.is_of_a_pool() || lane.has_slots());
     }

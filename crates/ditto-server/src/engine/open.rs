@@ -145,7 +145,7 @@ impl Inner {
         for run in runs {
             self.dispatch(&run.pool, run.lines);
             // While they were read an answer may have told that their order matters. Whoever heard it has
-            // arranged what waited by then.
+            // arranged what waited in its pool by then, and these lines were not among it.
             if !run.in_prefix_order && run.pool.wants_prefixes_together() {
                 self.arrange_waiting(&run.pool).await;
             }

@@ -94,8 +94,9 @@ impl Connection {
             // Clients come and go; what they missed, they ask again.
             tracing::debug!(target: "ditto_server::http", %error, "a connection broke");
         }
-        if ended.is_some() {
+        if ended.is_some_and(|ended| is_answered(&ended)) {
             let stream = connection.into_parts().io.into_inner();
+            self.seat.goes_first();
             tokio::select! {
                 () = farewell(stream) => {}
                 () = self.seat.sent_away() => {}
@@ -116,6 +117,14 @@ impl Connection {
         let Ok(response) = router.call(request).await;
         Ok(response.map(|body| held(body, busy)))
     }
+}
+
+/// All that there was to answer has been, be it by hyper's own refusal. One that breaks off an answer has to
+/// look broken.
+fn is_answered(ended: &hyper::Result<()>) -> bool {
+    ended
+        .as_ref()
+        .map_or_else(hyper::Error::is_parse, |()| true)
 }
 
 /// Lets a client that is still sending its request read the answer.

@@ -27,6 +27,8 @@ pub const CONNECTIONS: usize = 4096;
 const SHARE_OF_FILES: u64 = 2;
 /// How long answers under way may take after a stop.
 const GRACE: Duration = Duration::from_secs(25);
+/// How soon one that found all places taken by requests looks whether one of them only waits by now.
+const PLACE_LOOK: Duration = Duration::from_millis(100);
 /// Out of descriptors: others must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -123,12 +125,20 @@ impl Room {
         listener: &TcpListener,
     ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
         let (stream, peer) = accept(listener).await;
-        if self.places.available_permits() == 0 {
-            self.waiting.send_one_away();
+        (stream, peer, self.place().await)
+    }
+
+    /// If all places have requests under way, until one of them has its answer.
+    async fn place(&self) -> OwnedSemaphorePermit {
+        loop {
+            if self.places.available_permits() == 0 {
+                self.waiting.send_one_away();
+            }
+            let place = Arc::clone(&self.places).acquire_owned();
+            if let Ok(place) = timeout(PLACE_LOOK, place).await {
+                return place.expect("the semaphore is never closed");
+            }
         }
-        // If all places have requests under way, this one waits until one of them has its answer.
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        (stream, peer, place.expect("the semaphore is never closed"))
     }
 }
 
@@ -160,6 +170,9 @@ mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::{Notify, oneshot};
+
+    /// After so long a connection without a request ends by itself.
+    const SILENT: Duration = Duration::from_secs(60);
 
     async fn ask(listener: &TcpListener) -> TcpStream {
         let mut stream = TcpStream::connect(listener.local_addr().unwrap())
@@ -224,6 +237,44 @@ mod tests {
         };
         let clients: Vec<_> = futures_util::future::join_all([(); N].map(|()| connect())).await;
         clients.try_into().unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_keeps_its_connection_after_an_answer_keeps_nobody_out() {
+        let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (handler_begun, handler_go_on) = (begun.clone(), go_on.clone());
+        let slow = async move || {
+            handler_begun.notify_one();
+            handler_go_on.notified().await;
+            "slow"
+        };
+        let router = Router::new()
+            .route("/", get(async || "whole"))
+            .route("/slow", get(slow));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let threads = Handle::current();
+        let forever = std::future::pending();
+        let server = serve_in(Room::new(1), listener, router, None, &threads, forever);
+        let clients = async {
+            let mut kept = TcpStream::connect(address).await.unwrap();
+            let request = b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n";
+            kept.write_all(request).await.unwrap();
+            begun.notified().await;
+            let next = answer(address);
+            let first = async {
+                go_on.notify_one();
+                kept.read_exact(&mut [0; 100]).await.unwrap();
+            };
+            let asked = std::time::Instant::now();
+            let (answer, ()) = tokio::join!(next, first);
+            assert!(answer.ends_with("whole"), "{answer}");
+            assert!(asked.elapsed() < SILENT, "its headers would time out first");
+        };
+        tokio::select! {
+            () = clients => {}
+            _ = server => unreachable!("the server runs until it is told to stop"),
+        }
     }
 
     #[tokio::test]

@@ -16,7 +16,15 @@ pub(super) struct Waiting(Mutex<Seats>);
 #[derive(Debug, Default)]
 struct Seats {
     next: u64,
-    taken: BTreeMap<u64, CancellationToken>,
+    taken: BTreeMap<Place, CancellationToken>,
+}
+
+/// In the order in which they go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// Nothing is answered there any more.
+    Over(u64),
+    Waits(u64),
 }
 
 /// One connection's part in it.
@@ -32,7 +40,7 @@ struct Connection {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Waits(u64),
+    Waits(Place),
     Busy,
     Ended,
 }
@@ -45,11 +53,11 @@ impl Waiting {
     /// For a connection that was just made.
     pub(super) fn seat(self: &Arc<Self>) -> Seat {
         let sent_away = CancellationToken::new();
-        let number = self.lock().take(&sent_away);
+        let place = self.lock().take(Place::Waits, &sent_away);
         Seat(Arc::new(Connection {
             waiting: Arc::clone(self),
             sent_away,
-            state: Mutex::new(State::Waits(number)),
+            state: Mutex::new(State::Waits(place)),
         }))
     }
 
@@ -66,11 +74,11 @@ impl Waiting {
 }
 
 impl Seats {
-    fn take(&mut self, sent_away: &CancellationToken) -> u64 {
-        let number = self.next;
+    fn take(&mut self, kind: fn(u64) -> Place, sent_away: &CancellationToken) -> Place {
+        let place = kind(self.next);
         self.next += 1;
-        self.taken.insert(number, sent_away.clone());
-        number
+        self.taken.insert(place, sent_away.clone());
+        place
     }
 }
 
@@ -83,19 +91,31 @@ impl Seat {
     /// A request has come. `None` if the connection is about to end: nothing of it may begin then.
     pub(super) fn rise(&self) -> Option<Busy> {
         let mut state = lock(&self.0.state);
-        let State::Waits(number) = *state else {
+        let State::Waits(place) = *state else {
             return None;
         };
-        self.0.waiting.lock().taken.remove(&number)?;
+        self.0.waiting.lock().taken.remove(&place)?;
         *state = State::Busy;
         Some(Busy(self.clone()))
+    }
+
+    /// Nothing more is answered on the connection: it goes before all others.
+    pub(super) fn goes_first(&self) {
+        let mut state = lock(&self.0.state);
+        let mut seats = self.0.waiting.lock();
+        // One that was sent away a moment ago is so.
+        if let State::Waits(place) = *state
+            && seats.taken.remove(&place).is_some()
+        {
+            *state = State::Waits(seats.take(Place::Over, &self.0.sent_away));
+        }
     }
 
     /// The connection has ended by itself.
     pub(super) fn leave(&self) {
         let mut state = lock(&self.0.state);
-        if let State::Waits(number) = *state {
-            self.0.waiting.lock().taken.remove(&number);
+        if let State::Waits(place) = *state {
+            self.0.waiting.lock().taken.remove(&place);
         }
         *state = State::Ended;
     }
@@ -106,8 +126,8 @@ impl Drop for Busy {
         let connection = &self.0.0;
         let mut state = lock(&connection.state);
         if *state == State::Busy {
-            let number = connection.waiting.lock().take(&connection.sent_away);
-            *state = State::Waits(number);
+            let mut seats = connection.waiting.lock();
+            *state = State::Waits(seats.take(Place::Waits, &connection.sent_away));
         }
     }
 }
@@ -139,6 +159,21 @@ mod tests {
         waiting.send_one_away();
         waiting.send_one_away();
         assert!(is_sent_away(&seats[0]));
+    }
+
+    #[test]
+    fn what_is_over_goes_before_who_waits() {
+        let waiting = Arc::new(Waiting::default());
+        let seats = [(); 3].map(|()| waiting.seat());
+        seats[2].goes_first();
+        waiting.send_one_away();
+        assert_eq!(seats.each_ref().map(is_sent_away), [false, false, true]);
+        waiting.send_one_away();
+        assert_eq!(seats.each_ref().map(is_sent_away), [true, false, true]);
+        // Too late for it to be anything else.
+        seats[0].goes_first();
+        waiting.send_one_away();
+        assert!(is_sent_away(&seats[1]));
     }
 
     #[test]

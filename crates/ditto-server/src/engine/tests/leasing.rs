@@ -209,3 +209,19 @@ async fn a_batch_in_use_is_never_forgotten() {
     inner.works.forget_unused();
     assert!(inner.works.get(key).is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_about_to_get_lines_is_never_forgotten() {
+    let rig = Rig::stopped(|_| {}, |_| {});
+    let server = Server::open(rig.config.clone()).await.unwrap();
+    let inner = Arc::clone(&server.service().engine.0);
+    let front = inner.upstreams.now();
+    let offers = front.models.offers(&front.routing, TENANT).await;
+    let pool = inner.lanes.pool(&front.routing, &offers, TENANT, "m");
+    assert!(pool.is_some());
+    inner.lanes.forget_unused(inner.host.now());
+    assert_eq!(inner.lanes.pools().len(), 1);
+    drop(pool);
+    inner.lanes.forget_unused(inner.host.now());
+    assert_eq!(inner.lanes.pools().len(), 0);
+}
