@@ -53,14 +53,7 @@ impl Inner {
             back,
             line_id,
         } = sending;
-        // What is rare has a future of its own, so that the usual one is small.
-        let (reply, survey, now) = match spooled(&reply) {
-            None => (reply, None, back),
-            Some(_) => {
-                let (reply, survey) = Box::pin(self.survey(reply)).await;
-                (reply, survey, self.host.now())
-            }
-        };
+        let (reply, survey, now) = self.survey(reply, back).await;
         let (outcome, facts) = read(&reply, survey.as_ref());
         let work = Arc::clone(&job.segment.work);
         let attempt = self.attempt(&job, sent);
@@ -148,14 +141,18 @@ impl Inner {
         }
     }
 
-    /// Looks through an answer that is in a spool file. One that cannot be read back is none.
-    async fn survey(&self, reply: Reply) -> (Reply, Option<Survey>) {
+    /// Looks through an answer that is in a spool file, and tells the time behind that. One that cannot
+    /// be read back is none.
+    async fn survey(&self, reply: Reply, back: Duration) -> (Reply, Option<Survey>, Duration) {
         let Some(spooled) = spooled(&reply).cloned() else {
-            return (reply, None);
+            return (reply, None, back);
         };
-        match self.read_spooled(move || answer::survey(&spooled)).await {
-            Ok(survey) => (reply, Some(survey)),
-            Err(error) => (unreadable(&error), None),
+        // What is rare has a future of its own, so that the usual one is small.
+        let survey = Box::pin(self.read_spooled(move || answer::survey(&spooled))).await;
+        let now = self.host.now();
+        match survey {
+            Ok(survey) => (reply, Some(survey), now),
+            Err(error) => (unreadable(&error), None, now),
         }
     }
 

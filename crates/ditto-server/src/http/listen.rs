@@ -228,6 +228,21 @@ mod tests {
         answer
     }
 
+    /// An answer at once, and one that tells when it has begun and waits until it may go on.
+    fn quick_and_slow() -> (Router, Arc<Notify>, Arc<Notify>) {
+        let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (handler_begun, handler_go_on) = (begun.clone(), go_on.clone());
+        let slow = async move || {
+            handler_begun.notify_one();
+            handler_go_on.notified().await;
+            "slow"
+        };
+        let router = Router::new()
+            .route("/", get(async || "whole"))
+            .route("/slow", get(slow));
+        (router, begun, go_on)
+    }
+
     /// Connections that have begun to ask and go no further.
     async fn crowd<const N: usize>(address: SocketAddr) -> [TcpStream; N] {
         let connect = async || {
@@ -241,16 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_keeps_its_connection_after_an_answer_keeps_nobody_out() {
-        let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (handler_begun, handler_go_on) = (begun.clone(), go_on.clone());
-        let slow = async move || {
-            handler_begun.notify_one();
-            handler_go_on.notified().await;
-            "slow"
-        };
-        let router = Router::new()
-            .route("/", get(async || "whole"))
-            .route("/slow", get(slow));
+        let (router, begun, go_on) = quick_and_slow();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let threads = Handle::current();
@@ -279,16 +285,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_crowd_that_asks_nothing_keeps_nobody_out_and_ends_no_request() {
-        let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (handler_begun, handler_go_on) = (begun.clone(), go_on.clone());
-        let slow = async move || {
-            handler_begun.notify_one();
-            handler_go_on.notified().await;
-            "slow"
-        };
-        let router = Router::new()
-            .route("/", get(async || "whole"))
-            .route("/slow", get(slow));
+        let (router, begun, go_on) = quick_and_slow();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let threads = Handle::current();
